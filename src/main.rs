@@ -57,8 +57,14 @@ fn main() -> ExitCode {
             Ok((config, credentials)) => {
                 // Dropping it wipes it: a copy of the keys must not live as long as the daemon.
                 drop(environment);
-                let ServeArgs { accept_loss, accept_key_rollback, accept_audit_break, accept_new_vault, accept_clock } =
-                    args;
+                let ServeArgs {
+                    accept_loss,
+                    accept_key_rollback,
+                    accept_audit_break,
+                    accept_new_vault,
+                    accept_clock,
+                    accept_new_control_key,
+                } = args;
                 daemon::serve(
                     &config,
                     credentials,
@@ -68,6 +74,7 @@ fn main() -> ExitCode {
                         accept_audit_break,
                         accept_new_vault,
                         accept_clock,
+                        accept_new_control_key,
                     },
                 )
             }

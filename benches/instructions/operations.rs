@@ -111,11 +111,7 @@ impl Fixture {
         let keys: BTreeSet<Kid> = policies.kids().map(|(_, kid)| kid).collect();
         let keys = keys.into_iter().map(|kid| Ok(LoadedKey { kid, role: Role::Active, key: key()? }));
         let keyring = Keyring::build(keys.collect::<Outcome<_>>()?, 1).map_err(|_| "failed to build the keyring")?;
-        let rules = KeyRules {
-            grace: GracePeriod { days: 30, action: GraceAction::Warn },
-            second_tokens: BTreeSet::new(),
-            accept_rollback: false,
-        };
+        let rules = KeyRules::new(GracePeriod { days: 30, action: GraceAction::Warn });
         let metrics = Metrics::new()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let store = Arc::new(MemoryStore::new());

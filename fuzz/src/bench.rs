@@ -109,11 +109,7 @@ async fn service(data_dir: PathBuf) -> (Arc<Vault>, Arc<Service>) {
     let ring = Keyring::build(keys.collect(), 1).expect("keys");
     let name = policy.name.clone();
     let policies = PolicySet::build(vec![("text".to_owned(), policy)], Some(&name)).expect("policies");
-    let rules = KeyRules {
-        grace: GracePeriod { days: 30, action: GraceAction::Warn },
-        second_tokens: BTreeSet::new(),
-        accept_rollback: false,
-    };
+    let rules = KeyRules::new(GracePeriod { days: 30, action: GraceAction::Warn });
     let metrics = Arc::new(Metrics::new().expect("metrics"));
     let store = Arc::new(MemoryStore::new());
     let vault = Vault::open(store, ring, rules, Arc::clone(&metrics.vault), Arc::new(Timestamp::now)).await;

@@ -3,9 +3,9 @@
 use masker_store::{
     RowKey,
     record::{
-        ApiKeyRow, AuditHeadRow, GenerationRow, GenerationUseRow, HoneytokenRow, IndexRow, KidMovesRow, MappingRow,
+        ApiKeyRow, AuditHeadRow, ControlManifestRow, ControlSlotRow, GenerationCountsRow, GenerationRow, GenerationUseRow, HoneytokenRow, IndexRow, KidMovesRow, MappingRow,
         NormalizersRow, Record, RotationRow, RowName, SessionRow, SessionTokenRow, SpanRow, TombstoneCountRow,
-        TombstoneRow, UsageRow,
+        TombstoneRow, TombstoneSumRow, UsageRow,
     },
 };
 
@@ -31,6 +31,7 @@ pub fn check(bytes: &[u8]) {
         b'n' => check!(may fail: NormalizersRow),
         b'w' => check!(KidMovesRow),
         b'g' => check!(GenerationRow),
+        b'c' => check!(GenerationCountsRow),
         b'u' => check!(UsageRow),
         b'p' => check!(may fail: MappingRow),
         b'o' => check!(RotationRow),
@@ -43,6 +44,9 @@ pub fn check(bytes: &[u8]) {
         b'h' => check!(may fail: HoneytokenRow),
         b'A' => check!(AuditHeadRow),
         b'S' => check!(SpanRow),
+        b'x' => check!(ControlSlotRow),
+        b'X' => check!(ControlManifestRow),
+        b'M' => check!(TombstoneSumRow),
         _ => check_key(row),
     }
 }
@@ -65,6 +69,11 @@ fn check_key(key: &[u8]) {
         RowName::Normalizers(kind, kid) => RowKey::normalizers(kind, kid),
         RowName::KidMoves(kid) => RowKey::kid_moves(kid),
         RowName::Generation(kid, fingerprint) => RowKey::generation(kid, &fingerprint),
+        RowName::GenerationCounts(kid, fingerprint) => RowKey::generation_counts(kid, &fingerprint),
+        RowName::TombstoneSum => RowKey::tombstone_sum(),
+        RowName::ApiKeyUse(id) => RowKey::api_key_use(&id),
+        RowName::ControlSlot(kid, fingerprint) => RowKey::control_slot(kid, &fingerprint),
+        RowName::ControlManifest => RowKey::control_manifest(),
         RowName::Usage(kind, kid) => RowKey::usage(kind, kid),
         RowName::Mapping(policy, kind) => RowKey::mapping(&policy, kind).expect("a parsed name is valid"),
         RowName::Uses(kid, fingerprint) => RowKey::uses(kid, &fingerprint),

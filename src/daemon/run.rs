@@ -45,6 +45,7 @@ use masker_store::{
     row_cache::RowCache,
     shared_reads::SharedReads,
 };
+use masker_types::vault_position::VaultPosition;
 use masker_types::limits::{BLOCKING_CALLS_STOP_MS_MAX, DRAIN_SECONDS_MAX, LOG_END_MS_MAX, STOP_SECONDS_MAX};
 use masker_vault::{KeyRules, Vault, VaultError};
 
@@ -61,6 +62,8 @@ pub struct ServeOptions {
     pub accept_new_vault: bool,
     /// Delete what is old by a clock that is far past the audit log's last event.
     pub accept_clock: bool,
+    /// Make a new control key for a vault whose control key no loaded key opens.
+    pub accept_new_control_key: bool,
 }
 
 /// Runs the daemon until `SIGTERM` or `SIGINT`. Must be called while the process has one thread.
@@ -116,7 +119,9 @@ async fn run(
     LOG.count_lost_lines(Box::new(move |lines| lost.inc_by(lines)));
     let store = open_store(config, &metrics, store_options).await?;
     let (vault_id, found, accepted_loss) = (store.vault_id(), store.position(), store.accepted_loss());
-    let vault = open_vault(config, store, inputs.keyring, &metrics, options.accept_key_rollback).await?;
+    let recorded_control_changes = recorded_control_changes(&store_options, &found, accepted_loss);
+    let rules = key_rules(config, &inputs, recorded_control_changes, options);
+    let vault = open_vault(config, store, inputs.keyring, &metrics, rules).await?;
     for warning in vault.adopt_policies(&inputs.policies).await? {
         warn!("{warning}");
     }
@@ -226,20 +231,47 @@ async fn open_store(config: &Config, metrics: &Metrics, options: StoreOptions) -
     Ok(store)
 }
 
+/// Returns how many changes of control rows the vault's files must have: as many as the audit log has of this history.
+fn recorded_control_changes(
+    options: &StoreOptions,
+    found: &VaultPosition,
+    accepted_loss: Option<u64>,
+) -> Option<u64> {
+    let recorded = options.recorded.filter(|recorded| {
+        accepted_loss.is_none() && (recorded.vault_id, recorded.epoch) == (found.vault_id, found.epoch)
+    })?;
+    Some(recorded.control_changes)
+}
+
+/// Returns the rules that keys are loaded by.
+fn key_rules(
+    config: &Config,
+    inputs: &Inputs,
+    recorded_control_changes: Option<u64>,
+    options: ServeOptions,
+) -> KeyRules {
+    let second_tokens = config.keys.accept_second_tokens.clone();
+    for kid in second_tokens.iter().filter(|kid| inputs.keyring.get(**kid).is_none()) {
+        warn!(%kid, "`[keys] accept_second_tokens` names a key that is not loaded");
+    }
+    KeyRules {
+        grace: GracePeriod { days: config.keys.grace_days, action: config.keys.grace_action },
+        second_tokens,
+        accept_rollback: options.accept_key_rollback,
+        policy_kids: inputs.policies.kids().map(|(_, kid)| kid).collect(),
+        accept_new_control_key: options.accept_new_control_key,
+        recorded_control_changes,
+    }
+}
+
 /// Opens the vault of a store with these keys.
 async fn open_vault(
     config: &Config,
     store: EmbeddedStore,
     keyring: Keyring,
     metrics: &Metrics,
-    accept_rollback: bool,
+    rules: KeyRules,
 ) -> Result<Arc<Vault>, StartError> {
-    let grace = GracePeriod { days: config.keys.grace_days, action: config.keys.grace_action };
-    let second_tokens = config.keys.accept_second_tokens.clone();
-    for kid in second_tokens.iter().filter(|kid| keyring.get(**kid).is_none()) {
-        warn!(%kid, "`[keys] accept_second_tokens` names a key that is not loaded");
-    }
-    let rules = KeyRules { grace, second_tokens, accept_rollback };
     let store = Arc::new(RowCache::new(SharedReads::new(store), config.vault.row_cache_bytes()));
     let vault = Vault::open(store, keyring, rules, Arc::clone(&metrics.vault), Arc::new(Timestamp::now)).await?;
     Ok(Arc::new(vault))

@@ -224,6 +224,8 @@ pub struct ApiKey {
     rotated_at_ms: Option<u64>,
     secret: StoredSecret,
     replaced: Vec<ReplacedSecret>,
+    /// Stored in a row of its own, because it changes often and grants nothing.
+    #[serde(skip)]
     last_use: Option<LastUse>,
 }
 

@@ -96,8 +96,9 @@ impl PositionDetails {
     }
 
     /// Returns the details.
-    pub(super) fn members(&self) -> [(&'static str, DetailValue<'_>); 3] {
+    pub(super) fn members(&self) -> [(&'static str, DetailValue<'_>); 4] {
         [
+            ("vault_control_changes", DetailValue::Number(self.position.control_changes)),
             ("vault_epoch", DetailValue::Number(self.position.epoch)),
             ("vault_id", DetailValue::Text(&self.id)),
             ("vault_sequence", DetailValue::Number(self.position.sequence)),
@@ -108,6 +109,8 @@ impl PositionDetails {
 /// The position among the details of an event.
 #[derive(Deserialize)]
 struct PositionFields {
+    #[serde(default)]
+    vault_control_changes: u64,
     vault_epoch: u64,
     vault_id: String,
     vault_sequence: u64,
@@ -119,8 +122,9 @@ impl VerifiedLine<'_> {
         if !self.operation()?.has_vault_position() {
             return None;
         }
-        let PositionFields { vault_epoch, vault_id, vault_sequence } = self.detail()?;
+        let PositionFields { vault_control_changes, vault_epoch, vault_id, vault_sequence } = self.detail()?;
         let VaultId(vault_id) = VaultId::parse(&vault_id)?;
-        Some(VaultPosition { vault_id, epoch: vault_epoch, sequence: vault_sequence })
+        let (epoch, sequence, control_changes) = (vault_epoch, vault_sequence, vault_control_changes);
+        Some(VaultPosition { vault_id, epoch, sequence, control_changes })
     }
 }

@@ -79,11 +79,7 @@ impl Fixture {
         let loaded = |kid, byte| LoadedKey { kid: Kid::parse(kid).expect("a kid"), role: Role::Active, key: key(byte) };
         let ring = Keyring::build(vec![loaded("K_A", 1), loaded("K_B", 2)], 1).expect("keys");
         let policies = PolicySet::build(vec![("text".to_owned(), policy)], Some("p")).expect("policies");
-        let rules = KeyRules {
-            grace: GracePeriod { days: 30, action: GraceAction::Warn },
-            second_tokens: BTreeSet::new(),
-            accept_rollback: false,
-        };
+        let rules = KeyRules::new(GracePeriod { days: 30, action: GraceAction::Warn });
         let store = MemoryStore::new();
         let vault =
             Vault::open(Arc::new(store.clone()), ring, rules, Arc::clone(&metrics.vault), Arc::new(Timestamp::now))

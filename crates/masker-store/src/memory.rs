@@ -180,7 +180,7 @@ impl Store for MemoryStore {
     }
 
     fn position(&self) -> VaultPosition {
-        VaultPosition { vault_id: [0; 16], epoch: 1, sequence: self.state().commits }
+        VaultPosition { vault_id: [0; 16], epoch: 1, sequence: self.state().commits, control_changes: 0 }
     }
 
     fn close(&self) -> StoreFuture<'_, ()> {

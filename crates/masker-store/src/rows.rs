@@ -45,6 +45,11 @@ impl RowKey {
     pub fn space(&self) -> u8 {
         self.0[0]
     }
+
+    /// Returns the rest of the key, after its space.
+    pub fn rest(&self) -> &[u8] {
+        &self.0[1..]
+    }
 }
 
 impl fmt::Debug for RowKey {

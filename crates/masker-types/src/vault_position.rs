@@ -11,6 +11,8 @@ pub struct VaultPosition {
     pub epoch: u64,
     /// The number of the commit, which continues over epochs.
     pub sequence: u64,
+    /// How many commits changed control rows, such as API keys; 0 where they are not counted.
+    pub control_changes: u64,
 }
 
 impl VaultPosition {
@@ -67,7 +69,7 @@ mod tests {
 
     #[test]
     fn an_epoch_comes_before_a_sequence() {
-        let at = |epoch, sequence| VaultPosition { vault_id: [1; 16], epoch, sequence };
+        let at = |epoch, sequence| VaultPosition { vault_id: [1; 16], epoch, sequence, control_changes: 0 };
         assert!(at(2, 5).is_after(&at(1, 9)) && at(1, 9).is_after(&at(1, 8)));
         assert!(!at(1, 9).is_after(&at(1, 9)) && !at(1, 9).is_after(&at(2, 5)));
     }

@@ -1,18 +1,26 @@
 //! API keys as rows. [`masker_access`] defines what is in them.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    VaultError, handles::Handles, kept_rows::KeepRows, ledger::all_rows, reader::Reader, writer::WriterHandle,
+    VaultError,
+    control::ControlledStore,
+    handles::Handles,
+    kept_rows::KeepRows,
+    ledger::all_rows,
+    reader::Reader,
+    writer::{Change, CommitDraft, ReadPlan, WriterHandle},
 };
-use masker_access::ApiKey;
+use masker_access::{ApiKey, LastUse};
 use masker_store::{
-    RowChange, RowKey, StoreError,
+    Row, RowChange, RowKey, StoreError,
     record::{API_KEY_BYTES_MAX, ApiKeyRow, RowName},
 };
 
-/// Room in a key's document for what is added to it after its last change, in bytes: the last use with a unit's name, ended
-/// secrets, and the time of its revocation.
+/// Room in a key's document for what is added to it after its last change, in bytes: ended secrets, and the time of its
+/// revocation.
 const LATER_BYTES: usize = 768;
 
 /// Why an API key was not stored.
@@ -22,6 +30,12 @@ pub enum KeepKeyError {
     /// Its row would be too long.
     #[error("this key names too many scopes, policies and contexts: give it fewer, or create several keys")]
     TooLong,
+    /// The rows of API keys are void.
+    #[error(
+        "the vault's control rows were changed by somebody without its keys, so API keys are void: run \
+         `masker vault new-control-key`, which removes them, then create the key again"
+    )]
+    Void,
     /// The vault failed to store it.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -31,39 +45,54 @@ pub enum KeepKeyError {
 pub(crate) struct ApiKeyRows {
     reader: Arc<Reader>,
     writer: Arc<WriterHandle>,
+    control: Arc<ControlledStore>,
 }
 
 impl ApiKeyRows {
-    pub(crate) fn new(handles: &Handles) -> Self {
-        ApiKeyRows { reader: Arc::clone(&handles.reader), writer: Arc::clone(&handles.writer) }
+    pub(crate) fn new(handles: &Handles, control: Arc<ControlledStore>) -> Self {
+        ApiKeyRows { reader: Arc::clone(&handles.reader), writer: Arc::clone(&handles.writer), control }
     }
 
     /// Implements [`Vault::api_keys`](crate::Vault::api_keys).
     pub(crate) async fn api_keys(&self) -> Result<Vec<ApiKey>, VaultError> {
-        let rows = all_rows(self.reader.store(), RowName::API_KEYS).await?;
-        let key = |row: &[u8]| {
-            let document = ApiKeyRow::decode(row).map_err(|damage| StoreError::Damaged(damage.to_string()))?.document;
-            serde_json::from_slice(&document)
-                .map_err(|error| StoreError::Damaged(format!("an API key's row cannot be read: {error}")))
+        let keys: Vec<ApiKey> = self.documents(RowName::API_KEYS).await?.into_values().collect();
+        let mut uses: BTreeMap<RowKey, LastUse> = self.documents(RowName::API_KEY_USES).await?;
+        let with_use = |key: ApiKey| match uses.remove(&RowKey::api_key_use(key.id().as_bytes())) {
+            Some(last) => key.used(last),
+            None => key,
         };
-        Ok(rows.iter().map(|(_, row)| key(row)).collect::<Result<_, StoreError>>()?)
+        Ok(keys.into_iter().map(with_use).collect())
+    }
+
+    /// Reads the documents of a space.
+    async fn documents<D: DeserializeOwned>(&self, space: u8) -> Result<BTreeMap<RowKey, D>, StoreError> {
+        let rows = all_rows(self.reader.store(), space).await?;
+        let document = |(key, row): (RowKey, Row)| {
+            let row = ApiKeyRow::decode(&row).map_err(|damage| StoreError::Damaged(damage.to_string()))?;
+            let document = serde_json::from_slice(&row.document)
+                .map_err(|error| StoreError::Damaged(format!("an API key's row cannot be read: {error}")))?;
+            Ok((key, document))
+        };
+        rows.into_iter().map(document).collect()
     }
 
     /// Implements [`Vault::keep_api_keys`](crate::Vault::keep_api_keys).
     pub(crate) async fn keep_api_keys(&self, keys: &[ApiKey]) -> Result<(), KeepKeyError> {
-        let changes = keys.iter().map(change).collect::<Result<_, _>>()?;
+        if !self.control.is_sound() {
+            return Err(KeepKeyError::Void);
+        }
+        let changes = keys.iter().map(key_row).collect::<Result<_, _>>()?;
         Ok(self.writer.commit(KeepRows(changes)).await?)
     }
 
     /// Implements [`Vault::note_api_key_use`](crate::Vault::note_api_key_use).
     pub(crate) async fn note_api_key_use(&self, keys: &[ApiKey]) -> Result<(), VaultError> {
-        // A stored key can be too long only by the time of its last use: that is left out.
-        let changes: Vec<RowChange> = keys.iter().filter_map(|key| change(key).ok()).collect();
-        if changes.is_empty() { Ok(()) } else { self.writer.commit(KeepRows(changes)).await }
+        let keys: Vec<KeyUse> = keys.iter().filter_map(KeyUse::of).collect();
+        if keys.is_empty() { Ok(()) } else { self.writer.commit(NoteUses(keys)).await }
     }
 }
 
-/// Checks that the vault can store these keys, and what is added to them later: their last use, and how they end.
+/// Checks that the vault can store these keys, and what is added to them later: how they end.
 ///
 /// # Errors
 /// [`KeepKeyError::TooLong`]. A revoked key is never too long.
@@ -75,8 +104,51 @@ pub fn check_api_key_lengths(keys: &[ApiKey]) -> Result<(), KeepKeyError> {
     if keys.iter().all(fits) { Ok(()) } else { Err(KeepKeyError::TooLong) }
 }
 
-fn change(key: &ApiKey) -> Result<RowChange, KeepKeyError> {
-    let document = serde_json::to_vec(key).map_err(|_| KeepKeyError::TooLong)?;
-    let row = ApiKeyRow { document }.encode().map_err(|_| KeepKeyError::TooLong)?;
-    Ok(RowChange::Put(RowKey::api_key(key.id().as_bytes()), row))
+/// Stores the last uses of keys, and the keys themselves where they changed: secrets whose grace period was seen to be over
+/// never work again.
+struct NoteUses(Vec<KeyUse>);
+
+struct KeyUse {
+    key: RowChange,
+    last_use: Option<RowChange>,
+}
+
+impl KeyUse {
+    fn of(key: &ApiKey) -> Option<Self> {
+        let last_use = key.last_use().and_then(|last| {
+            let row = document_row(last).ok()?;
+            Some(RowChange::Put(RowKey::api_key_use(key.id().as_bytes()), row))
+        });
+        Some(KeyUse { key: key_row(key).ok()?, last_use })
+    }
+}
+
+impl Change for NoteUses {
+    type Outcome = ();
+
+    fn row_count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {
+        self.0.iter().for_each(|used| plan.row(used.key.key().clone()));
+    }
+
+    fn decide(&mut self, draft: &mut CommitDraft<'_>) {
+        for KeyUse { key, last_use } in &self.0 {
+            if !matches!((key, draft.row(key.key())), (RowChange::Put(_, now), Some(stored)) if now == stored) {
+                draft.write(key.clone());
+            }
+            last_use.iter().for_each(|row| draft.write(row.clone()));
+        }
+    }
+}
+
+fn key_row(key: &ApiKey) -> Result<RowChange, KeepKeyError> {
+    Ok(RowChange::Put(RowKey::api_key(key.id().as_bytes()), document_row(key)?))
+}
+
+fn document_row(document: &impl Serialize) -> Result<Row, KeepKeyError> {
+    let document = serde_json::to_vec(document).map_err(|_| KeepKeyError::TooLong)?;
+    ApiKeyRow { document }.encode().map_err(|_| KeepKeyError::TooLong)
 }

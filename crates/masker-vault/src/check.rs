@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     StatsOutcome, VaultError,
+    control::ControlledStore,
     handles::Handles,
     keys::CurrentKeys,
     ledger::CurrentLedger,
@@ -23,15 +24,17 @@ pub(crate) struct Maintenance {
     ledger: Arc<CurrentLedger>,
     reader: Arc<Reader>,
     writer: Arc<WriterHandle>,
+    control: Arc<ControlledStore>,
 }
 
 impl Maintenance {
-    pub(crate) fn new(handles: &Handles) -> Self {
+    pub(crate) fn new(handles: &Handles, control: Arc<ControlledStore>) -> Self {
         Maintenance {
             keys: Arc::clone(&handles.keys),
             ledger: Arc::clone(&handles.ledger),
             reader: Arc::clone(&handles.reader),
             writer: Arc::clone(&handles.writer),
+            control,
         }
     }
 
@@ -66,6 +69,10 @@ impl Maintenance {
                     store_check.rows, store_check.rows_expected
                 )
             });
+        }
+        for problem in self.control.verify().await?.problems {
+            census.count.outcome.counts_agree = false;
+            census.problem(|| problem);
         }
         if Arc::ptr_eq(&before, &self.ledger.load_full()) {
             let names: BTreeSet<_> = census.count.by_key.keys().chain(before.generations.keys()).copied().collect();
@@ -123,7 +130,7 @@ impl Maintenance {
 }
 
 /// Notes that a full pass has found nothing under these generations, where the ledger agrees.
-struct ProvenChange(Vec<(Kid, Fingerprint)>);
+pub(crate) struct ProvenChange(pub(crate) Vec<(Kid, Fingerprint)>);
 
 impl Change for ProvenChange {
     type Outcome = ();

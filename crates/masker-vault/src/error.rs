@@ -1,5 +1,6 @@
 //! Errors of items and of whole operations. None contains a value or a token.
 
+use crate::control::ControlKeyError;
 use masker_access::Denied;
 use masker_core::validate::Validation;
 use masker_store::StoreError;
@@ -132,6 +133,9 @@ pub enum KeyLoadError {
     /// They do not fit what the vault remembers: what to correct, for each kid.
     #[error("{}", .0.join("\n"))]
     Refused(Vec<String>),
+    /// They do not open the vault's control key.
+    #[error(transparent)]
+    ControlKey(#[from] ControlKeyError),
     /// The vault failed to note them.
     #[error(transparent)]
     Vault(#[from] VaultError),

@@ -9,9 +9,9 @@ use std::{
     },
 };
 
-use super::ledger::LedgerDraft;
+use super::{known_generation::KnownGeneration, ledger::LedgerDraft};
 use masker_core::{crypto::Fingerprint, keyring::Keyring};
-use masker_store::record::{GenerationRow, GenerationUseRow};
+use masker_store::record::GenerationUseRow;
 use masker_types::kind::Kid;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -122,7 +122,7 @@ impl LedgerDraft {
         if let Some(row) = self.ledger.generations.get(&used.name).copied()
             && row.last_used_ms < used.last_ms
         {
-            self.set_generation(used.name, GenerationRow { last_used_ms: used.last_ms, ..row });
+            self.set_generation(used.name, KnownGeneration { last_used_ms: used.last_ms, ..row });
         }
         if used.tokens > 0 {
             let mut row = self.ledger.uses.get(&used.name).cloned().unwrap_or_default();

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::{
     GenerationRef, ItemFailure,
     key_assessment::needs,
+    known_generation::KnownGeneration,
     ledger::{Ledger, LedgerDraft},
     time::timestamp,
 };
@@ -17,7 +18,6 @@ use masker_core::{
     crypto::Fingerprint,
     keyring::{Keyring, Role},
 };
-use masker_store::record::GenerationRow;
 use masker_types::kind::Kid;
 
 impl Ledger {
@@ -27,7 +27,7 @@ impl Ledger {
     /// [`ItemFailure::KeyUnavailable`] with a key that has records or index rows and is not among these: the value may be
     /// under that.
     pub(super) fn check_not_found(&self, kid: Kid, keyring: &Keyring) -> Result<(), ItemFailure> {
-        let unknown_keys = |(name, row): &(&(Kid, Fingerprint), &GenerationRow)| {
+        let unknown_keys = |(name, row): &(&(Kid, Fingerprint), &KnownGeneration)| {
             row.is_needed() && keyring.by_fingerprint(name.0, name.1).is_none()
         };
         let searched = std::iter::once(kid).chain(self.related_kids(kid));
@@ -40,7 +40,7 @@ impl Ledger {
     }
 
     /// Returns every generation of a kid that the vault has seen.
-    pub(super) fn generations_of(&self, kid: Kid) -> impl Iterator<Item = (&(Kid, Fingerprint), &GenerationRow)> {
+    pub(super) fn generations_of(&self, kid: Kid) -> impl Iterator<Item = (&(Kid, Fingerprint), &KnownGeneration)> {
         let (first, last) = (Fingerprint::from_bytes([0; 8]), Fingerprint::from_bytes([0xff; 8]));
         self.generations.range((kid, first)..=(kid, last))
     }
@@ -73,7 +73,7 @@ impl LedgerDraft {
         for generation in keyring.iter().flat_map(|(_, pair)| pair.generations()) {
             let name = (generation.kid(), generation.fingerprint());
             let known = self.ledger.generations.get(&name).copied();
-            let row = known.unwrap_or_else(|| GenerationRow::first_seen(now_ms));
+            let row = known.unwrap_or_else(|| KnownGeneration::first_seen(now_ms));
             if known.is_none() && generation.role() == Role::Old && known_kids.contains(&name.0) {
                 notes.push(format!(
                     "MASKER_KEY_{}_OLD holds a key with fingerprint {} that this vault has never seen; if it was meant \
@@ -87,14 +87,14 @@ impl LedgerDraft {
             };
             // A proof holds only while the key stays old.
             let proven_at_ms = row.proven_at_ms.filter(|_| generation.role() == Role::Old);
-            self.set_generation(name, GenerationRow { old_since_ms, proven_at_ms, ..row });
+            self.set_generation(name, KnownGeneration { old_since_ms, proven_at_ms, ..row });
         }
         let replaced: Vec<_> = self
             .ledger
             .generations
             .iter()
             .filter(|(name, row)| row.old_since_ms.is_none() && is_replaced(**name, keyring))
-            .map(|(name, row)| (*name, GenerationRow { old_since_ms: Some(now_ms), ..*row }))
+            .map(|(name, row)| (*name, KnownGeneration { old_since_ms: Some(now_ms), ..*row }))
             .collect();
         for (name, row) in replaced {
             self.set_generation(name, row);
@@ -145,13 +145,7 @@ impl LedgerDraft {
             && row.old_since_ms.is_some()
             && !row.is_needed()
         {
-            self.set_generation(name, GenerationRow { proven_at_ms: Some(at_ms), ..row });
-        }
-    }
-
-    pub(super) fn set_generation(&mut self, name: (Kid, Fingerprint), row: GenerationRow) {
-        if self.ledger.generations.insert(name, row) != Some(row) {
-            self.generations.insert(name);
+            self.set_generation(name, KnownGeneration { proven_at_ms: Some(at_ms), ..row });
         }
     }
 }
@@ -173,7 +167,7 @@ impl Ledger {
 }
 
 /// Describes records whose key is not loaded, and what an operator can do.
-fn missing_key_warning((kid, fingerprint): (Kid, Fingerprint), row: &GenerationRow, second_tokens: bool) -> String {
+fn missing_key_warning((kid, fingerprint): (Kid, Fingerprint), row: &KnownGeneration, second_tokens: bool) -> String {
     let consequence = if second_tokens { "get second tokens" } else { "are refused" };
     format!(
         "{} need the key {kid} with fingerprint {fingerprint}, which is not loaded: they cannot be rehydrated, \

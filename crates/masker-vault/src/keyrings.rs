@@ -6,6 +6,7 @@ use super::{
     GenerationStatus, KeyLoadError, VaultError,
     generation_use::{GenerationUseSnapshot, TokensOpened},
     handles::Handles,
+    known_generation::KnownGeneration,
     keys::{CurrentKeys, KeysInForce},
     ledger::{CurrentLedger, LedgerDraft},
     time::{self, Clock, timestamp},
@@ -16,7 +17,6 @@ use masker_core::{
     keyring::{GracePeriod, Keyring, KeyringError, LoadedKey, Role},
     policy::PolicySet,
 };
-use masker_store::record::GenerationRow;
 use masker_types::kind::Kid;
 
 /// An operator's rules for keys.
@@ -29,6 +29,27 @@ pub struct KeyRules {
     pub second_tokens: BTreeSet<Kid>,
     /// Whether keys that had been replaced may be active when the vault is opened.
     pub accept_rollback: bool,
+    /// The kids whose keys hold the vault's control key: those that policies name. If none of them is loaded, all loaded
+    /// keys hold it.
+    pub policy_kids: BTreeSet<Kid>,
+    /// Whether the vault gets a new control key if no loaded key holds the present one. API keys are removed then.
+    pub accept_new_control_key: bool,
+    /// How many changes of control rows the audit log has, if it has some. The vault's files must not have fewer.
+    pub recorded_control_changes: Option<u64>,
+}
+
+impl KeyRules {
+    /// Returns rules by which nothing is accepted, for a vault whose control key all loaded keys hold.
+    pub fn new(grace: GracePeriod) -> Self {
+        KeyRules {
+            grace,
+            second_tokens: BTreeSet::new(),
+            accept_rollback: false,
+            policy_kids: BTreeSet::new(),
+            accept_new_control_key: false,
+            recorded_control_changes: None,
+        }
+    }
 }
 
 /// Replaces keys and policies, and lists key generations.
@@ -92,6 +113,11 @@ impl KeyringService {
         self.writer.commit(PolicyUpdate(policies.clone())).await
     }
 
+    /// Implements [`Vault::new_control_key`](crate::Vault::new_control_key).
+    pub(crate) async fn new_control_key(&self) -> Result<(), VaultError> {
+        self.writer.commit(NewControlKey).await
+    }
+
     /// Implements [`Vault::note_key_use`](crate::Vault::note_key_use).
     pub(crate) async fn note_key_use(&self) -> Result<(), VaultError> {
         self.writer.commit(KeyUseChange).await.map(drop)
@@ -116,7 +142,7 @@ impl KeyringService {
     fn status(
         &self,
         (kid, fingerprint): (Kid, Fingerprint),
-        row: &GenerationRow,
+        row: &KnownGeneration,
         loaded: Option<Role>,
     ) -> GenerationStatus {
         let used = self.keys.load().uses.get((kid, fingerprint));
@@ -197,15 +223,27 @@ impl Change for KeyringUpdate {
         let ring = &self.keys.ring;
         let mut notes = draft.ledger_changes.keys_loaded(ring, draft.now_ms, self.accept_rollback)?;
         notes.extend(draft.ledger().missing_key_warnings(ring, draft.second_tokens));
-        notes.extend(self.policies.iter().flat_map(|policies| draft.ledger_changes.policies_loaded(policies)));
+        draft.control.keys = Some(Arc::clone(&self.keys));
+        if let Some(policies) = &self.policies {
+            notes.extend(draft.ledger_changes.policies_loaded(policies));
+            draft.control.policy_kids = Some(policy_kids(policies));
+        }
         Ok(notes)
     }
 
     fn committed(&self, outcome: &Self::Outcome, keys: &CurrentKeys) {
         if outcome.is_ok() {
             keys.replace(Arc::clone(&self.keys));
+            if let Some(policies) = &self.policies {
+                keys.set_policy_kids(policy_kids(policies));
+            }
         }
     }
+}
+
+/// Returns the kids that policies name.
+fn policy_kids(policies: &PolicySet) -> BTreeSet<Kid> {
+    policies.kids().map(|(_, kid)| kid).collect()
 }
 
 /// Remembers policies. The outcome is a warning for each kind whose known values would get new tokens.
@@ -219,7 +257,27 @@ impl Change for PolicyUpdate {
     }
 
     fn decide(&mut self, draft: &mut CommitDraft<'_>) -> Self::Outcome {
+        draft.control.policy_kids = Some(policy_kids(&self.0));
         draft.ledger_changes.policies_loaded(&self.0)
+    }
+
+    fn committed(&self, _outcome: &Self::Outcome, keys: &CurrentKeys) {
+        keys.set_policy_kids(policy_kids(&self.0));
+    }
+}
+
+/// Puts a new control key in the place of the present one.
+struct NewControlKey;
+
+impl Change for NewControlKey {
+    type Outcome = ();
+
+    fn runs_alone(&self) -> bool {
+        true
+    }
+
+    fn decide(&mut self, draft: &mut CommitDraft<'_>) {
+        draft.control.new_key = true;
     }
 }
 

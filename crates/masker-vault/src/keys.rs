@@ -18,11 +18,12 @@ pub(crate) struct KeysInForce {
 pub(crate) struct CurrentKeys {
     keys: ArcSwap<KeysInForce>,
     second_tokens: BTreeSet<Kid>,
+    policy_kids: ArcSwap<BTreeSet<Kid>>,
 }
 
 impl CurrentKeys {
-    pub(crate) fn new(keys: Arc<KeysInForce>, second_tokens: BTreeSet<Kid>) -> Self {
-        CurrentKeys { keys: ArcSwap::new(keys), second_tokens }
+    pub(crate) fn new(keys: Arc<KeysInForce>, second_tokens: BTreeSet<Kid>, policy_kids: BTreeSet<Kid>) -> Self {
+        CurrentKeys { keys: ArcSwap::new(keys), second_tokens, policy_kids: ArcSwap::from_pointee(policy_kids) }
     }
 
     /// Returns the keys for a short look.
@@ -38,6 +39,16 @@ impl CurrentKeys {
     /// Puts other keys into force. Only for a commit that is durable.
     pub(crate) fn replace(&self, keys: Arc<KeysInForce>) {
         self.keys.store(keys);
+    }
+
+    /// Returns the kids that policies name.
+    pub(crate) fn policy_kids(&self) -> Guard<Arc<BTreeSet<Kid>>> {
+        self.policy_kids.load()
+    }
+
+    /// Puts in the kids that policies name. Only for a commit that is durable.
+    pub(crate) fn set_policy_kids(&self, kids: BTreeSet<Kid>) {
+        self.policy_kids.store(Arc::new(kids));
     }
 
     /// Returns the kids whose values may get second tokens.

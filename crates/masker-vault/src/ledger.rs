@@ -12,7 +12,7 @@ use std::{
 use arc_swap::{ArcSwap, Guard};
 use jiff::Timestamp;
 
-use super::{ids::RotationId, time::timestamp};
+use super::{ids::RotationId, known_generation::KnownGeneration, time::timestamp};
 use masker_core::{
     crypto::Fingerprint,
     normalize::Normalizer,
@@ -21,7 +21,7 @@ use masker_core::{
 use masker_store::{
     Row, RowChange, RowKey, Store, StoreError,
     record::{
-        GenerationRow, GenerationUseRow, KidMovesRow, MappingRow, NormalizersRow, Record, RecordError, RotationRow,
+        GenerationCountsRow, GenerationRow, GenerationUseRow, KidMovesRow, MappingRow, NormalizersRow, Record, RecordError, RotationRow,
         RowName, SpanRow, TombstoneCountRow, UsageRow,
     },
 };
@@ -33,7 +33,7 @@ const PAGE_ROWS: usize = 1_000;
 /// The ledger, as it was after a commit.
 #[derive(Clone, Default)]
 pub struct Ledger {
-    pub(super) generations: BTreeMap<(Kid, Fingerprint), GenerationRow>,
+    pub(super) generations: BTreeMap<(Kid, Fingerprint), KnownGeneration>,
     usage: BTreeMap<(EntityKind, Kid), u64>,
     mappings: BTreeMap<(String, EntityKind), MappingRow>,
     span: Option<SpanRow>,
@@ -55,6 +55,7 @@ impl Ledger {
         let mut ledger = Ledger::default();
         for space in [
             RowName::GENERATIONS,
+            RowName::GENERATION_COUNTS,
             RowName::USAGES,
             RowName::MAPPINGS,
             RowName::ROTATIONS,
@@ -73,7 +74,10 @@ impl Ledger {
     fn load_row(&mut self, key: &RowKey, row: &[u8]) -> Result<(), RecordError> {
         match RowName::parse(key)? {
             RowName::Generation(kid, fingerprint) => {
-                self.generations.insert((kid, Fingerprint::from_bytes(fingerprint)), GenerationRow::decode(row)?);
+                self.known(kid, fingerprint).set_control_row(GenerationRow::decode(row)?);
+            }
+            RowName::GenerationCounts(kid, fingerprint) => {
+                self.known(kid, fingerprint).set_counts_row(GenerationCountsRow::decode(row)?);
             }
             RowName::Usage(kind, kid) => {
                 self.usage.insert((kind, kid), UsageRow::decode(row)?.records);
@@ -97,10 +101,15 @@ impl Ledger {
             }
             // Read when they are needed, or kept by other services.
             RowName::Record(_) | RowName::ValueIndex(_) | RowName::FormIndex(_) => {}
-            RowName::Tombstone(_) | RowName::AuditHead => {}
+            RowName::Tombstone(_) | RowName::TombstoneSum | RowName::AuditHead => {}
+            RowName::ControlSlot(..) | RowName::ControlManifest | RowName::ApiKeyUse(_) => {}
             RowName::ApiKey(_) | RowName::Session(_) | RowName::SessionToken(..) | RowName::Honeytoken(_) => {}
         }
         Ok(())
+    }
+
+    fn known(&mut self, kid: Kid, fingerprint: [u8; 8]) -> &mut KnownGeneration {
+        self.generations.entry((kid, Fingerprint::from_bytes(fingerprint))).or_default()
     }
 
     /// Returns the number of records in the vault.
@@ -155,6 +164,11 @@ impl Ledger {
     /// Returns the number of tombstones in the vault: records that were erased and not restored.
     pub fn tombstones(&self) -> u64 {
         self.tombstones
+    }
+
+    /// Returns whether nothing in the vault needs a generation, as a full pass has proven.
+    pub(crate) fn is_proven_unneeded(&self, name: (Kid, Fingerprint)) -> bool {
+        self.generations.get(&name).is_some_and(|row| row.proven_at_ms.is_some())
     }
 
     /// Returns when a generation was replaced.
@@ -272,7 +286,10 @@ fn mapping_warning(
 /// A ledger being changed. The changes become rows of the batch that they belong to.
 pub(super) struct LedgerDraft {
     pub(super) ledger: Ledger,
-    pub(super) generations: BTreeSet<(Kid, Fingerprint)>,
+    /// Generations whose control row changed.
+    generations: BTreeSet<(Kid, Fingerprint)>,
+    /// Generations whose counts changed.
+    counts: BTreeSet<(Kid, Fingerprint)>,
     usage: BTreeSet<(EntityKind, Kid)>,
     mappings: BTreeSet<(String, EntityKind)>,
     rotations: BTreeSet<RotationId>,
@@ -288,6 +305,7 @@ impl LedgerDraft {
         LedgerDraft {
             ledger: ledger.clone(),
             generations: BTreeSet::new(),
+            counts: BTreeSet::new(),
             usage: BTreeSet::new(),
             mappings: BTreeSet::new(),
             rotations: BTreeSet::new(),
@@ -382,17 +400,34 @@ impl LedgerDraft {
         self.tombstones = true;
     }
 
-    fn generation(&mut self, record: &Record, change: impl FnOnce(&mut GenerationRow)) {
+    fn generation(&mut self, record: &Record, change: impl FnOnce(&mut KnownGeneration)) {
         let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
         self.change_generation(name, record.sealed_at_ms, change);
     }
 
-    fn change_generation(&mut self, name: (Kid, Fingerprint), seen_ms: u64, change: impl FnOnce(&mut GenerationRow)) {
-        let row = self.ledger.generations.entry(name).or_insert_with(|| GenerationRow::first_seen(seen_ms));
-        change(row);
+    fn change_generation(
+        &mut self,
+        name: (Kid, Fingerprint),
+        seen_ms: u64,
+        change: impl FnOnce(&mut KnownGeneration),
+    ) {
+        let known = self.ledger.generations.get(&name);
+        let mut now = known.copied().unwrap_or_else(|| KnownGeneration::first_seen(seen_ms));
+        change(&mut now);
         // A generation that is needed again is not proven unneeded.
-        row.proven_at_ms = row.proven_at_ms.filter(|_| !row.is_needed());
-        self.generations.insert(name);
+        now.proven_at_ms = now.proven_at_ms.filter(|_| !now.is_needed());
+        self.set_generation(name, now);
+    }
+
+    /// Sets what is known of a generation. Only the rows that differ are written.
+    pub(super) fn set_generation(&mut self, name: (Kid, Fingerprint), now: KnownGeneration) {
+        let before = self.ledger.generations.insert(name, now);
+        if before.is_none_or(|before| before.control_row() != now.control_row()) {
+            self.generations.insert(name);
+        }
+        if before.is_none_or(|before| before.counts_row() != now.counts_row()) {
+            self.counts.insert(name);
+        }
     }
 
     fn usage(&mut self, record: &Record, change: impl FnOnce(u64) -> u64) {
@@ -440,7 +475,11 @@ impl LedgerDraft {
         let ledger = &self.ledger;
         let generations = self.generations.iter().filter_map(|name| {
             let row = ledger.generations.get(name)?;
-            Some(RowChange::Put(RowKey::generation(name.0, name.1.as_bytes()), row.encode()))
+            Some(RowChange::Put(RowKey::generation(name.0, name.1.as_bytes()), row.control_row().encode()))
+        });
+        let needs = self.counts.iter().filter_map(|name| {
+            let row = ledger.generations.get(name)?;
+            Some(RowChange::Put(RowKey::generation_counts(name.0, name.1.as_bytes()), row.counts_row().encode()))
         });
         let usage = self.usage.iter().filter_map(|name| {
             let records = *ledger.usage.get(name)?;
@@ -473,7 +512,7 @@ impl LedgerDraft {
             let targets = ledger.kid_moves.get(kid)?.clone();
             Some(RowChange::Put(RowKey::kid_moves(*kid), KidMovesRow { targets }.encode()))
         });
-        let counts = generations.chain(usage).chain(mappings).chain(rotations).chain(uses);
+        let counts = generations.chain(needs).chain(usage).chain(mappings).chain(rotations).chain(uses);
         counts.chain(span).chain(tombstones).chain(normalizers).chain(kid_moves).collect()
     }
 }

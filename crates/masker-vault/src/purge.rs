@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     VaultError,
+    check::ProvenChange,
     handles::Handles,
     keys::CurrentKeys,
     ledger::CurrentLedger,
@@ -152,6 +153,15 @@ impl Purger {
                     *outcome.records.entry(erased).or_default() += 1;
                 }
             }
+        }
+        if let PurgeFilter::Key(fingerprint) = filter
+            && !dry_run
+            && outcome.damaged == 0
+        {
+            // The change skips what the ledger counts as needed.
+            let known = self.ledger.load().generations.keys().copied().collect::<Vec<_>>();
+            let purged = known.into_iter().filter(|name| name.1 == fingerprint).collect();
+            self.writer.commit(ProvenChange(purged)).await?;
         }
         Ok(outcome)
     }

@@ -43,8 +43,8 @@ pub struct CheckOutcome {
     pub damaged_index_rows: u64,
     /// Tombstones read.
     pub tombstones: u64,
-    /// Whether the rows agree with the store's own counts, and with the ledger's counts of records, index rows
-    /// and tombstones. The latter are not compared if the vault was written to meanwhile.
+    /// Whether the rows agree with the store's own counts, with the ledger's counts of records, index rows and tombstones,
+    /// and with the tags and sums of the control key. Counts and sums are not compared if the vault was written to meanwhile.
     pub counts_agree: bool,
     /// The first problems, by row id.
     pub problems: Vec<String>,

@@ -14,8 +14,11 @@ use jiff::Timestamp;
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 use zeroize::Zeroizing;
 
-use super::{FoundTokens, ItemFailure, KeyRules, TokenInput, Tokenized, ValueInput, Vault};
-use crate::metrics::VaultMetrics;
+use super::{FoundTokens, ItemFailure, KeyLoadError, KeyRules, TokenInput, Tokenized, ValueInput, Vault};
+use crate::{
+    control::{ControlKeyRules, ControlledStore},
+    metrics::VaultMetrics,
+};
 use masker_access as access;
 use masker_access::{Caller, Permit, ScopedOperation};
 use masker_core::{
@@ -41,7 +44,7 @@ mod in_flight_model;
 mod index_lives;
 mod tombstones;
 mod spellings;
-mod stored_rows;
+pub(crate) mod stored_rows;
 mod purge;
 
 const POLICY: &str = r#"
@@ -91,11 +94,23 @@ impl Bench {
     }
 
     pub(crate) async fn open_with_grace(&self, ring: Keyring, grace: GracePeriod) -> Arc<Vault> {
+        // Some tests open a vault without the keys that it was made with.
+        let rules = KeyRules { accept_new_control_key: true, ..KeyRules::new(grace) };
+        self.open_by(ring, rules).await.unwrap()
+    }
+
+    pub(crate) async fn open_by(&self, ring: Keyring, rules: KeyRules) -> Result<Arc<Vault>, KeyLoadError> {
         let now_s = Arc::clone(&self.now_s);
         let clock = move || Timestamp::from_second(now_s.load(Ordering::SeqCst)).unwrap();
         let metrics = Arc::new(VaultMetrics::new().unwrap());
-        let rules = KeyRules { grace, second_tokens: BTreeSet::new(), accept_rollback: false };
-        Arc::new(Vault::open(Arc::new(self.store.clone()), ring, rules, metrics, Arc::new(clock)).await.unwrap())
+        Vault::open(Arc::new(self.store.clone()), ring, rules, metrics, Arc::new(clock)).await.map(Arc::new)
+    }
+
+    /// Returns the store as the vault with these keys reads and writes it.
+    pub(crate) async fn controlled(&self, ring: &Keyring) -> ControlledStore {
+        let (store, metrics) = (Arc::new(self.store.clone()), Arc::new(VaultMetrics::new().unwrap()));
+        let rules = ControlKeyRules { kids: &BTreeSet::new(), accept_new: true, recorded_changes: None };
+        ControlledStore::open(store, ring, rules, metrics).await.unwrap()
     }
 
     pub(crate) async fn mint(

@@ -19,6 +19,7 @@ use super::{
     backup::{Exporter, Importer},
     check::Maintenance,
     compact::Compactor,
+    control::{ControlKeyRules, ControlledStore},
     forget::Eraser,
     generation_use::GenerationUses,
     handles::Handles,
@@ -50,6 +51,7 @@ use masker_types::kind::Kid;
 /// The vault: keys, records and the operations on them. Opened once, shared by every request.
 pub struct Vault {
     writer: Arc<WriterHandle>,
+    control: Arc<ControlledStore>,
     clock: Clock,
     keyrings: KeyringService,
     tokenizer: Tokenizer,
@@ -82,11 +84,12 @@ impl Vault {
         metrics: Arc<VaultMetrics>,
         clock: Clock,
     ) -> Result<Self, KeyLoadError> {
+        let store = Self::open_control_key(store, &keyring, &rules, &metrics).await?;
         let ledger = Ledger::load(store.as_ref()).await.map_err(VaultError::from)?;
         let honeytokens = Arc::new(Honeytokens::load(store.as_ref()).await.map_err(VaultError::from)?);
         let sessions = Arc::new(SessionRegistry::load(store.as_ref()).await.map_err(VaultError::from)?);
         let keys = Arc::new(KeysInForce { uses: GenerationUses::new(&keyring), ring: keyring });
-        let keys = Arc::new(CurrentKeys::new(keys, rules.second_tokens));
+        let keys = Arc::new(CurrentKeys::new(keys, rules.second_tokens, rules.policy_kids));
         let ledger = Arc::new(CurrentLedger::new(ledger));
         let in_flight = Arc::new(InFlightRecords::default());
         let audit_anchor = Arc::new(AuditAnchor::default());
@@ -99,7 +102,7 @@ impl Vault {
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
         }));
-        let reader = Arc::new(Reader::new(store, in_flight, Arc::clone(&metrics)));
+        let reader = Arc::new(Reader::new(Arc::clone(&store) as Arc<dyn Store>, in_flight, Arc::clone(&metrics)));
         let handles =
             Handles { keys, ledger, reader, writer, counters: Arc::new(RequestCounters::new(metrics)), clock };
         let finder = Arc::new(TokenFinder::new(&handles));
@@ -117,9 +120,10 @@ impl Vault {
             exporter: Exporter::new(&handles),
             importer: Importer::new(&handles),
             compactor: Compactor::new(&handles),
-            maintenance: Maintenance::new(&handles),
-            api_keys: ApiKeyRows::new(&handles),
+            maintenance: Maintenance::new(&handles, Arc::clone(&store)),
+            api_keys: ApiKeyRows::new(&handles, Arc::clone(&store)),
             audit_heads: AuditHeads::new(&handles, audit_anchor),
+            control: store,
             writer: handles.writer,
             clock: handles.clock,
         };
@@ -136,6 +140,43 @@ impl Vault {
                 Err(refused)
             }
         }
+    }
+
+    /// Opens the control key of the vault in a store. If that fails, the store is closed.
+    async fn open_control_key(
+        store: Arc<dyn Store>,
+        keyring: &Keyring,
+        rules: &KeyRules,
+        metrics: &Arc<VaultMetrics>,
+    ) -> Result<Arc<ControlledStore>, KeyLoadError> {
+        let control_rules = ControlKeyRules {
+            kids: &rules.policy_kids,
+            accept_new: rules.accept_new_control_key,
+            recorded_changes: rules.recorded_control_changes,
+        };
+        match ControlledStore::open(Arc::clone(&store), keyring, control_rules, Arc::clone(metrics)).await {
+            Ok(opened) => Ok(Arc::new(opened)),
+            Err(refused) => {
+                // A failure to close matters less than what is wrong with the keys.
+                drop(store.close().await);
+                Err(refused.into())
+            }
+        }
+    }
+
+    /// Returns what is wrong with the rows that the control key authenticates, for an operator; `None` if nothing is known
+    /// to be. Does not read the store.
+    pub fn control_problem(&self) -> Option<String> {
+        self.control.problem()
+    }
+
+    /// Puts a new control key in the place of the present one: every row is tagged again, and those that are void are
+    /// removed. Only the loaded keys of the kids that policies name can open it.
+    ///
+    /// # Errors
+    /// [`VaultError`] if the store fails. Then the vault has the old key or the new one.
+    pub async fn new_control_key(&self, _permit: &Permit<VaultAdmin>) -> Result<(), VaultError> {
+        self.keyrings.new_control_key().await
     }
 
     /// Puts other keys into force. Requests in flight finish on the keys that they began with, and nothing that was

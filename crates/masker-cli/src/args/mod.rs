@@ -146,6 +146,9 @@ pub struct ServeArgs {
     /// Accept a clock that is over 31 days past the audit log's last event, and delete by it what is past its retention
     #[arg(long)]
     pub accept_clock: bool,
+    /// Make a new control key for a vault whose control key no loaded key opens; API keys are removed
+    #[arg(long)]
+    pub accept_new_control_key: bool,
 }
 
 /// `masker status`.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use data_encoding::HEXLOWER;
+use rand::CryptoRng;
 
 use super::padding;
 use masker_types::limits::VALUE_BYTES_MAX;
@@ -28,6 +29,13 @@ const _: () = assert!(BODY_BYTES_MAX == 45 + 16 * 257);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the token or record does not open under this key, kind, key id and context")]
 pub struct UnsealError;
+
+/// Returns a random nonce.
+pub(super) fn random_nonce(rng: &mut impl CryptoRng) -> [u8; NONCE_BYTES] {
+    let mut nonce = [0; NONCE_BYTES];
+    rng.fill_bytes(&mut nonce);
+    nonce
+}
 
 /// The AEAD of a suite.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -15,23 +15,12 @@ use masker_types::limits::KEY_BYTES;
 
 /// Length of the random salt of an export, in bytes.
 pub const SALT_BYTES: usize = 32;
-/// Length of a wrapped file key with its tag, in bytes.
-pub const WRAPPED_BYTES: usize = KEY_BYTES + TAG_BYTES;
 /// Bytes that sealing adds to a chunk.
 pub const CHUNK_OVERHEAD_BYTES: usize = TAG_BYTES;
 /// Bytes of the nonce that all chunks share. The others are the number of the chunk and the mark of the last.
 const NONCE_PREFIX_BYTES: usize = NONCE_BYTES - 5;
 /// The purpose of the payload key, for its derivation.
 const INFO: &[u8] = b"masker export v1";
-
-/// A file key, sealed by a key generation: see [`super::GenerationKeys::wrap_export_key`].
-#[derive(Clone, PartialEq, Eq)]
-pub struct WrappedKey {
-    /// The random nonce.
-    pub nonce: [u8; NONCE_BYTES],
-    /// The sealed key and its tag.
-    pub sealed: [u8; WRAPPED_BYTES],
-}
 
 /// The cipher of the payload of an export: STREAM (Hoang, Reyhanitabar, Rogaway, Vizár, "Online
 /// Authenticated-Encryption and its Nonce-Reuse Misuse-Resistance", CRYPTO 2015) over XChaCha20-Poly1305.
@@ -83,7 +72,7 @@ impl ExportCipher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::GenerationKeys;
+    use crate::crypto::{GenerationKeys, aead::NONCE_BYTES, wrapped_key::WRAPPED_BYTES};
     use masker_types::{kind::Kid, mode::Mode};
 
     fn key(number: u8) -> SecretKey {

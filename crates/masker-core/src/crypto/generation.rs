@@ -9,28 +9,30 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{
-    aead::{AeadBody, AeadCipher, HEADER_BYTES, NONCE_BYTES, PREFIX_BYTES, Suite, TAG_BYTES, UnsealError},
+    aead::{AeadBody, AeadCipher, HEADER_BYTES, NONCE_BYTES, PREFIX_BYTES, Suite, TAG_BYTES, UnsealError, random_nonce},
     encoding::{Encoded, enc, encoded_bytes},
-    export::{WRAPPED_BYTES, WrappedKey},
+    control::ControlKey,
+    wrapped_key::WrappedKey,
     id::{Index, IndexName, TokenId},
     kdf::{SubkeyLabel, Subkeys},
     mac::MacKey,
     padding,
     record::{OpenedRecord, RecordPayload, SealedRecord, into_text},
-    secret::{Locked, LockedMemoryError, SecretKey, SecretKeyError},
+    secret::{Locked, LockedMemoryError, SecretKey},
     siv::synthetic_nonce,
     xaes::Xaes256Gcm,
 };
 use crate::normalize::Normalizer;
 use masker_types::{
     kind::{Context, EntityKind, Kid, Value},
-    limits::{CONTEXT_BYTES_MAX, KEY_BYTES, KID_BYTES_MAX, KIND_BYTES_MAX},
+    limits::{CONTEXT_BYTES_MAX, KID_BYTES_MAX, KIND_BYTES_MAX},
     mode::Mode,
 };
 
 const TOKEN_DOMAIN: &[u8] = b"MSK1";
 const RECORD_DOMAIN: &[u8] = b"MSKV1-record";
 const EXPORT_DOMAIN: &[u8] = b"masker-export-key";
+const CONTROL_DOMAIN: &[u8] = b"masker-control-slot";
 /// Length of the longest `enc("MSK1", header, kind, kid, context)`, in bytes.
 const TOKEN_AAD_BYTES_MAX: usize =
     encoded_bytes(5, TOKEN_DOMAIN.len() + HEADER_BYTES + KIND_BYTES_MAX + KID_BYTES_MAX + CONTEXT_BYTES_MAX);
@@ -112,6 +114,7 @@ struct DerivedKeys {
     xchacha: XChaCha20Poly1305,
     record: Xaes256Gcm,
     export: Xaes256Gcm,
+    control: Xaes256Gcm,
 }
 
 /// The prepared keys of one key generation in one mode, shared by all threads.
@@ -142,6 +145,7 @@ impl GenerationKeys {
                 xchacha: XChaCha20Poly1305::new((&*subkey(SubkeyLabel::AeadXChaCha20Poly1305)).into()),
                 record: Xaes256Gcm::new(&subkey(SubkeyLabel::Record)),
                 export: Xaes256Gcm::new(&subkey(SubkeyLabel::Export)),
+                control: Xaes256Gcm::new(&subkey(SubkeyLabel::Control)),
             }
         })?;
         Ok(GenerationKeys { kid, fingerprint: Fingerprint(fingerprint), states })
@@ -293,12 +297,7 @@ impl GenerationKeys {
     /// Seals the key of an export with XAES-256-GCM under `subkey("export")`, with a random nonce and
     /// `aad = enc("masker-export-key", kid, fingerprint, export_id)`. `export_id` identifies the export.
     pub fn wrap_export_key(&self, file_key: &SecretKey, export_id: &[u8], rng: &mut impl CryptoRng) -> WrappedKey {
-        let nonce = random_nonce(rng);
-        let mut sealed = [0; WRAPPED_BYTES];
-        let (data, tag) = sealed.split_at_mut(KEY_BYTES);
-        data.copy_from_slice(file_key.expose());
-        tag.copy_from_slice(&self.states.export.seal(&nonce, &self.export_aad(export_id), data));
-        WrappedKey { nonce, sealed }
+        WrappedKey::seal(&self.states.export, file_key, &self.export_aad(export_id), rng)
     }
 
     /// Opens a key that [`GenerationKeys::wrap_export_key`] sealed for the same export. Returns `None` for every
@@ -311,25 +310,38 @@ impl GenerationKeys {
         wrapped: &WrappedKey,
         export_id: &[u8],
     ) -> Result<Option<SecretKey>, LockedMemoryError> {
-        let Some((data, tag)) = wrapped.sealed.split_last_chunk::<TAG_BYTES>() else { return Ok(None) };
-        let mut key = Zeroizing::new([0; KEY_BYTES]);
-        key.copy_from_slice(data);
-        if self.states.export.open(&wrapped.nonce, &self.export_aad(export_id), key.as_mut_slice(), tag).is_err() {
-            return Ok(None);
-        }
-        match SecretKey::from_bytes(key) {
-            Ok(key) => Ok(Some(key)),
-            Err(SecretKeyError::Memory(memory)) => Err(memory),
-            // Only keys are wrapped.
-            Err(_) => Ok(None),
-        }
+        wrapped.open(&self.states.export, &self.export_aad(export_id))
+    }
+
+    /// Seals the control key of a vault with XAES-256-GCM under `subkey("control")`, with a random nonce and
+    /// `aad = enc("masker-control-slot", vault id, control epoch, kid, fingerprint)`.
+    pub fn wrap_control_key(&self, key: &ControlKey, rng: &mut impl CryptoRng) -> WrappedKey {
+        let aad = self.control_aad(&key.vault_id(), key.epoch());
+        WrappedKey::seal(&self.states.control, key.secret(), &aad, rng)
+    }
+
+    /// Opens the control key of a vault that [`GenerationKeys::wrap_control_key`] sealed in this epoch. Returns `None` for
+    /// every other key.
+    ///
+    /// # Errors
+    /// Returns [`LockedMemoryError`] if no locked memory is available.
+    pub fn unwrap_control_key(
+        &self,
+        wrapped: &WrappedKey,
+        vault_id: [u8; 16],
+        epoch: u64,
+    ) -> Result<Option<ControlKey>, LockedMemoryError> {
+        let key = wrapped.open(&self.states.control, &self.control_aad(&vault_id, epoch))?;
+        key.map(|key| ControlKey::new(key, vault_id, epoch)).transpose()
     }
 
     fn export_aad(&self, export_id: &[u8]) -> Vec<u8> {
-        let mut aad = Vec::new();
-        let parts = [EXPORT_DOMAIN, self.kid.as_str().as_bytes(), self.fingerprint.as_bytes(), export_id];
-        enc(&parts, |piece| aad.extend_from_slice(piece));
-        aad
+        enc_to_vec(&[EXPORT_DOMAIN, self.kid.as_str().as_bytes(), self.fingerprint.as_bytes(), export_id])
+    }
+
+    fn control_aad(&self, vault_id: &[u8; 16], epoch: u64) -> Vec<u8> {
+        let (kid, fingerprint) = (self.kid.as_str().as_bytes(), self.fingerprint.as_bytes());
+        enc_to_vec(&[CONTROL_DOMAIN, vault_id, &epoch.to_be_bytes(), kid, fingerprint])
     }
 
     fn token_aad(
@@ -359,10 +371,10 @@ fn record_aad(binding: &RecordBinding) -> Encoded<RECORD_AAD_BYTES_MAX> {
     ])
 }
 
-fn random_nonce(rng: &mut impl CryptoRng) -> [u8; NONCE_BYTES] {
-    let mut nonce = [0; NONCE_BYTES];
-    rng.fill_bytes(&mut nonce);
-    nonce
+fn enc_to_vec(parts: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    enc(parts, |piece| bytes.extend_from_slice(piece));
+    bytes
 }
 
 #[cfg(test)]

@@ -27,8 +27,7 @@ pub(super) enum SubkeyLabel {
     IndexTag,
     /// The cipher key that wraps the keys of exports.
     Export,
-    /// The cipher key of the slot of the control key. Reserved by the format.
-    #[cfg(test)]
+    /// The cipher key of the slot that holds a vault's control key.
     Control,
     /// Not a key: its first 8 bytes are the public name of the generation, the same in both modes.
     Fingerprint,
@@ -44,7 +43,6 @@ impl SubkeyLabel {
             SubkeyLabel::Record => "record",
             SubkeyLabel::IndexTag => "index-tag",
             SubkeyLabel::Export => "export",
-            #[cfg(test)]
             SubkeyLabel::Control => "control",
             SubkeyLabel::Fingerprint => "fingerprint",
         }

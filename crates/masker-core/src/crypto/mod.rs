@@ -7,6 +7,7 @@
 
 pub mod aead;
 pub mod chain;
+pub mod control;
 mod encoding;
 pub mod export;
 pub mod generation;
@@ -19,13 +20,16 @@ pub mod record;
 pub mod secret;
 mod siv;
 mod weakness;
+pub mod wrapped_key;
 mod xaes;
 
 pub use aead::{AeadBody, Suite, UnsealError};
 pub use chain::ChainKey;
-pub use export::{ExportCipher, WrappedKey};
+pub use control::{ControlCounts, ControlKey, RowSum};
+pub use export::ExportCipher;
 pub use generation::{Fingerprint, GenerationKeys, RecordBinding};
 pub use id::{Index, IndexName, MatchPart, TokenId};
 pub use locked::{KeyMemory, key_memory};
 pub use record::{OpenedRecord, RecordPayload, SealedRecord};
+pub use wrapped_key::WrappedKey;
 pub use secret::{Locked, LockedMemoryError, SecretKey, SecretKeyError, Weakness};

@@ -3,7 +3,8 @@
 use super::{EXPORT_VERSION, ExportError};
 use crate::crypto::{
     Fingerprint, WrappedKey,
-    export::{SALT_BYTES, WRAPPED_BYTES},
+    export::SALT_BYTES,
+    wrapped_key::WRAPPED_BYTES,
 };
 use masker_types::kind::Kid;
 

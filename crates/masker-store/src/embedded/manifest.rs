@@ -7,7 +7,7 @@
 use sha2::{Digest, Sha256};
 
 /// The version of manifest and witness that this release writes, and the latest that it reads.
-pub(super) const VERSION: u8 = 2;
+pub(super) const VERSION: u8 = 3;
 
 const MARK: [u8; 8] = *b"MSKRBOOK";
 const BYTES: usize = 8 + 1 + 16 + 8 + 8 + 8 + 16 + 8;

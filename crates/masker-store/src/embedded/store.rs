@@ -190,7 +190,7 @@ impl Store for EmbeddedStore {
 
     fn position(&self) -> VaultPosition {
         let CommitPosition { epoch, sequence } = self.shared.position();
-        VaultPosition { vault_id: self.vault_id, epoch, sequence }
+        VaultPosition { vault_id: self.vault_id, epoch, sequence, control_changes: 0 }
     }
 
     fn close(&self) -> StoreFuture<'_, ()> {

@@ -17,10 +17,16 @@ const SPAN: &[u8] = b"span";
 const NEVER_WRITTEN: &[u8] = b"-";
 /// The key of the count of tombstones, after its space.
 const TOMBSTONES: &[u8] = b"tombstones";
+/// The key of the sum of tombstones, after its space.
+const TOMBSTONE_SUM: &[u8] = b"tombstone-sum";
 /// The key of the audit log's head, after its space.
 const AUDIT_HEAD: &[u8] = b"audit";
+/// The first byte of the key of a slot, after its space.
+const SLOT: u8 = b's';
+/// The key of the manifest of the control rows, after its space.
+const MANIFEST: &[u8] = b"m";
 
-const _: () = assert!(1 + 8 + KID_BYTES_MAX <= RowKey::BYTES_MAX);
+const _: () = assert!(2 + 8 + KID_BYTES_MAX <= RowKey::BYTES_MAX);
 const _: () = assert!(2 + KIND_BYTES_MAX + KID_BYTES_MAX <= RowKey::BYTES_MAX);
 
 /// Why a row or its key cannot be encoded.
@@ -51,18 +57,23 @@ pub enum RowKeyError {
 /// | `n` normalizers | length of the kind (1), kind, sealing kid |
 /// | `w` moves of a kid | kid |
 /// | `g` generation | fingerprint (8), kid |
+/// | `c` counts of a generation | fingerprint (8), kid |
 /// | `u` usage | length of the kind (1), kind, minted kid |
 /// | `d` uses | fingerprint (8), kid |
 /// | `o` rotation | id (16) |
 /// | `p` mapping | length of the kind (1), kind, name of the policy |
 /// | `m` span | `span` |
 /// | `m` count of tombstones | `tombstones` |
+/// | `m` sum of tombstones | `tombstone-sum` |
 /// | `m` head of the audit log | `audit` |
 /// | `t` tombstone | id (20) |
 /// | `k` API key | id (16) |
+/// | `y` use of an API key | id (16) |
 /// | `s` session | id (16) |
 /// | `e` token of a session | id of the session (16), tag of the token (20) |
 /// | `h` honeytoken | id (16) |
+/// | `x` slot of the control key | `s`, fingerprint (8), kid |
+/// | `x` manifest of the control rows | `m` |
 #[derive(Clone, PartialEq, Eq)]
 pub enum RowName {
     /// A [`super::Record`], by the id of its token.
@@ -77,6 +88,8 @@ pub enum RowName {
     KidMoves(Kid),
     /// A [`super::GenerationRow`], by kid and fingerprint.
     Generation(Kid, [u8; 8]),
+    /// A [`super::GenerationCountsRow`], by kid and fingerprint.
+    GenerationCounts(Kid, [u8; 8]),
     /// A [`super::UsageRow`], by kind and minted kid.
     Usage(EntityKind, Kid),
     /// A [`super::MappingRow`], by policy and kind.
@@ -89,18 +102,26 @@ pub enum RowName {
     Span,
     /// The [`super::TombstoneCountRow`].
     Tombstones,
+    /// The [`super::TombstoneSumRow`].
+    TombstoneSum,
     /// A [`super::TombstoneRow`], by the id of the token whose record was erased.
     Tombstone([u8; 20]),
     /// The [`super::AuditHeadRow`].
     AuditHead,
     /// An [`super::ApiKeyRow`], by the key's id.
     ApiKey([u8; 16]),
+    /// An [`super::ApiKeyRow`] with the last use of a key, by the key's id.
+    ApiKeyUse([u8; 16]),
     /// A [`super::SessionRow`], by its id.
     Session([u8; 16]),
     /// A [`super::SessionTokenRow`], by the session's id and the token's tag.
     SessionToken([u8; 16], [u8; 20]),
     /// A [`super::HoneytokenRow`], by its id.
     Honeytoken([u8; 16]),
+    /// A [`super::ControlSlotRow`], by the kid and fingerprint that seal it.
+    ControlSlot(Kid, [u8; 8]),
+    /// The [`super::ControlManifestRow`].
+    ControlManifest,
 }
 
 impl RowName {
@@ -116,6 +137,8 @@ impl RowName {
     pub const KID_MOVES: u8 = b'w';
     /// The space of key generations.
     pub const GENERATIONS: u8 = b'g';
+    /// The space of the counts of key generations.
+    pub const GENERATION_COUNTS: u8 = b'c';
     /// The space of usage counts.
     pub const USAGES: u8 = b'u';
     /// The space of policies' mappings.
@@ -130,12 +153,16 @@ impl RowName {
     pub const TOMBSTONES: u8 = b't';
     /// The space of API keys.
     pub const API_KEYS: u8 = b'k';
+    /// The space of the last uses of API keys.
+    pub const API_KEY_USES: u8 = b'y';
     /// The space of sessions.
     pub const SESSIONS: u8 = b's';
     /// The space of the tokens of sessions.
     pub const SESSION_TOKENS: u8 = b'e';
     /// The space of honeytokens.
     pub const HONEYTOKENS: u8 = b'h';
+    /// The space of the control key's slots and of the manifest of the control rows.
+    pub const CONTROL: u8 = b'x';
 
     /// Parses a key.
     ///
@@ -156,6 +183,9 @@ impl RowName {
             Self::GENERATIONS => {
                 split_fingerprint(rest).map(|(kid, fingerprint)| RowName::Generation(kid, fingerprint))
             }
+            Self::GENERATION_COUNTS => {
+                split_fingerprint(rest).map(|(kid, fingerprint)| RowName::GenerationCounts(kid, fingerprint))
+            }
             Self::USES => split_fingerprint(rest).map(|(kid, fingerprint)| RowName::Uses(kid, fingerprint)),
             Self::USAGES => split_kind(rest).and_then(|(kind, kid)| Some(RowName::Usage(kind, Kid::parse(kid)?))),
             Self::MAPPINGS => split_kind(rest)
@@ -164,12 +194,20 @@ impl RowName {
             Self::ROTATIONS => rest.try_into().ok().map(RowName::Rotation),
             Self::WHOLE if rest == SPAN => Some(RowName::Span),
             Self::WHOLE if rest == AUDIT_HEAD => Some(RowName::AuditHead),
+            Self::WHOLE if rest == TOMBSTONE_SUM => Some(RowName::TombstoneSum),
             Self::WHOLE => (rest == TOMBSTONES).then_some(RowName::Tombstones),
             Self::TOMBSTONES => rest.try_into().ok().map(RowName::Tombstone),
             Self::API_KEYS => rest.try_into().ok().map(RowName::ApiKey),
+            Self::API_KEY_USES => rest.try_into().ok().map(RowName::ApiKeyUse),
             Self::SESSIONS => rest.try_into().ok().map(RowName::Session),
             Self::SESSION_TOKENS => split_session(rest).map(|(session, tag)| RowName::SessionToken(session, tag)),
             Self::HONEYTOKENS => rest.try_into().ok().map(RowName::Honeytoken),
+            Self::CONTROL if rest == MANIFEST => Some(RowName::ControlManifest),
+            Self::CONTROL => rest
+                .split_first()
+                .filter(|(first, _)| **first == SLOT)
+                .and_then(|(_, rest)| split_fingerprint(rest))
+                .map(|(kid, fingerprint)| RowName::ControlSlot(kid, fingerprint)),
             _ => None,
         };
         name.ok_or(RecordError::Damaged("its key is invalid"))
@@ -234,6 +272,11 @@ impl RowKey {
         Self::of_parts(RowName::GENERATIONS, &[fingerprint, kid.as_str().as_bytes()])
     }
 
+    /// Returns the key of a generation's counts.
+    pub fn generation_counts(kid: Kid, fingerprint: &[u8; 8]) -> Self {
+        Self::of_parts(RowName::GENERATION_COUNTS, &[fingerprint, kid.as_str().as_bytes()])
+    }
+
     /// Returns the key of the count of records of a kind that were minted under a kid.
     pub fn usage(kind: EntityKind, minted_kid: Kid) -> Self {
         let kind = kind.as_str().as_bytes();
@@ -278,6 +321,11 @@ impl RowKey {
         Self::of_parts(RowName::WHOLE, &[TOMBSTONES])
     }
 
+    /// Returns the key of the sum of tombstones.
+    pub fn tombstone_sum() -> Self {
+        Self::of_parts(RowName::WHOLE, &[TOMBSTONE_SUM])
+    }
+
     /// Returns the key of the tombstone of the record with this id.
     pub fn tombstone(id: &[u8; 20]) -> Self {
         Self::of_parts(RowName::TOMBSTONES, &[id])
@@ -293,6 +341,11 @@ impl RowKey {
         Self::of_parts(RowName::API_KEYS, &[id])
     }
 
+    /// Returns the key of the row about the last use of an API key.
+    pub fn api_key_use(id: &[u8; 16]) -> Self {
+        Self::of_parts(RowName::API_KEY_USES, &[id])
+    }
+
     /// Returns the key of a session's row.
     pub fn session(id: &[u8; 16]) -> Self {
         Self::of_parts(RowName::SESSIONS, &[id])
@@ -306,5 +359,15 @@ impl RowKey {
     /// Returns the key of a honeytoken's row.
     pub fn honeytoken(id: &[u8; 16]) -> Self {
         Self::of_parts(RowName::HONEYTOKENS, &[id])
+    }
+
+    /// Returns the key of the slot in which a generation seals the control key.
+    pub fn control_slot(kid: Kid, fingerprint: &[u8; 8]) -> Self {
+        Self::of_parts(RowName::CONTROL, &[&[SLOT], fingerprint, kid.as_str().as_bytes()])
+    }
+
+    /// Returns the key of the manifest of the control rows.
+    pub fn control_manifest() -> Self {
+        Self::of_parts(RowName::CONTROL, &[MANIFEST])
     }
 }

@@ -11,7 +11,8 @@
 //! | [`IndexRow`] | tag (16), list: ids (20 each) or match parts (10 each) |
 //! | [`NormalizersRow`] | names |
 //! | [`KidMovesRow`] | kids |
-//! | [`GenerationRow`] | flags (bit 0: is retired, bit 1: is proven unneeded), first seen (8), old since (8, if it is retired), last used (8, 0 for never), records (8), index rows (8), proven at (8, if it is proven) |
+//! | [`GenerationRow`] | flags (bit 0: is retired, bit 1: is proven unneeded), first seen (8), old since (8, if it is retired), proven at (8, if it is proven) |
+//! | [`GenerationCountsRow`] | last used (8, 0 for never), records (8), index rows (8) |
 //! | [`UsageRow`] | records (8) |
 //! | [`MappingRow`] | scheme (1), kid, normalizer |
 //! | [`RotationRow`] | flags (bit 0: proving, 1: ended, 2: has a cursor, 3: has a fault), state (1), fault (1, if it has one), target kid, its fingerprint (8), source kid, started at (8), finished at (8, if it ended), most rows per second, rows in total, resealed, resealed before this pass, failed, conflicts (8 each), cursor (20, if it has one), then for each failure: reason (1), id (20) |
@@ -24,6 +25,9 @@
 //! | [`SessionTokenRow`] | flags (bit 0: rehydrated, 1: carries its value), kind, kid, beginning of the fingerprint (4, if it carries its value) |
 //! | [`HoneytokenRow`] | flags (bit 0: carries its value), tag of the token (20), kind, kid, planted at (8), planted by, label |
 //! | [`AuditHeadRow`] | sequence (8), hash (32) |
+//! | [`ControlSlotRow`] | control epoch (8), nonce (24), sealed key (48) |
+//! | [`ControlManifestRow`] | flags (bit 0: is sound), control epoch (8), changes (8), rows (8), tag (16) |
+//! | [`TombstoneSumRow`] | number (8), masked sum (32) |
 //!
 //! Times are milliseconds since 1970-01-01 UTC. Nothing here encrypts or decrypts. Rows that contain ids of tokens do not
 //! implement `Debug`, because ids are tokens.
@@ -31,6 +35,7 @@
 mod api_key;
 mod audit;
 mod bytes;
+mod control;
 mod generation;
 mod generation_use;
 mod honeytoken;
@@ -48,7 +53,8 @@ mod vault;
 
 pub use api_key::ApiKeyRow;
 pub use audit::AuditHeadRow;
-pub use generation::{GenerationRow, UsageRow};
+pub use control::{ControlManifestRow, ControlSlotRow, TombstoneSumRow};
+pub use generation::{GenerationCountsRow, GenerationRow, UsageRow};
 pub use generation_use::{GenerationUseRow, USE_DAYS};
 pub use honeytoken::HoneytokenRow;
 pub use index::{INDEX_ENTRIES_MAX, IndexRow, KidMovesRow, NormalizersRow};

@@ -21,7 +21,23 @@ fn record(value_index: Option<[u8; 20]>) -> Record {
 
 fn generation(old_since_ms: Option<u64>) -> GenerationRow {
     let proven_at_ms = old_since_ms.map(|since| since + 7);
-    GenerationRow { first_seen_ms: 1, old_since_ms, last_used_ms: 3, records: 4, index_rows: 5, proven_at_ms }
+    GenerationRow { first_seen_ms: 1, old_since_ms, proven_at_ms }
+}
+
+fn counts() -> GenerationCountsRow {
+    GenerationCountsRow { last_used_ms: 3, records: 4, index_rows: 5 }
+}
+
+fn slot() -> ControlSlotRow {
+    ControlSlotRow { epoch: 1, nonce: [2; 24], sealed: [3; 48] }
+}
+
+fn manifest(is_sound: bool) -> ControlManifestRow {
+    ControlManifestRow { is_sound, epoch: 1, changes: 2, rows: 3, tag: [4; 16] }
+}
+
+fn tombstone_sum() -> TombstoneSumRow {
+    TombstoneSumRow { number: 1, masked: [2; 32] }
 }
 
 fn mapping() -> MappingRow {
@@ -98,6 +114,10 @@ fn layouts() -> Vec<(Row, Decoder)> {
         (index_row().encode(), |row| IndexRow::decode(row, 20).map(drop)),
         (generation(None).encode(), |row| GenerationRow::decode(row).map(drop)),
         (generation(Some(2)).encode(), |row| GenerationRow::decode(row).map(drop)),
+        (counts().encode(), |row| GenerationCountsRow::decode(row).map(drop)),
+        (slot().encode(), |row| ControlSlotRow::decode(row).map(drop)),
+        (manifest(true).encode(), |row| ControlManifestRow::decode(row).map(drop)),
+        (tombstone_sum().encode(), |row| TombstoneSumRow::decode(row).map(drop)),
         (UsageRow { records: 12 }.encode(), |row| UsageRow::decode(row).map(drop)),
         (mapping().encode().unwrap(), |row| MappingRow::decode(row).map(drop)),
         (rotation(false).encode(), |row| RotationRow::decode(row).map(drop)),
@@ -120,6 +140,12 @@ fn decodes_what_it_encodes() {
     for old_since_ms in [None, Some(2)] {
         assert_eq!(GenerationRow::decode(&generation(old_since_ms).encode()), Ok(generation(old_since_ms)));
     }
+    assert_eq!(GenerationCountsRow::decode(&counts().encode()), Ok(counts()));
+    assert!(ControlSlotRow::decode(&slot().encode()).is_ok_and(|decoded| decoded == slot()));
+    for is_sound in [false, true] {
+        assert_eq!(ControlManifestRow::decode(&manifest(is_sound).encode()), Ok(manifest(is_sound)));
+    }
+    assert_eq!(TombstoneSumRow::decode(&tombstone_sum().encode()), Ok(tombstone_sum()));
     for ended in [false, true] {
         assert_eq!(RotationRow::decode(&rotation(ended).encode()), Ok(rotation(ended)));
     }
@@ -225,16 +251,21 @@ fn names() -> Vec<(RowKey, RowName)> {
         (RowKey::normalizers(kind, kid), RowName::Normalizers(kind, kid)),
         (RowKey::kid_moves(kid), RowName::KidMoves(kid)),
         (RowKey::generation(kid, &[3; 8]), RowName::Generation(kid, [3; 8])),
+        (RowKey::generation_counts(kid, &[3; 8]), RowName::GenerationCounts(kid, [3; 8])),
         (RowKey::usage(kind, kid), RowName::Usage(kind, kid)),
         (RowKey::mapping(&policy, kind).unwrap(), RowName::Mapping(policy, kind)),
         (RowKey::span(), RowName::Span),
         (RowKey::tombstones(), RowName::Tombstones),
+        (RowKey::tombstone_sum(), RowName::TombstoneSum),
         (RowKey::tombstone(&[4; 20]), RowName::Tombstone([4; 20])),
         (RowKey::audit_head(), RowName::AuditHead),
         (RowKey::api_key(&[5; 16]), RowName::ApiKey([5; 16])),
         (RowKey::session(&[6; 16]), RowName::Session([6; 16])),
         (RowKey::session_token(&[7; 16], &[8; 20]), RowName::SessionToken([7; 16], [8; 20])),
+        (RowKey::api_key_use(&[5; 16]), RowName::ApiKeyUse([5; 16])),
         (RowKey::honeytoken(&[9; 16]), RowName::Honeytoken([9; 16])),
+        (RowKey::control_slot(kid, &[3; 8]), RowName::ControlSlot(kid, [3; 8])),
+        (RowKey::control_manifest(), RowName::ControlManifest),
     ]
 }
 

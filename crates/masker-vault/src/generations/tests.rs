@@ -64,7 +64,7 @@ impl Register {
         notes
     }
 
-    fn row(&self, number: u8) -> Option<GenerationRow> {
+    fn row(&self, number: u8) -> Option<KnownGeneration> {
         self.0.generations.get(&name(number)).copied()
     }
 
@@ -94,9 +94,9 @@ fn record(number: u8) -> Record {
 fn notes_a_key_once_until_another_replaces_it() {
     let mut register = Register::new();
     assert_eq!(register.load((1, None), 10), Ok(vec![]));
-    assert_eq!(register.row(1), Some(GenerationRow::first_seen(10)));
+    assert_eq!(register.row(1), Some(KnownGeneration::first_seen(10)));
     assert_eq!(register.load((1, None), 20), Ok(vec![]));
-    assert_eq!(register.row(1), Some(GenerationRow::first_seen(10)), "a start is no news");
+    assert_eq!(register.row(1), Some(KnownGeneration::first_seen(10)), "a start is no news");
 
     register.load((2, Some(1)), 30).unwrap();
     assert_eq!((register.old_since(1), register.old_since(2)), (Some(30), None));

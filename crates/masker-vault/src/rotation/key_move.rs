@@ -5,7 +5,8 @@ use masker_core::{
     crypto::{Fingerprint, Index},
     keyring::{Generation, Keyring},
 };
-use masker_store::record::{GenerationRow, Record, RotationRow};
+use crate::known_generation::KnownGeneration;
+use masker_store::record::{Record, RotationRow};
 use masker_types::kind::Kid;
 
 /// From which kid records are moved, and to which key.
@@ -55,7 +56,7 @@ impl KeyMove {
     pub(super) fn sources<'l>(
         &self,
         ledger: &'l Ledger,
-    ) -> impl Iterator<Item = ((Kid, Fingerprint), &'l GenerationRow)> {
+    ) -> impl Iterator<Item = ((Kid, Fingerprint), &'l KnownGeneration)> {
         let key_move = *self;
         ledger
             .generations_of(self.source_kid)

@@ -19,7 +19,7 @@ use masker_core::{
 use masker_store::{
     RowBatch, RowChange, RowKey, Store,
     memory::InjectedFault,
-    record::{IndexRow, Record},
+    record::{GenerationCountsRow, IndexRow, Record},
 };
 use masker_types::{
     kind::{Context, EntityKind, Kid, Value},
@@ -347,12 +347,10 @@ async fn moves_records_of_the_test_mode() {
     let index = indexes.value.unwrap();
     let list = RowChange::Put(RowKey::value_index(index.as_bytes()), index_list::encode(test, index, &[id]));
     let fingerprint = *test.fingerprint().as_bytes();
-    let key = RowKey::generation(kid(), &fingerprint);
-    let row = bench.store.get_many(vec![key.clone()]).await.unwrap().remove(0).unwrap();
-    let mut generation = masker_store::record::GenerationRow::decode(&row).unwrap();
-    (generation.records, generation.index_rows) = (1, 1);
-    let changes = vec![put, list, RowChange::Put(key, generation.encode())];
-    bench.store.apply(RowBatch { preconditions: vec![], changes }).await.unwrap();
+    let counts = GenerationCountsRow { last_used_ms: 0, records: 1, index_rows: 1 };
+    let counts = RowChange::Put(RowKey::generation_counts(kid(), &fingerprint), counts.encode());
+    let changes = vec![put, list, counts];
+    bench.controlled(&keys).await.apply(RowBatch { preconditions: vec![], changes }).await.unwrap();
 
     let vault = bench.open(ring(2, Some(1), 2)).await;
     let status = rotate(&vault).await;
@@ -387,12 +385,10 @@ async fn an_index_that_belongs_to_another_record_stays_with_it() {
     drop(vault);
     let keys = ring(1, None, 1);
     let fingerprint = *keys.get(kid()).unwrap().active().fingerprint().as_bytes();
-    let generation_key = RowKey::generation(kid(), &fingerprint);
-    let stored = bench.store.get_many(vec![generation_key.clone()]).await.unwrap().remove(0).unwrap();
-    let mut generation = masker_store::record::GenerationRow::decode(&stored).unwrap();
-    generation.records = 1;
-    let changes = vec![RowChange::Put(key, row), RowChange::Put(generation_key, generation.encode())];
-    bench.store.apply(RowBatch { preconditions: vec![], changes }).await.unwrap();
+    let counts = GenerationCountsRow { last_used_ms: 0, records: 1, index_rows: 0 };
+    let counts = RowChange::Put(RowKey::generation_counts(kid(), &fingerprint), counts.encode());
+    let changes = vec![RowChange::Put(key, row), counts];
+    bench.controlled(&ring(2, None, 2)).await.apply(RowBatch { preconditions: vec![], changes }).await.unwrap();
 
     let vault = bench.open(ring(2, Some(1), 3)).await;
     let rehearsal = begin(&vault, RotationRequest { dry_run: true, ..request() }).await;

@@ -11,7 +11,7 @@ use masker_types::{
 };
 
 /// Returns a key with a name and so many contexts.
-fn key(id: u64, name: &str, contexts: usize) -> ApiKey {
+pub(crate) fn key(id: u64, name: &str, contexts: usize) -> ApiKey {
     let shown = ApiKeySecret::generate(Mode::Live, &mut ChaCha8Rng::seed_from_u64(id)).presented();
     let spec = ApiKeySpec {
         name: name.to_owned(),
@@ -27,7 +27,7 @@ fn key(id: u64, name: &str, contexts: usize) -> ApiKey {
     ApiKey::create(id, spec, &shown, "tests", 1)
 }
 
-async fn names(vault: &Vault) -> Vec<String> {
+pub(crate) async fn names(vault: &Vault) -> Vec<String> {
     vault.api_keys().await.unwrap().iter().map(|key| key.name().to_owned()).collect()
 }
 
@@ -51,7 +51,7 @@ async fn reports_a_store_that_does_not_answer() {
     let (bench, metrics) = (Bench::new(), Arc::new(VaultMetrics::new().unwrap()));
     let cached = Arc::new(RowCache::new(bench.store.clone(), 1 << 20));
     let grace = GracePeriod { days: 30, action: GraceAction::Warn };
-    let rules = KeyRules { grace, second_tokens: BTreeSet::new(), accept_rollback: false };
+    let rules = KeyRules::new(grace);
     let vault = Vault::open(cached, ring(1, None, 1), rules, metrics, Arc::new(Timestamp::now)).await.unwrap();
     bench.token(&vault, "so that there are rows").await;
     for _ in 0..3 {

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     VaultError,
     audit_anchor::AuditAnchor,
+    control::{ControlledStore, SlotChange},
     in_flight::InFlightRecords,
     keys::{CurrentKeys, KeysInForce},
     ledger::{CurrentLedger, LedgerDraft},
@@ -30,7 +31,7 @@ const ATTEMPTS_MAX: u32 = 3;
 
 /// What the writer works with.
 pub(crate) struct WriterContext {
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<ControlledStore>,
     pub(crate) keys: Arc<CurrentKeys>,
     pub(crate) ledger: Arc<CurrentLedger>,
     pub(crate) in_flight: Arc<InFlightRecords>,
@@ -133,9 +134,17 @@ impl WriterContext {
         }
         for _ in 0..ATTEMPTS_MAX {
             let keys = self.keys.load_full();
-            let DraftedBatch { ledger, mut rows, preconditions, in_flight } = self.decide(&keys, changes).await?;
+            let DraftedBatch { ledger, mut rows, preconditions, in_flight, control } = self.decide(&keys, changes).await?;
             let ledger_rows = ledger.changes();
-            if rows.is_empty() && ledger_rows.is_empty() {
+            let present_kids = self.keys.policy_kids();
+            let slots = SlotChange {
+                keyring: &control.keys.as_ref().unwrap_or(&keys).ring,
+                kids: control.policy_kids.as_ref().unwrap_or(&present_kids),
+                unneeded: &|name| ledger.ledger.is_proven_unneeded(name),
+                new_key: control.new_key,
+            };
+            let slots = Some(&slots).filter(|slots| self.store.changes_slots(slots));
+            if rows.is_empty() && ledger_rows.is_empty() && slots.is_none() {
                 self.committed(changes);
                 return Ok(());
             }
@@ -148,7 +157,7 @@ impl WriterContext {
             let row_count = row_changes.len();
             let started = Instant::now();
             self.in_flight.begin(in_flight);
-            let applied = self.store.apply(RowBatch { preconditions, changes: row_changes }).await;
+            let applied = self.store.apply_with(RowBatch { preconditions, changes: row_changes }, slots).await;
             self.in_flight.end(applied.is_err());
             match applied {
                 Ok(ApplyOutcome::Durable) => {

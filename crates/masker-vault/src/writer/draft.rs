@@ -1,6 +1,9 @@
 //! The draft of a group's batch: what its changes have decided so far, over what the store holds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::reads::Snapshot;
 use crate::{
@@ -28,6 +31,8 @@ pub(crate) struct CommitDraft<'k> {
     pub(crate) second_tokens: &'k BTreeSet<Kid>,
     pub(crate) now_ms: u64,
     pub(crate) ledger_changes: LedgerDraft,
+    /// What the group changes about the control key.
+    pub(crate) control: ControlDraft,
     metrics: &'k VaultMetrics,
     snapshot: Snapshot,
     rows: BTreeMap<RowKey, RowChange>,
@@ -36,12 +41,24 @@ pub(crate) struct CommitDraft<'k> {
     in_flight: Vec<TokenId>,
 }
 
+/// What a group changes about the control key. By default it is held by the generations in force.
+#[derive(Default)]
+pub(crate) struct ControlDraft {
+    /// The keys that are in force after the group, if they change.
+    pub(crate) keys: Option<Arc<KeysInForce>>,
+    /// The kids that policies name after the group, if they change.
+    pub(crate) policy_kids: Option<BTreeSet<Kid>>,
+    /// Whether the key is replaced.
+    pub(crate) new_key: bool,
+}
+
 /// A finished draft.
 pub(super) struct DraftedBatch {
     pub(super) ledger: LedgerDraft,
     pub(super) rows: BTreeMap<RowKey, RowChange>,
     pub(super) preconditions: Vec<Precondition>,
     pub(super) in_flight: Vec<TokenId>,
+    pub(super) control: ControlDraft,
 }
 
 /// An index row would have more than [`INDEX_ENTRIES_MAX`] entries.
@@ -61,6 +78,7 @@ impl<'k> CommitDraft<'k> {
             second_tokens,
             now_ms,
             ledger_changes: ledger,
+            control: ControlDraft::default(),
             metrics,
             snapshot,
             rows: BTreeMap::new(),
@@ -70,8 +88,8 @@ impl<'k> CommitDraft<'k> {
     }
 
     pub(super) fn finish(self) -> DraftedBatch {
-        let CommitDraft { ledger_changes: ledger, rows, preconditions, in_flight, .. } = self;
-        DraftedBatch { ledger, rows, preconditions, in_flight }
+        let CommitDraft { ledger_changes: ledger, rows, preconditions, in_flight, control, .. } = self;
+        DraftedBatch { ledger, rows, preconditions, in_flight, control }
     }
 
     /// Returns the ledger as this group leaves it so far.

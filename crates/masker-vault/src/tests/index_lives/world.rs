@@ -265,6 +265,10 @@ async fn open_on(
     let clock = move || Timestamp::from_second(now_s.load(Ordering::SeqCst)).unwrap();
     let metrics = Arc::new(VaultMetrics::new().unwrap());
     let grace = GracePeriod { days: 30, action: GraceAction::Warn };
-    let rules = KeyRules { grace, second_tokens: second_tokens.clone(), accept_rollback: false };
+    let rules = KeyRules {
+        second_tokens: second_tokens.clone(),
+        accept_new_control_key: true,
+        ..KeyRules::new(grace)
+    };
     Arc::new(Vault::open(store, ring, rules, metrics, Arc::new(clock)).await.unwrap())
 }

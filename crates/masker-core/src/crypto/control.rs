@@ -1,0 +1,257 @@
+//! The control key of a vault: it authenticates the rows that no other key seals.
+
+use std::array;
+
+use rand::CryptoRng;
+use subtle::ConstantTimeEq;
+
+use super::{
+    aead::TAG_BYTES,
+    mac::MacKey,
+    secret::{Locked, LockedMemoryError, SecretKey},
+};
+
+const ROW: &[u8] = b"row";
+const SUM: &[u8] = b"sum";
+const MANIFEST: &[u8] = b"manifest";
+const MASK: &[u8] = b"mask";
+
+/// The random key that authenticates the unsealed rows of one vault in one control epoch, in locked memory.
+///
+/// Each key generation that a vault trusts holds it in a slot: see [`super::GenerationKeys::wrap_control_key`]. It has no
+/// `Debug` and no `Clone`.
+pub struct ControlKey {
+    secret: SecretKey,
+    mac: Locked<MacKey>,
+    vault_id: [u8; 16],
+    epoch: u64,
+}
+
+/// A sum of rows modulo 2^256, which does not depend on their order.
+///
+/// Each row contributes 32 bytes of HMAC-SHA256 under the control key. Without the key, nobody can find rows with a given
+/// sum, as long as the sums themselves stay secret (Bellare, Goldreich, Goldwasser, "Incremental Cryptography: The Case
+/// of Hashing and Signing", CRYPTO 1994).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowSum([u8; 32]);
+
+/// What the tag of a manifest covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ControlCounts {
+    /// The number of batches that changed control rows, in all epochs.
+    pub changes: u64,
+    /// The number of control rows.
+    pub rows: u64,
+    /// The sum of the control rows; `None` if they are not all that the vault wrote, so that nothing is granted by them.
+    pub sum: Option<RowSum>,
+}
+
+impl ControlKey {
+    /// Generates a key for an epoch.
+    ///
+    /// # Errors
+    /// Returns [`LockedMemoryError`] if no locked memory is available.
+    pub fn generate(vault_id: [u8; 16], epoch: u64, rng: &mut impl CryptoRng) -> Result<Self, LockedMemoryError> {
+        Self::new(SecretKey::generate(rng)?, vault_id, epoch)
+    }
+
+    pub(super) fn new(secret: SecretKey, vault_id: [u8; 16], epoch: u64) -> Result<Self, LockedMemoryError> {
+        let mac = Locked::init(|| MacKey::new(secret.expose()))?;
+        Ok(ControlKey { secret, mac, vault_id, epoch })
+    }
+
+    pub(super) fn secret(&self) -> &SecretKey {
+        &self.secret
+    }
+
+    /// Returns the id of the vault.
+    pub fn vault_id(&self) -> [u8; 16] {
+        self.vault_id
+    }
+
+    /// Returns the control epoch.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Returns whether both are the same key, for the same vault and epoch. Takes constant time.
+    pub fn ct_eq(&self, other: &Self) -> bool {
+        (self.vault_id, self.epoch) == (other.vault_id, other.epoch) && self.secret.ct_eq(&other.secret)
+    }
+
+    /// Computes the tag of a row: `HMAC-SHA256(control, enc("row", vault id, control epoch, space, key, row))[..16]`. `key`
+    /// is the rest of the row's key after the byte of its space.
+    pub fn row_tag(&self, space: u8, key: &[u8], row: &[u8]) -> [u8; TAG_BYTES] {
+        self.mac.tag(&[ROW, &self.vault_id, &self.epoch.to_be_bytes(), &[space], key, row])
+    }
+
+    /// Checks the tag of a row in constant time.
+    pub fn row_tag_verifies(&self, space: u8, key: &[u8], row: &[u8], tag: &[u8; TAG_BYTES]) -> bool {
+        self.row_tag(space, key, row).ct_eq(tag).into()
+    }
+
+    /// Computes what a row adds to the sum of its kind: `HMAC-SHA256(control, enc("sum", space, key, row))`.
+    pub fn sum_of(&self, space: u8, key: &[u8], row: &[u8]) -> RowSum {
+        RowSum(self.mac.tag(&[SUM, &[space], key, row]))
+    }
+
+    /// Computes the tag of the manifest of control rows:
+    /// `HMAC-SHA256(control, enc("manifest", vault id, control epoch, changes, rows, sum or ""))[..16]`.
+    pub fn manifest_tag(&self, counts: &ControlCounts) -> [u8; TAG_BYTES] {
+        let ControlCounts { changes, rows, sum } = counts;
+        let sum = sum.as_ref().map_or(&[][..], |sum| &sum.0);
+        let (epoch, changes, rows) = (self.epoch.to_be_bytes(), changes.to_be_bytes(), rows.to_be_bytes());
+        self.mac.tag(&[MANIFEST, &self.vault_id, &epoch, &changes, &rows, sum])
+    }
+
+    /// Checks the tag of the manifest in constant time.
+    pub fn manifest_tag_verifies(&self, counts: &ControlCounts, tag: &[u8; TAG_BYTES]) -> bool {
+        self.manifest_tag(counts).ct_eq(tag).into()
+    }
+
+    /// Hides a sum that is stored, or shows it again: adds or subtracts
+    /// `HMAC-SHA256(control, enc("mask", vault id, control epoch, number))`. No two sums of an epoch may have one number.
+    fn mask(&self, number: u64) -> RowSum {
+        RowSum(self.mac.tag(&[MASK, &self.vault_id, &self.epoch.to_be_bytes(), &number.to_be_bytes()]))
+    }
+
+    /// Returns a sum to be stored under this number. No two sums of an epoch may have one number.
+    pub fn masked(&self, sum: RowSum, number: u64) -> [u8; 32] {
+        sum.plus(self.mask(number)).0
+    }
+
+    /// Returns the sum that was stored under this number.
+    pub fn unmasked(&self, stored: [u8; 32], number: u64) -> RowSum {
+        RowSum(stored).minus(self.mask(number))
+    }
+}
+
+impl RowSum {
+    /// Adds modulo 2^256.
+    #[must_use]
+    pub fn plus(self, other: RowSum) -> RowSum {
+        let mut carry = 0;
+        self.combined(other, |a, b| {
+            let sum = u16::from(a) + u16::from(b) + carry;
+            carry = sum >> 8;
+            sum as u8
+        })
+    }
+
+    /// Subtracts modulo 2^256.
+    #[must_use]
+    pub fn minus(self, other: RowSum) -> RowSum {
+        let mut borrow = 0;
+        self.combined(other, |a, b| {
+            let difference = i16::from(a) - i16::from(b) - borrow;
+            borrow = i16::from(difference < 0);
+            difference as u8
+        })
+    }
+
+    /// Combines the bytes of two big-endian numbers, the lowest first.
+    fn combined(self, other: RowSum, mut byte: impl FnMut(u8, u8) -> u8) -> RowSum {
+        let mut bytes: [u8; 32] = array::from_fn(|at| byte(self.0[31 - at], other.0[31 - at]));
+        bytes.reverse();
+        RowSum(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::HEXLOWER;
+    use proptest::prelude::*;
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::crypto::GenerationKeys;
+    use masker_types::{kind::Kid, mode::Mode};
+
+    fn key(number: u8, vault_id: [u8; 16], epoch: u64) -> ControlKey {
+        let bytes = Zeroizing::new(array::from_fn(|at| number ^ at as u8));
+        ControlKey::new(SecretKey::from_bytes(bytes).unwrap(), vault_id, epoch).unwrap()
+    }
+
+    fn number(text: &str) -> RowSum {
+        RowSum(HEXLOWER.decode(format!("{text:0>64}").as_bytes()).unwrap().try_into().unwrap())
+    }
+
+    #[test]
+    fn sums_wrap_around() {
+        let max = RowSum([0xff; 32]);
+        assert_eq!(max.plus(number("01")), RowSum::default());
+        assert_eq!(RowSum::default().minus(number("01")), max);
+        assert_eq!(number("01ff").plus(number("0101")), number("0300"));
+        assert_eq!(number("0300").minus(number("0101")), number("01ff"));
+    }
+
+    proptest! {
+        #[test]
+        fn sums_do_not_depend_on_the_order(a: [u8; 32], b: [u8; 32], c: [u8; 32]) {
+            let [a, b, c] = [a, b, c].map(RowSum);
+            prop_assert_eq!(a.plus(b).plus(c), c.plus(a).plus(b));
+            prop_assert_eq!(a.plus(b).minus(b), a);
+        }
+    }
+
+    #[test]
+    fn a_tag_covers_vault_epoch_space_key_and_row() {
+        let own = key(0, [1; 16], 2);
+        let tag = own.row_tag(b'k', b"key", b"row");
+        assert!(own.row_tag_verifies(b'k', b"key", b"row", &tag));
+        for other in [key(9, [1; 16], 2), key(0, [2; 16], 2), key(0, [1; 16], 3)] {
+            assert!(!other.row_tag_verifies(b'k', b"key", b"row", &tag));
+        }
+        for (space, key, row) in [(b'g', &b"key"[..], &b"row"[..]), (b'k', b"kex", b"row"), (b'k', b"ke", b"yrow")] {
+            assert!(!own.row_tag_verifies(space, key, row, &tag));
+        }
+        let counts = ControlCounts { changes: 3, rows: 4, sum: Some(own.sum_of(b'k', b"key", b"row")) };
+        let tag = own.manifest_tag(&counts);
+        let others = [
+            ControlCounts { changes: 2, ..counts },
+            ControlCounts { rows: 5, ..counts },
+            ControlCounts { sum: Some(RowSum::default()), ..counts },
+            ControlCounts { sum: None, ..counts },
+        ];
+        assert!(own.manifest_tag_verifies(&counts, &tag));
+        assert!(others.iter().all(|other| !own.manifest_tag_verifies(other, &tag)));
+    }
+
+    /// Computed with Python's `hmac` from the formulas, for the key `000102…1f`.
+    #[test]
+    fn tags_follow_the_formulas() {
+        let own = key(0, [1; 16], 2);
+        assert_eq!(HEXLOWER.encode(&own.row_tag(b'k', b"key", b"row")), "3e94e476e4ea99417bc3d7654e8fc49e");
+        assert_eq!(HEXLOWER.encode(&own.sum_of(b'k', b"key", b"row").0), "4f7b53a6738a873f49f0b700f9fba762d84fd4c48e2b54ad802cc306416179dc");
+        let counts = ControlCounts { changes: 3, rows: 4, sum: Some(RowSum([5; 32])) };
+        assert_eq!(HEXLOWER.encode(&own.manifest_tag(&counts)), "31cc5ad6a74a9de146b7e001de541e19");
+        assert_eq!(HEXLOWER.encode(&own.masked(RowSum::default(), 7)), "5bba6da5060d4cae70bb8d53083ea69aeea3d5f9e82879e69e1514495b922a5c");
+    }
+
+    #[test]
+    fn a_stored_sum_shows_nothing_of_its_changes() {
+        let own = key(0, [1; 16], 2);
+        let sum = RowSum([5; 32]);
+        assert_ne!(own.masked(sum, 1), own.masked(sum, 2));
+        assert_eq!(own.unmasked(own.masked(sum, 1), 1), sum);
+    }
+
+    #[test]
+    fn a_slot_opens_only_under_its_generation_vault_and_epoch() {
+        let kid = |text| Kid::parse(text).unwrap();
+        let generation = |kid, byte: u8, mode| {
+            let bytes = Zeroizing::new(array::from_fn(|at| byte ^ at as u8));
+            GenerationKeys::derive(kid, &SecretKey::from_bytes(bytes).unwrap(), mode).unwrap()
+        };
+        let own = generation(kid("K"), 1, Mode::Live);
+        let control = key(7, [1; 16], 2);
+        let slot = own.wrap_control_key(&control, &mut rand::rng());
+        let opened = own.unwrap_control_key(&slot, [1; 16], 2).unwrap();
+        assert!(opened.is_some_and(|opened| opened.ct_eq(&control)));
+        assert!(own.unwrap_control_key(&slot, [2; 16], 2).unwrap().is_none());
+        assert!(own.unwrap_control_key(&slot, [1; 16], 3).unwrap().is_none());
+        let others =
+            [(kid("K"), 2, Mode::Live), (kid("K_2"), 1, Mode::Live), (kid("K"), 1, Mode::Test)].map(|(k, b, m)| generation(k, b, m));
+        assert!(others.iter().all(|other| other.unwrap_control_key(&slot, [1; 16], 2).unwrap().is_none()));
+    }
+}

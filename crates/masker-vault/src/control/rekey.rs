@@ -1,0 +1,78 @@
+//! A new control key: every row is tagged again, and those that are void are removed.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    spaces,
+    state::{ControlState, SlotChange, Stored, slot, slot_name},
+    store::ControlledStore,
+};
+use masker_core::crypto::ControlKey;
+use masker_store::{RowBatch, RowChange, RowKey, StoreError};
+
+/// Rows read at a time.
+const PAGE_ROWS: usize = 1_000;
+
+impl ControlledStore {
+    /// Returns a batch with the tags of a new control key, which also tags all other rows again. Its slots are those of the
+    /// loaded generations, so nobody else can open the key.
+    pub(super) async fn rekeyed(
+        &self,
+        before: &ControlState,
+        batch: RowBatch,
+        slots: &SlotChange<'_>,
+    ) -> Result<(ControlState, RowBatch), StoreError> {
+        let key = ControlKey::generate(before.key.vault_id(), before.key.epoch() + 1, &mut rand::rng());
+        let key = key.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let mut after = ControlState { changes: before.changes + 1, ..ControlState::empty(Arc::new(key)) };
+        let mut rows: BTreeMap<RowKey, RowChange> =
+            batch.changes.into_iter().map(|change| (change.key().clone(), change)).collect();
+        for space in spaces::TAGGED {
+            self.tag_again(before, space, &mut rows).await?;
+        }
+        rows.remove(&RowKey::tombstone_sum());
+        let mut changes = Vec::with_capacity(rows.len() + before.slots.len() + 2);
+        for change in rows.into_values() {
+            if let RowChange::Put(key, row) = &change {
+                after.add(key, row);
+            }
+            changes.push(after.tagged(change));
+        }
+        changes.push(after.manifest());
+        changes.extend(after.tombstone_sum().map(|sum| after.tagged(sum)));
+        for holder in slots.holders() {
+            if after.slots.insert(slot_name(holder)) {
+                changes.push(slot(&after.key, holder));
+            }
+        }
+        let ended = before.slots.difference(&after.slots);
+        changes.extend(ended.map(|(kid, name)| RowChange::Remove(RowKey::control_slot(*kid, name.as_bytes()))));
+        Ok((after, RowBatch { preconditions: before.tagged_preconditions(batch.preconditions), changes }))
+    }
+
+    /// Adds the rows of a space that the batch does not change.
+    async fn tag_again(
+        &self,
+        before: &ControlState,
+        space: u8,
+        rows: &mut BTreeMap<RowKey, RowChange>,
+    ) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let page = self.store.scan_after(space, after.take(), PAGE_ROWS).await?;
+            after = page.rows.last().map(|(key, _)| key.clone());
+            for (key, stored) in page.rows {
+                if !rows.contains_key(&key) {
+                    let change = match before.open(&key, stored) {
+                        Stored::Verified(row) | Stored::Unverified(row) => RowChange::Put(key.clone(), row),
+                        Stored::Void => RowChange::Remove(key.clone()),
+                    };
+                    rows.insert(key, change);
+                }
+            }
+            if page.is_last {
+                return Ok(());
+            }
+        }
+    }
+}

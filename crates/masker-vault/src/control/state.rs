@@ -1,0 +1,256 @@
+//! What is known of the control rows, and how rows are tagged and verified.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use masker_core::{
+    crypto::{ControlCounts, ControlKey, Fingerprint, RowSum, WrappedKey, aead::TAG_BYTES},
+    keyring::{Generation, Keyring},
+};
+use masker_store::{
+    Precondition, Row, RowChange, RowKey,
+    record::{ControlManifestRow, ControlSlotRow, GenerationRow, RowName, TombstoneSumRow},
+};
+use masker_types::{kind::Kid, mode::Mode};
+
+use super::spaces::{self, Protection};
+
+/// The name of a key generation.
+pub(super) type SlotName = (Kid, Fingerprint);
+
+/// The control rows as of a commit.
+#[derive(Clone)]
+pub(super) struct ControlState {
+    pub(super) key: Arc<ControlKey>,
+    /// The key that a commit under way puts in the place of `key`.
+    pub(super) next_key: Option<Arc<ControlKey>>,
+    /// Batches that changed control rows.
+    pub(super) changes: u64,
+    /// Control rows.
+    pub(super) rows: u64,
+    pub(super) sum: RowSum,
+    /// Whether the control rows are those that the vault wrote.
+    pub(super) is_sound: bool,
+    /// The sum of the tombstones; `None` if its row does not verify.
+    pub(super) tombstones: Option<RowSum>,
+    /// The number of the stored sum of the tombstones.
+    pub(super) tombstone_number: u64,
+    /// The generations that hold the control key.
+    pub(super) slots: BTreeSet<SlotName>,
+}
+
+/// What a stored row is worth.
+pub(super) enum Stored {
+    /// It verifies.
+    Verified(Row),
+    /// It does not verify, or grants by control rows that are not sound. It is as if it were not there.
+    Void,
+    /// It does not verify, and counts all the same.
+    Unverified(Row),
+}
+
+/// What a commit changes about the slots.
+pub(crate) struct SlotChange<'k> {
+    /// The keys in force after the commit.
+    pub(crate) keyring: &'k Keyring,
+    /// The kids whose generations get slots; if none of them is loaded, all loaded generations.
+    pub(crate) kids: &'k BTreeSet<Kid>,
+    /// Generations whose slots end unless they are loaded.
+    pub(crate) unneeded: &'k (dyn Fn(SlotName) -> bool + Sync),
+    /// Whether the control key is replaced in any case.
+    pub(crate) new_key: bool,
+}
+
+impl SlotChange<'_> {
+    /// Returns the generations that get slots.
+    pub(super) fn holders(&self) -> impl Iterator<Item = &Generation> {
+        let named = self.keyring.iter().any(|(kid, _)| self.kids.contains(&kid));
+        let pairs = self.keyring.iter().filter(move |(kid, _)| !named || self.kids.contains(kid));
+        pairs.flat_map(|(_, pair)| pair.generations())
+    }
+
+    /// Returns whether the control key is replaced.
+    pub(super) fn replaces_key(&self, state: &ControlState) -> bool {
+        let ends = |slot: &SlotName| {
+            self.keyring.by_fingerprint(slot.0, slot.1).is_none() && (self.unneeded)(*slot)
+        };
+        self.new_key || state.slots.iter().any(ends)
+    }
+
+    /// Returns whether a slot is added or removed.
+    pub(super) fn changes_slots(&self, state: &ControlState) -> bool {
+        self.replaces_key(state) || self.holders().any(|holder| !state.slots.contains(&slot_name(holder)))
+    }
+}
+
+pub(super) fn slot_name(generation: &Generation) -> SlotName {
+    (generation.kid(), generation.fingerprint())
+}
+
+/// Returns the row of a generation's slot.
+pub(super) fn slot(key: &ControlKey, holder: &Generation) -> RowChange {
+    let WrappedKey { nonce, sealed } = holder.keys(Mode::Live).wrap_control_key(key, &mut rand::rng());
+    let row = ControlSlotRow { epoch: key.epoch(), nonce, sealed };
+    RowChange::Put(RowKey::control_slot(holder.kid(), holder.fingerprint().as_bytes()), row.encode())
+}
+
+/// Splits a stored row; the tag is `None` if the row is too short to have one.
+pub(super) fn split_tag(row: &[u8]) -> (&[u8], Option<&[u8; TAG_BYTES]>) {
+    match row.split_last_chunk() {
+        Some((body, tag)) => (body, Some(tag)),
+        None => (row, None),
+    }
+}
+
+impl ControlState {
+    /// Returns the state of a vault without control rows.
+    pub(super) fn empty(key: Arc<ControlKey>) -> Self {
+        ControlState {
+            key,
+            next_key: None,
+            changes: 0,
+            rows: 0,
+            sum: RowSum::default(),
+            is_sound: true,
+            tombstones: Some(RowSum::default()),
+            tombstone_number: 0,
+            slots: BTreeSet::new(),
+        }
+    }
+
+    fn verifies(&self, key: &RowKey, row: &[u8], tag: &[u8; TAG_BYTES]) -> bool {
+        let keys = std::iter::once(&self.key).chain(&self.next_key);
+        keys.into_iter().any(|control| control.row_tag_verifies(key.space(), key.rest(), row, tag))
+    }
+
+    /// Returns whether a stored row has a valid tag.
+    pub(super) fn is_verified(&self, key: &RowKey, stored: &[u8]) -> bool {
+        matches!(split_tag(stored), (row, Some(tag)) if self.verifies(key, row, tag))
+    }
+
+    /// Verifies a stored row and takes its tag off.
+    pub(super) fn open(&self, key: &RowKey, mut stored: Row) -> Stored {
+        if spaces::protection(key.space()) == Protection::Sealed {
+            return Stored::Verified(stored);
+        }
+        let is_verified = self.is_verified(key, &stored);
+        stored.truncate(split_tag(&stored).0.len());
+        let is_trusted = is_verified && (self.is_sound || spaces::protection(key.space()) != Protection::Control);
+        match (is_trusted, is_verified) {
+            (true, _) => Stored::Verified(stored),
+            (false, _) if spaces::grants(key.space()) => Stored::Void,
+            (false, true) => Stored::Verified(unproven(key, stored)),
+            (false, false) => Stored::Unverified(unproven(key, stored)),
+        }
+    }
+
+    /// Adds the tag to a row that is written.
+    pub(super) fn tagged(&self, change: RowChange) -> RowChange {
+        match change {
+            RowChange::Put(key, row) => {
+                let row = self.tagged_row(&key, row);
+                RowChange::Put(key, row)
+            }
+            removed => removed,
+        }
+    }
+
+    /// Adds the tags to the rows of preconditions.
+    pub(super) fn tagged_preconditions(&self, preconditions: Vec<Precondition>) -> Vec<Precondition> {
+        let tagged = |condition| match condition {
+            Precondition::Equals(key, row) => {
+                let row = self.tagged_row(&key, row);
+                Precondition::Equals(key, row)
+            }
+            absent => absent,
+        };
+        preconditions.into_iter().map(tagged).collect()
+    }
+
+    fn tagged_row(&self, key: &RowKey, mut row: Row) -> Row {
+        if spaces::protection(key.space()) != Protection::Sealed {
+            let tag = self.key.row_tag(key.space(), key.rest(), &row);
+            row.extend_from_slice(&tag);
+        }
+        row
+    }
+
+    /// Returns what a row without its tag adds to its sum.
+    pub(super) fn sum_of(&self, key: &RowKey, row: &[u8]) -> RowSum {
+        self.key.sum_of(key.space(), key.rest(), row)
+    }
+
+    /// Notes that a row is there.
+    pub(super) fn add(&mut self, key: &RowKey, row: &[u8]) {
+        let sum = self.sum_of(key, row);
+        match spaces::protection(key.space()) {
+            Protection::Control => {
+                self.rows += 1;
+                self.sum = self.sum.plus(sum);
+            }
+            Protection::Tombstone => self.tombstones = self.tombstones.map(|all| all.plus(sum)),
+            Protection::Sealed | Protection::Tag => {}
+        }
+    }
+
+    /// Notes that a row is no longer there.
+    pub(super) fn subtract(&mut self, key: &RowKey, row: &[u8]) {
+        let sum = self.sum_of(key, row);
+        match spaces::protection(key.space()) {
+            Protection::Control => {
+                self.rows = self.rows.saturating_sub(1);
+                self.sum = self.sum.minus(sum);
+            }
+            Protection::Tombstone => self.tombstones = self.tombstones.map(|all| all.minus(sum)),
+            Protection::Sealed | Protection::Tag => {}
+        }
+    }
+
+    fn counts(&self) -> ControlCounts {
+        ControlCounts { changes: self.changes, rows: self.rows, sum: self.is_sound.then_some(self.sum) }
+    }
+
+    /// Returns the manifest of the control rows.
+    pub(super) fn manifest(&self) -> RowChange {
+        let row = ControlManifestRow {
+            is_sound: self.is_sound,
+            epoch: self.key.epoch(),
+            changes: self.changes,
+            rows: self.rows,
+            tag: self.key.manifest_tag(&self.counts()),
+        };
+        RowChange::Put(RowKey::control_manifest(), row.encode())
+    }
+
+    /// Returns whether a stored manifest is that of the control rows that were added, and adopts its count of changes.
+    pub(super) fn adopt_manifest(&mut self, manifest: &ControlManifestRow) -> bool {
+        let ControlManifestRow { is_sound, epoch, changes, rows, tag } = *manifest;
+        let counts = ControlCounts { changes, rows, sum: is_sound.then_some(self.sum) };
+        let is_own = epoch == self.key.epoch() && self.key.manifest_tag_verifies(&counts, &tag);
+        // A manifest that does not verify still keeps the count from going back.
+        self.changes = changes;
+        is_own && is_sound && rows == self.rows
+    }
+
+    /// Returns the row of the tombstones' sum, without its tag, if the sum is known.
+    pub(super) fn tombstone_sum(&self) -> Option<RowChange> {
+        let number = self.tombstone_number;
+        let row = TombstoneSumRow { number, masked: self.key.masked(self.tombstones?, number) };
+        Some(RowChange::Put(RowKey::tombstone_sum(), row.encode()))
+    }
+
+    /// Adopts the stored sum of the tombstones.
+    pub(super) fn adopt_tombstone_sum(&mut self, row: &TombstoneSumRow) {
+        self.tombstone_number = row.number;
+        self.tombstones = Some(self.key.unmasked(row.masked, row.number));
+    }
+}
+
+/// Removes the proof from the row of a generation that is not trusted.
+fn unproven(key: &RowKey, row: Row) -> Row {
+    match GenerationRow::decode(&row) {
+        Ok(generation) if key.space() == RowName::GENERATIONS => {
+            GenerationRow { proven_at_ms: None, ..generation }.encode()
+        }
+        _ => row,
+    }
+}

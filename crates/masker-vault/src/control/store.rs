@@ -1,0 +1,290 @@
+//! A store whose unsealed rows carry tags under the control key.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use tracing::error;
+
+use super::{
+    spaces::{self, Protection},
+    state::{ControlState, SlotChange, Stored, slot, slot_name, split_tag},
+};
+use crate::metrics::VaultMetrics;
+use masker_store::{
+    ApplyOutcome, CompactionSizes, Row, RowBatch, RowChange, RowKey, RowPage, Store, StoreCheck,
+    StoreError, StoreFuture,
+};
+use masker_types::vault_position::VaultPosition;
+
+/// Rows that are named in the log, each once. Further ones are counted.
+const NAMED_ROWS_MAX: usize = 100;
+
+/// A store in front of another one. It adds tags to the rows that are written, and verifies and removes them where rows
+/// are read. Only the vault's writer writes through it.
+pub(crate) struct ControlledStore {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) state: ArcSwap<ControlState>,
+    /// Whether a commit failed, so that the store may have the rows before it or after it.
+    pub(super) stale: AtomicBool,
+    /// Keys of rows that did not verify.
+    unverified: Mutex<BTreeSet<RowKey>>,
+    metrics: Arc<VaultMetrics>,
+}
+
+impl ControlledStore {
+    pub(super) fn new(store: Arc<dyn Store>, state: ControlState, metrics: Arc<VaultMetrics>) -> Self {
+        ControlledStore {
+            store,
+            state: ArcSwap::from_pointee(state),
+            stale: AtomicBool::new(false),
+            unverified: Mutex::default(),
+            metrics,
+        }
+    }
+
+    /// Returns what is wrong with the rows, for an operator; `None` if every row that was read is one that the vault wrote.
+    pub(crate) fn problem(&self) -> Option<String> {
+        if !self.state.load().is_sound {
+            return Some(
+                "control rows were changed, removed or put back to an earlier state: API keys, and proofs that a key is \
+                 unneeded, are void; find out who can write the vault's files, then run `masker vault new-control-key`"
+                    .to_owned(),
+            );
+        }
+        match self.named().len() {
+            0 => None,
+            _ => Some(
+                "rows of the vault do not verify under its control key, and the log names them; find out who can write \
+                 the vault's files, then run `masker vault new-control-key`"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    /// Returns whether the rows that grant are those that the vault wrote.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.state.load().is_sound
+    }
+
+    fn named(&self) -> std::sync::MutexGuard<'_, BTreeSet<RowKey>> {
+        // No lock guards a state that a panic could leave inconsistent.
+        self.unverified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_unverified(&self, key: &RowKey) {
+        self.metrics.damaged.inc();
+        let mut named = self.named();
+        if named.len() < NAMED_ROWS_MAX && named.insert(key.clone()) {
+            error!(row = spaces::name(key.space()), "a row of the vault does not verify under its control key");
+        }
+    }
+
+    /// Forgets which rows did not verify, because a new control key has tagged all of them.
+    pub(super) fn clear_unverified(&self) {
+        self.named().clear();
+    }
+
+    /// Verifies rows that were read while this state was in force; `None` if one of them does not verify and the control key
+    /// was replaced meanwhile, so that the rows must be read again.
+    fn verified<T>(
+        &self,
+        state: &Arc<ControlState>,
+        rows: Vec<(RowKey, T)>,
+        open: impl Fn(&RowKey, T) -> Option<Stored>,
+    ) -> Option<Vec<(RowKey, Option<Row>)>> {
+        let mut verified = Vec::with_capacity(rows.len());
+        let mut unverified = Vec::new();
+        for (key, row) in rows {
+            let row = match open(&key, row) {
+                None => None,
+                Some(Stored::Verified(row)) => Some(row),
+                Some(Stored::Void) => {
+                    unverified.push(key.clone());
+                    None
+                }
+                Some(Stored::Unverified(row)) => {
+                    unverified.push(key.clone());
+                    Some(row)
+                }
+            };
+            verified.push((key, row));
+        }
+        if !unverified.is_empty() && !Arc::ptr_eq(state, &self.state.load()) {
+            return None;
+        }
+        unverified.iter().for_each(|key| self.note_unverified(key));
+        Some(verified)
+    }
+
+    /// Applies a batch as [`Store::apply`], with what else it changes: tags, the manifest, the sum of tombstones, and the
+    /// slots of the control key.
+    pub(crate) async fn apply_with(
+        &self,
+        batch: RowBatch,
+        slots: Option<&SlotChange<'_>>,
+    ) -> Result<ApplyOutcome, StoreError> {
+        if self.stale.load(Ordering::Acquire) {
+            self.reload().await?;
+        }
+        let before = self.state.load_full();
+        let (after, batch) = match slots {
+            Some(slots) if slots.replaces_key(&before) => self.rekeyed(&before, batch, slots).await?,
+            _ => self.tagged(&before, batch, slots).await?,
+        };
+        if !Arc::ptr_eq(&before.key, &after.key) {
+            // Readers see the new tags before the batch is durable.
+            let next_key = Some(Arc::clone(&after.key));
+            self.state.store(Arc::new(ControlState { next_key, ..ControlState::clone(&before) }));
+        }
+        match self.store.apply(batch).await {
+            Ok(ApplyOutcome::Durable) => {
+                let replaced = !Arc::ptr_eq(&before.key, &after.key);
+                self.state.store(Arc::new(after));
+                if replaced {
+                    self.clear_unverified();
+                }
+                Ok(ApplyOutcome::Durable)
+            }
+            Ok(refused) => {
+                self.state.store(before);
+                Ok(refused)
+            }
+            Err(failed) => {
+                self.stale.store(true, Ordering::Release);
+                Err(failed)
+            }
+        }
+    }
+
+    /// Returns whether a commit would change slots.
+    pub(crate) fn changes_slots(&self, slots: &SlotChange<'_>) -> bool {
+        slots.changes_slots(&self.state.load())
+    }
+
+    /// Adds tags to a batch, with the manifest and the sum of tombstones as they are after it, and missing slots.
+    async fn tagged(
+        &self,
+        before: &ControlState,
+        batch: RowBatch,
+        slots: Option<&SlotChange<'_>>,
+    ) -> Result<(ControlState, RowBatch), StoreError> {
+        let RowBatch { preconditions, changes } = batch;
+        let mut after = before.clone();
+        let mut rows = Vec::with_capacity(changes.len() + 2);
+        let summed = |key: &RowKey| {
+            matches!(spaces::protection(key.space()), Protection::Control | Protection::Tombstone)
+        };
+        let replaced: Vec<RowKey> = changes.iter().map(RowChange::key).filter(|key| summed(key)).cloned().collect();
+        let has = |protection| replaced.iter().any(|key| spaces::protection(key.space()) == protection);
+        let (control, tombstones) = (has(Protection::Control), has(Protection::Tombstone));
+        if !replaced.is_empty() {
+            let stored = self.store.get_many(replaced.clone()).await?;
+            for (key, row) in replaced.iter().zip(stored) {
+                row.iter().for_each(|row| after.subtract(key, split_tag(row).0));
+            }
+        }
+        for change in changes {
+            if let RowChange::Put(key, row) = &change {
+                after.add(key, row);
+            }
+            rows.push(after.tagged(change));
+        }
+        if control {
+            after.changes += 1;
+            rows.push(after.manifest());
+        }
+        if tombstones {
+            after.tombstone_number += 1;
+            rows.extend(after.tombstone_sum().map(|sum| after.tagged(sum)));
+        }
+        for holder in slots.into_iter().flat_map(SlotChange::holders) {
+            if after.slots.insert(slot_name(holder)) {
+                rows.push(slot(&after.key, holder));
+            }
+        }
+        Ok((after, RowBatch { preconditions: before.tagged_preconditions(preconditions), changes: rows }))
+    }
+}
+
+impl Store for ControlledStore {
+    fn get_many(&self, keys: Vec<RowKey>) -> StoreFuture<'_, Vec<Option<Row>>> {
+        if keys.iter().all(|key| spaces::protection(key.space()) == Protection::Sealed) {
+            return self.store.get_many(keys);
+        }
+        Box::pin(async move {
+            loop {
+                let state = self.state.load_full();
+                let rows = self.store.get_many(keys.clone()).await?;
+                let rows = keys.iter().cloned().zip(rows).collect();
+                let open = |key: &RowKey, row: Option<Row>| row.map(|row| state.open(key, row));
+                if let Some(rows) = self.verified(&state, rows, open) {
+                    return Ok(rows.into_iter().map(|(_, row)| row).collect());
+                }
+            }
+        })
+    }
+
+    fn apply(&self, batch: RowBatch) -> StoreFuture<'_, ApplyOutcome> {
+        Box::pin(self.apply_with(batch, None))
+    }
+
+    fn scan_after(&self, space: u8, after: Option<RowKey>, limit: usize) -> StoreFuture<'_, RowPage> {
+        if spaces::protection(space) == Protection::Sealed {
+            return self.store.scan_after(space, after, limit);
+        }
+        Box::pin(async move {
+            let mut after = after;
+            loop {
+                let state = self.state.load_full();
+                let page = self.store.scan_after(space, after.clone(), limit).await?;
+                let (is_last, last) = (page.is_last, page.rows.last().map(|(key, _)| key.clone()));
+                let open = |key: &RowKey, row: Row| Some(state.open(key, row));
+                let Some(rows) = self.verified(&state, page.rows, open) else { continue };
+                let rows: Vec<_> = rows.into_iter().filter_map(|(key, row)| Some((key, row?))).collect();
+                // The next page follows the last row of this one, so a page whose rows are all void is skipped.
+                if !rows.is_empty() || is_last {
+                    return Ok(RowPage { rows, is_last });
+                }
+                after = last;
+            }
+        })
+    }
+
+    /// Only sealed rows are searched by prefixes.
+    fn scan_prefixes(&self, prefixes: Vec<RowKey>, limit: usize) -> StoreFuture<'_, Vec<Vec<(RowKey, Row)>>> {
+        debug_assert!(prefixes.iter().all(|prefix| spaces::protection(prefix.space()) == Protection::Sealed));
+        self.store.scan_prefixes(prefixes, limit)
+    }
+
+    fn count(&self, space: u8) -> StoreFuture<'_, u64> {
+        self.store.count(space)
+    }
+
+    fn check(&self) -> StoreFuture<'_, StoreCheck> {
+        self.store.check()
+    }
+
+    fn bytes_on_disk(&self) -> StoreFuture<'_, u64> {
+        self.store.bytes_on_disk()
+    }
+
+    fn compact(&self) -> StoreFuture<'_, CompactionSizes> {
+        self.store.compact()
+    }
+
+    fn position(&self) -> VaultPosition {
+        // In this order, so that the position is never before the change.
+        let control_changes = self.state.load().changes;
+        VaultPosition { control_changes, ..self.store.position() }
+    }
+
+    fn close(&self) -> StoreFuture<'_, ()> {
+        self.store.close()
+    }
+}

@@ -3,9 +3,9 @@
 use masker_store::{
     RowKey,
     record::{
-        ApiKeyRow, AuditHeadRow, ControlManifestRow, ControlSlotRow, GenerationCountsRow, GenerationRow, GenerationUseRow, HoneytokenRow, IndexRow, KidMovesRow, MappingRow,
-        NormalizersRow, Record, RotationRow, RowName, SessionRow, SessionTokenRow, SpanRow, TombstoneCountRow,
-        TombstoneRow, TombstoneSumRow, UsageRow,
+        ApiKeyRow, AuditHeadRow, ControlManifestRow, ControlSlotRow, GenerationCountsRow, GenerationRow,
+        GenerationUseRow, HoneytokenRow, IndexRow, KidMovesRow, MappingRow, NormalizersRow, Record, RotationRow,
+        RowName, SessionRow, SessionTokenRow, SpanRow, TombstoneCountRow, TombstoneRow, TombstoneSumRow, UsageRow,
     },
 };
 

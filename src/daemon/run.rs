@@ -45,8 +45,8 @@ use masker_store::{
     row_cache::RowCache,
     shared_reads::SharedReads,
 };
-use masker_types::vault_position::VaultPosition;
 use masker_types::limits::{BLOCKING_CALLS_STOP_MS_MAX, DRAIN_SECONDS_MAX, LOG_END_MS_MAX, STOP_SECONDS_MAX};
+use masker_types::vault_position::VaultPosition;
 use masker_vault::{KeyRules, Vault, VaultError};
 
 /// What an operator accepts for one start.
@@ -232,11 +232,7 @@ async fn open_store(config: &Config, metrics: &Metrics, options: StoreOptions) -
 }
 
 /// Returns how many changes of control rows the vault's files must have: as many as the audit log has of this history.
-fn recorded_control_changes(
-    options: &StoreOptions,
-    found: &VaultPosition,
-    accepted_loss: Option<u64>,
-) -> Option<u64> {
+fn recorded_control_changes(options: &StoreOptions, found: &VaultPosition, accepted_loss: Option<u64>) -> Option<u64> {
     let recorded = options.recorded.filter(|recorded| {
         accepted_loss.is_none() && (recorded.vault_id, recorded.epoch) == (found.vault_id, found.epoch)
     })?;

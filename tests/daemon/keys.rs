@@ -12,7 +12,16 @@ fn keys(generation: &str) -> [TestKey; 2] {
 }
 
 fn start(site: &Site, active: &str, old: Option<&str>) -> Daemon {
-    let mut launch = site.launch();
+    start_with(site, active, old, &[])
+}
+
+/// Starts a daemon that has none of the keys that the vault's control key is sealed under.
+fn start_without_former_keys(site: &Site, active: &str) -> Daemon {
+    start_with(site, active, None, &["--accept-new-control-key"])
+}
+
+fn start_with(site: &Site, active: &str, old: Option<&str>, flags: &[&str]) -> Daemon {
+    let mut launch = flags.iter().fold(site.launch(), |launch, flag| launch.flag(flag));
     for (generation, is_old) in [(Some(active), false), (old, true)] {
         for (kid, key) in
             generation.map(|generation| ["K_CARE", "K_PAY"].into_iter().zip(keys(generation))).into_iter().flatten()
@@ -171,7 +180,7 @@ fn records_of_a_missing_key_can_be_forgotten() {
     let daemon = start(&site, "first", None);
     let phone = daemon.client().token("PHONE", "415-555-2671");
     daemon.stop();
-    let daemon = start(&site, "second", None);
+    let daemon = start_without_former_keys(&site, "second");
     let mut client = daemon.client();
     assert_eq!(error_code(&client.tokenize(&[item("PHONE", "415-555-2671")])[0]), "key.unavailable");
     assert_eq!(client.ask_tokens("/api/v1/forget", &[phone.as_str()]), [json!({"forgotten": true})]);
@@ -284,7 +293,7 @@ fn mints_second_tokens_if_accepted() {
     let first = client.token("PHONE", "415-555-2671");
     daemon.stop();
     site.set("keys", "accept_second_tokens", "[\"k_care\", \"K_NOWHERE\"]");
-    let daemon = start(&site, "second", None);
+    let daemon = start_without_former_keys(&site, "second");
     let warned = daemon.log().wait_for(1, "`[keys] accept_second_tokens` names a key that is not loaded");
     assert_eq!(warned[0]["kid"], "K_NOWHERE");
     let mut client = daemon.client();

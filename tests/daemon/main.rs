@@ -14,6 +14,7 @@ mod bulk;
 mod cli;
 mod connections;
 mod contract;
+mod control_key;
 mod engines;
 mod handover;
 mod honeytokens;

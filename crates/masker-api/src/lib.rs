@@ -30,7 +30,9 @@ pub use api_keys::{
 };
 pub use audit::{AuditEvents, AuditHead};
 pub use honeytokens::{Honeytoken, HoneytokenList, HoneytokenPlant, HoneytokenPlanted};
-pub use maintenance::{CompactReport, ImportReport, PurgeReport, PurgeRequest, PurgedRecords};
+pub use maintenance::{
+    CompactReport, ControlKeyHolder, ControlKeyReport, ImportReport, PurgeReport, PurgeRequest, PurgedRecords,
+};
 pub use masker_types::error_code::Code;
 pub use rotations::{Rotation, RotationBegin, RotationFailure, RotationList};
 pub use sessions::{SessionInfo, SessionKind, SessionList, SessionOpen, SessionOpener, SessionTokens};

@@ -67,6 +67,24 @@ pub struct CompactReport {
     pub bytes_after: u64,
 }
 
+/// `POST /api/v1/vault/control-key`.
+#[derive(Deserialize, Serialize, ToSchema)]
+pub struct ControlKeyReport {
+    /// The number of the control key, which grows with each new one.
+    pub epoch: u64,
+    /// The keys that can open it.
+    pub holders: Vec<ControlKeyHolder>,
+}
+
+/// A key that can open the vault's control key.
+#[derive(Deserialize, Serialize, ToSchema)]
+pub struct ControlKeyHolder {
+    /// Its key id.
+    pub kid: String,
+    /// Its fingerprint.
+    pub fingerprint: String,
+}
+
 /// The records that a purge erased, or would erase.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct PurgeReport {

@@ -53,6 +53,7 @@ operations! {
     VaultImport = "vault.import";
     VaultPurge = "vault.purge";
     VaultCompact = "vault.compact";
+    ControlKeyReplace = "control_key.replace";
     RotationBegin = "rotation.begin";
     RotationRead = "rotation.read";
     RotationCancel = "rotation.cancel";
@@ -124,6 +125,7 @@ impl AuditOperation {
             | Op::VaultCheck
             | Op::VaultImport
             | Op::VaultPurge
+            | Op::ControlKeyReplace
             | Op::RotationBegin
             | Op::RotationCancel
             | Op::RotationEnd

@@ -588,6 +588,7 @@ impl From<KeepKeyError> for Problem {
     fn from(error: KeepKeyError) -> Self {
         match error {
             KeepKeyError::Vault(failed) => failed.into(),
+            void @ KeepKeyError::Void => Problem::new(Code::VaultUnavailable, void.to_string()),
             too_long => invalid(too_long.to_string()),
         }
     }

@@ -140,7 +140,10 @@ async fn metrics(
 impl Service {
     async fn vault_health(&self) -> Component {
         match timeout(Duration::from_secs(PING_SECONDS_MAX), self.vault.ping()).await {
-            Ok(Ok(())) => self.data_dir_health().await,
+            Ok(Ok(())) => match self.vault.control_problem() {
+                Some(problem) => degraded(problem),
+                None => self.data_dir_health().await,
+            },
             Ok(Err(failed)) => degraded(failed.to_string()),
             Err(_) => degraded(format!("the store did not answer within {PING_SECONDS_MAX} s")),
         }

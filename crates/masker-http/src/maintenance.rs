@@ -13,10 +13,13 @@ use super::{
     route::{Route, route},
 };
 use masker_access::{Permit, VaultAdmin, VaultRead};
-use masker_api::{CheckReport, CompactReport, KidRecords, PurgeReport, PurgeRequest, PurgedRecords, VaultStats};
-use masker_core::keyring::Role;
-use masker_types::error_code::Code;
-use masker_vault::{CompactError, ItemOutcomeKey, PurgeError, PurgeFilter};
+use masker_api::{
+    CheckReport, CompactReport, ControlKeyHolder, ControlKeyReport, KidRecords, PurgeReport, PurgeRequest,
+    PurgedRecords, VaultStats,
+};
+use masker_core::{crypto::Fingerprint, keyring::Role};
+use masker_types::{error_code::Code, kind::Kid};
+use masker_vault::{CompactError, ControlKeyStatus, ItemOutcomeKey, PurgeError, PurgeFilter};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -45,6 +48,13 @@ pub(super) fn routes() -> Vec<Route> {
             handler: vault_compact / __path_vault_compact,
             access: Scope(VaultAdmin),
             audit: Operation(VaultCompact),
+            cost: Request,
+            body: Ignored,
+        },
+        route! {
+            handler: vault_control_key / __path_vault_control_key,
+            access: Scope(VaultAdmin),
+            audit: Operation(ControlKeyReplace),
             cost: Request,
             body: Ignored,
         },
@@ -193,6 +203,34 @@ async fn vault_compact(
     ctx.number("bytes_after", bytes_after);
     info!(request_id = ctx.id.as_str(), bytes_before, bytes_after, "vault compacted");
     Reply::json(&CompactReport { bytes_before, bytes_after })
+}
+
+/// Put a new control key in the place of the present one. Every row of the vault that no record's key seals is authenticated
+/// again, and rows that are void are removed.
+#[utoipa::path(
+    post,
+    path = "/api/v1/vault/control-key",
+    responses((
+        status = 200,
+        description = "The new control key",
+        body = ControlKeyReport,
+        example = json!({"epoch": 2, "holders": [{"kid": "K_2026", "fingerprint": "0123456789abcdef"}]})
+    )),
+)]
+async fn vault_control_key(
+    service: &Service,
+    ctx: &mut RequestContext,
+    permit: Permit<VaultAdmin>,
+    _input: &Input,
+) -> Outcome {
+    let ControlKeyStatus { epoch, holders } = service.vault.new_control_key(&permit).await?;
+    ctx.number("control_epoch", epoch);
+    info!(request_id = ctx.id.as_str(), epoch, "new control key of the vault");
+    let holder = |(kid, fingerprint): &(Kid, Fingerprint)| ControlKeyHolder {
+        kid: kid.to_string(),
+        fingerprint: fingerprint.to_string(),
+    };
+    Reply::json(&ControlKeyReport { epoch, holders: holders.iter().map(holder).collect() })
 }
 
 /// Returns the records that a request is about.

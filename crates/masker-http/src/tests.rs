@@ -260,9 +260,14 @@ async fn prepared(fixture: &Fixture, method: &Method, path: &'static str) -> Cas
             (id, Value::Null, true)
         }
         ("POST", "/api/v1/keys/reload" | "/api/v1/policies/reload") => (String::new(), Value::Null, true),
-        ("POST", "/api/v1/vault/check" | "/api/v1/vault/compact" | "/api/v1/vault/export" | "/api/v1/vault/import") => {
-            (String::new(), Value::Null, false)
-        }
+        (
+            "POST",
+            "/api/v1/vault/check"
+            | "/api/v1/vault/compact"
+            | "/api/v1/vault/control-key"
+            | "/api/v1/vault/export"
+            | "/api/v1/vault/import",
+        ) => (String::new(), Value::Null, false),
         (method, path) => panic!("no case for {method} {path}"),
     };
     Case { method: method.clone(), path, parameter, body, changes }

@@ -21,8 +21,8 @@ use masker_core::{
 use masker_store::{
     Row, RowChange, RowKey, Store, StoreError,
     record::{
-        GenerationCountsRow, GenerationRow, GenerationUseRow, KidMovesRow, MappingRow, NormalizersRow, Record, RecordError, RotationRow,
-        RowName, SpanRow, TombstoneCountRow, UsageRow,
+        GenerationCountsRow, GenerationRow, GenerationUseRow, KidMovesRow, MappingRow, NormalizersRow, Record,
+        RecordError, RotationRow, RowName, SpanRow, TombstoneCountRow, UsageRow,
     },
 };
 use masker_types::kind::{EntityKind, Kid};
@@ -405,12 +405,7 @@ impl LedgerDraft {
         self.change_generation(name, record.sealed_at_ms, change);
     }
 
-    fn change_generation(
-        &mut self,
-        name: (Kid, Fingerprint),
-        seen_ms: u64,
-        change: impl FnOnce(&mut KnownGeneration),
-    ) {
+    fn change_generation(&mut self, name: (Kid, Fingerprint), seen_ms: u64, change: impl FnOnce(&mut KnownGeneration)) {
         let known = self.ledger.generations.get(&name);
         let mut now = known.copied().unwrap_or_else(|| KnownGeneration::first_seen(seen_ms));
         change(&mut now);

@@ -58,7 +58,7 @@ mod writer;
 pub use api_keys::{KeepKeyError, check_api_key_lengths};
 pub use backup::{ImportOutcome, ImportRules, MergeCounts, RunningExport, VaultExportError, VaultImportError};
 pub use compact::CompactError;
-pub use control::ControlKeyError;
+pub use control::{ControlKeyError, ControlKeyStatus};
 pub use error::{GenerationRef, ItemFailure, KeyLoadError, VaultError};
 pub use forget::{Forgotten, ForgottenValue};
 pub use honeytokens::{HoneytokenError, HoneytokenRequest, HoneytokenStatus, PlantedHoneytoken};

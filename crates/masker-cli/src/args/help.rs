@@ -258,6 +258,15 @@ Examples:
 Until then, the bytes of erased records can remain in the files, encrypted. A compaction needs space for a second copy \
 of the vault while it runs. Without it, the files do not change.";
 
+pub(super) const VAULT_NEW_CONTROL_KEY: &str = "\
+Examples:
+  masker vault new-control-key
+
+The control key authenticates API keys, honeytokens, key generations, rotations, tombstones, sessions and counts. Run this \
+after somebody could write the vault's files with a key that was loaded at the time, or when `masker health` says that \
+control rows were changed. API keys that are void are removed, and must be created again. Records, tokens, honeytokens and \
+tombstones stay.";
+
 pub(super) const VAULT_MIGRATE: &str = "\
 Examples:
   systemctl stop masker && masker vault migrate --to fjall

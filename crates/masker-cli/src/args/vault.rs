@@ -64,6 +64,9 @@ pub enum VaultCommand {
     /// Rewrite the vault's files without erased and replaced records, while the daemon serves
     #[command(after_help = help::VAULT_COMPACT)]
     Compact,
+    /// Put a new control key in the place of the present one, and remove rows that are void
+    #[command(after_help = help::VAULT_NEW_CONTROL_KEY)]
+    NewControlKey,
     /// Move the vault to another engine, while no daemon has it open
     #[command(after_help = help::VAULT_MIGRATE)]
     Migrate {

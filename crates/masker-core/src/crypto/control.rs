@@ -222,10 +222,16 @@ mod tests {
     fn tags_follow_the_formulas() {
         let own = key(0, [1; 16], 2);
         assert_eq!(HEXLOWER.encode(&own.row_tag(b'k', b"key", b"row")), "3e94e476e4ea99417bc3d7654e8fc49e");
-        assert_eq!(HEXLOWER.encode(&own.sum_of(b'k', b"key", b"row").0), "4f7b53a6738a873f49f0b700f9fba762d84fd4c48e2b54ad802cc306416179dc");
+        assert_eq!(
+            HEXLOWER.encode(&own.sum_of(b'k', b"key", b"row").0),
+            "4f7b53a6738a873f49f0b700f9fba762d84fd4c48e2b54ad802cc306416179dc"
+        );
         let counts = ControlCounts { changes: 3, rows: 4, sum: Some(RowSum([5; 32])) };
         assert_eq!(HEXLOWER.encode(&own.manifest_tag(&counts)), "31cc5ad6a74a9de146b7e001de541e19");
-        assert_eq!(HEXLOWER.encode(&own.masked(RowSum::default(), 7)), "5bba6da5060d4cae70bb8d53083ea69aeea3d5f9e82879e69e1514495b922a5c");
+        assert_eq!(
+            HEXLOWER.encode(&own.masked(RowSum::default(), 7)),
+            "5bba6da5060d4cae70bb8d53083ea69aeea3d5f9e82879e69e1514495b922a5c"
+        );
     }
 
     #[test]
@@ -250,8 +256,8 @@ mod tests {
         assert!(opened.is_some_and(|opened| opened.ct_eq(&control)));
         assert!(own.unwrap_control_key(&slot, [2; 16], 2).unwrap().is_none());
         assert!(own.unwrap_control_key(&slot, [1; 16], 3).unwrap().is_none());
-        let others =
-            [(kid("K"), 2, Mode::Live), (kid("K_2"), 1, Mode::Live), (kid("K"), 1, Mode::Test)].map(|(k, b, m)| generation(k, b, m));
+        let others = [(kid("K"), 2, Mode::Live), (kid("K_2"), 1, Mode::Live), (kid("K"), 1, Mode::Test)]
+            .map(|(k, b, m)| generation(k, b, m));
         assert!(others.iter().all(|other| other.unwrap_control_key(&slot, [1; 16], 2).unwrap().is_none()));
     }
 }

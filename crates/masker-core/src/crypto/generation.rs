@@ -9,10 +9,11 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{
-    aead::{AeadBody, AeadCipher, HEADER_BYTES, NONCE_BYTES, PREFIX_BYTES, Suite, TAG_BYTES, UnsealError, random_nonce},
-    encoding::{Encoded, enc, encoded_bytes},
+    aead::{
+        AeadBody, AeadCipher, HEADER_BYTES, NONCE_BYTES, PREFIX_BYTES, Suite, TAG_BYTES, UnsealError, random_nonce,
+    },
     control::ControlKey,
-    wrapped_key::WrappedKey,
+    encoding::{Encoded, enc, encoded_bytes},
     id::{Index, IndexName, TokenId},
     kdf::{SubkeyLabel, Subkeys},
     mac::MacKey,
@@ -20,6 +21,7 @@ use super::{
     record::{OpenedRecord, RecordPayload, SealedRecord, into_text},
     secret::{Locked, LockedMemoryError, SecretKey},
     siv::synthetic_nonce,
+    wrapped_key::WrappedKey,
     xaes::Xaes256Gcm,
 };
 use crate::normalize::Normalizer;

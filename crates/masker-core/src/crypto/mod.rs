@@ -31,5 +31,5 @@ pub use generation::{Fingerprint, GenerationKeys, RecordBinding};
 pub use id::{Index, IndexName, MatchPart, TokenId};
 pub use locked::{KeyMemory, key_memory};
 pub use record::{OpenedRecord, RecordPayload, SealedRecord};
-pub use wrapped_key::WrappedKey;
 pub use secret::{Locked, LockedMemoryError, SecretKey, SecretKeyError, Weakness};
+pub use wrapped_key::WrappedKey;

@@ -1,11 +1,7 @@
 //! The header of an export: its vault, and the keys that open it.
 
 use super::{EXPORT_VERSION, ExportError};
-use crate::crypto::{
-    Fingerprint, WrappedKey,
-    export::SALT_BYTES,
-    wrapped_key::WRAPPED_BYTES,
-};
+use crate::crypto::{Fingerprint, WrappedKey, export::SALT_BYTES, wrapped_key::WRAPPED_BYTES};
 use masker_types::kind::Kid;
 
 /// The first bytes of every export.

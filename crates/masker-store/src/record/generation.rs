@@ -75,11 +75,8 @@ impl GenerationCountsRow {
     /// [`RecordError`]; see the module [`record`](super).
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
         let mut row = RowReader::new(LAYOUT_VERSION, row)?;
-        let counts = GenerationCountsRow {
-            last_used_ms: row.integer()?,
-            records: row.integer()?,
-            index_rows: row.integer()?,
-        };
+        let counts =
+            GenerationCountsRow { last_used_ms: row.integer()?, records: row.integer()?, index_rows: row.integer()? };
         row.finish()?;
         Ok(counts)
     }

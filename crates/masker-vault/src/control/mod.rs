@@ -22,5 +22,6 @@ mod verify;
 
 pub use error::ControlKeyError;
 pub(crate) use open::ControlKeyRules;
+pub use state::ControlKeyStatus;
 pub(crate) use state::SlotChange;
 pub(crate) use store::ControlledStore;

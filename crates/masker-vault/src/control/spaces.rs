@@ -36,12 +36,7 @@ pub(super) const TAGGED: [u8; 15] = [
 
 /// All spaces of a vault.
 pub(super) fn all() -> impl Iterator<Item = u8> {
-    TAGGED.into_iter().chain([
-        RowName::RECORDS,
-        RowName::VALUE_INDEXES,
-        RowName::FORM_INDEXES,
-        RowName::CONTROL,
-    ])
+    TAGGED.into_iter().chain([RowName::RECORDS, RowName::VALUE_INDEXES, RowName::FORM_INDEXES, RowName::CONTROL])
 }
 
 /// The spaces of the control rows.
@@ -61,10 +56,7 @@ pub(super) fn protection(space: u8) -> Protection {
 /// Returns whether a row of this space grants something, so that it is void if it does not verify. The others withhold,
 /// or count what is needed, so they still count.
 pub(super) fn grants(space: u8) -> bool {
-    matches!(
-        space,
-        RowName::API_KEYS | RowName::API_KEY_USES | RowName::SESSIONS | RowName::SESSION_TOKENS
-    )
+    matches!(space, RowName::API_KEYS | RowName::API_KEY_USES | RowName::SESSIONS | RowName::SESSION_TOKENS)
 }
 
 /// Returns the name of a space for operators.

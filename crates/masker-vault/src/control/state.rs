@@ -17,6 +17,15 @@ use super::spaces::{self, Protection};
 /// The name of a key generation.
 pub(super) type SlotName = (Kid, Fingerprint);
 
+/// The control key in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlKeyStatus {
+    /// The control epoch.
+    pub epoch: u64,
+    /// The generations that hold the key.
+    pub holders: BTreeSet<(Kid, Fingerprint)>,
+}
+
 /// The control rows as of a commit.
 #[derive(Clone)]
 pub(super) struct ControlState {
@@ -70,9 +79,7 @@ impl SlotChange<'_> {
 
     /// Returns whether the control key is replaced.
     pub(super) fn replaces_key(&self, state: &ControlState) -> bool {
-        let ends = |slot: &SlotName| {
-            self.keyring.by_fingerprint(slot.0, slot.1).is_none() && (self.unneeded)(*slot)
-        };
+        let ends = |slot: &SlotName| self.keyring.by_fingerprint(slot.0, slot.1).is_none() && (self.unneeded)(*slot);
         self.new_key || state.slots.iter().any(ends)
     }
 

@@ -13,12 +13,12 @@ use tracing::error;
 
 use super::{
     spaces::{self, Protection},
-    state::{ControlState, SlotChange, Stored, slot, slot_name, split_tag},
+    state::{ControlKeyStatus, ControlState, SlotChange, Stored, slot, slot_name, split_tag},
 };
 use crate::metrics::VaultMetrics;
 use masker_store::{
-    ApplyOutcome, CompactionSizes, Row, RowBatch, RowChange, RowKey, RowPage, Store, StoreCheck,
-    StoreError, StoreFuture,
+    ApplyOutcome, CompactionSizes, Row, RowBatch, RowChange, RowKey, RowPage, Store, StoreCheck, StoreError,
+    StoreFuture,
 };
 use masker_types::vault_position::VaultPosition;
 
@@ -65,6 +65,12 @@ impl ControlledStore {
                     .to_owned(),
             ),
         }
+    }
+
+    /// Returns which control key is in force.
+    pub(crate) fn status(&self) -> ControlKeyStatus {
+        let state = self.state.load();
+        ControlKeyStatus { epoch: state.key.epoch(), holders: state.slots.clone() }
     }
 
     /// Returns whether the rows that grant are those that the vault wrote.
@@ -177,9 +183,8 @@ impl ControlledStore {
         let RowBatch { preconditions, changes } = batch;
         let mut after = before.clone();
         let mut rows = Vec::with_capacity(changes.len() + 2);
-        let summed = |key: &RowKey| {
-            matches!(spaces::protection(key.space()), Protection::Control | Protection::Tombstone)
-        };
+        let summed =
+            |key: &RowKey| matches!(spaces::protection(key.space()), Protection::Control | Protection::Tombstone);
         let replaced: Vec<RowKey> = changes.iter().map(RowChange::key).filter(|key| summed(key)).cloned().collect();
         let has = |protection| replaced.iter().any(|key| spaces::protection(key.space()) == protection);
         let (control, tombstones) = (has(Protection::Control), has(Protection::Tombstone));

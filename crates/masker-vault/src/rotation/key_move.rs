@@ -1,11 +1,11 @@
 //! From which kid records are moved, and to which key.
 
+use crate::known_generation::KnownGeneration;
 use crate::ledger::Ledger;
 use masker_core::{
     crypto::{Fingerprint, Index},
     keyring::{Generation, Keyring},
 };
-use crate::known_generation::KnownGeneration;
 use masker_store::record::{Record, RotationRow};
 use masker_types::kind::Kid;
 

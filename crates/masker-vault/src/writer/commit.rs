@@ -134,7 +134,8 @@ impl WriterContext {
         }
         for _ in 0..ATTEMPTS_MAX {
             let keys = self.keys.load_full();
-            let DraftedBatch { ledger, mut rows, preconditions, in_flight, control } = self.decide(&keys, changes).await?;
+            let DraftedBatch { ledger, mut rows, preconditions, in_flight, control } =
+                self.decide(&keys, changes).await?;
             let ledger_rows = ledger.changes();
             let present_kids = self.keys.policy_kids();
             let slots = SlotChange {

@@ -1,4 +1,4 @@
-//! `masker vault stats`, `check`, `compact` and `migrate`.
+//! `masker vault stats`, `check`, `compact`, `new-control-key` and `migrate`.
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use crate::{
     output::yes_or_no,
     progress::Progress,
 };
-use masker_api::{CheckReport, CompactReport, VaultStats};
+use masker_api::{CheckReport, CompactReport, ControlKeyHolder, ControlKeyReport, VaultStats};
 use masker_types::engine::EngineKind;
 
 /// The result of `masker vault migrate`, as `--json` prints it.
@@ -55,6 +55,21 @@ pub(super) async fn compact(ctx: &mut CommandContext<'_>) -> Result<Exit, Comman
     }
     let rows = [("bytes before", report.bytes_before), ("bytes now", report.bytes_after)];
     output.table(&["COMPACTED", ""], rows.map(|(name, bytes)| vec![name.to_owned(), bytes.to_string()]).to_vec())?;
+    Ok(Exit::Done)
+}
+
+/// `masker vault new-control-key`.
+pub(super) async fn new_control_key(ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    let reply = ctx.post("/api/v1/vault/control-key", &serde_json::json!({})).await?;
+    let report: ControlKeyReport = reply.json()?;
+    let output = &mut ctx.output;
+    if output.is_json() {
+        output.json(&report)?;
+        return Ok(Exit::Done);
+    }
+    output.note(&format!("the vault has control key {}; these keys open it:", report.epoch));
+    let rows = report.holders.into_iter().map(|ControlKeyHolder { kid, fingerprint }| vec![kid, fingerprint]);
+    output.table(&["KEY", "FINGERPRINT"], rows.collect())?;
     Ok(Exit::Done)
 }
 

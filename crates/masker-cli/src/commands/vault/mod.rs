@@ -20,6 +20,7 @@ pub(super) async fn run(command: VaultCommand, ctx: &mut CommandContext<'_>) -> 
         VaultCommand::Stats => maintenance::stats(ctx).await,
         VaultCommand::Check => maintenance::check(ctx).await,
         VaultCommand::Compact => maintenance::compact(ctx).await,
+        VaultCommand::NewControlKey => maintenance::new_control_key(ctx).await,
         VaultCommand::Migrate { to } => maintenance::migrate(to, ctx),
         VaultCommand::Forget(args) => {
             let end = LineEnd::of_values(args.null_separated);

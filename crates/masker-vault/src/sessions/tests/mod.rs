@@ -520,7 +520,8 @@ async fn an_undecodable_row_is_damage() {
     let (id, sound) = (open(&vault).await, open(&vault).await);
     vault.close_session(id).await.unwrap();
     let change = RowChange::Put(RowKey::session(id.as_bytes()), vec![1, 9]);
-    bench.store.apply(RowBatch { preconditions: vec![], changes: vec![change] }).await.unwrap();
+    let store = bench.controlled(&ring(1, None, 1)).await;
+    store.apply(RowBatch { preconditions: vec![], changes: vec![change] }).await.unwrap();
     assert!(vault.session(id).await.is_err());
     let listed = vault.sessions(&everything(9)).await.unwrap().sessions;
     assert_eq!(listed.iter().map(|one| one.id).collect::<Vec<_>>(), [sound]);

@@ -141,7 +141,9 @@ impl World {
 
     /// Compares the ledger and the tombstones.
     async fn compare_ledger(&self, rows_of: &BTreeMap<Gen, (u64, u64)>) {
-        let ledger = Ledger::load(&self.store).await.unwrap();
+        let store = self.controlled().await;
+        assert_eq!((self.vault.control_problem(), store.verify().await.unwrap().problems), (None, vec![]));
+        let ledger = Ledger::load(&store).await.unwrap();
         let counted: BTreeMap<_, _> = ledger
             .generations
             .iter()
@@ -161,7 +163,7 @@ impl World {
             .collect();
         assert_eq!(tombstones, self.model.tombstones);
         assert_eq!(ledger.tombstones(), tombstones.len() as u64);
-        let remembered: BTreeMap<RowKey, Vec<String>> = all_rows(&self.store, RowName::NORMALIZERS)
+        let remembered: BTreeMap<RowKey, Vec<String>> = all_rows(&store, RowName::NORMALIZERS)
             .await
             .unwrap()
             .into_iter()

@@ -14,8 +14,10 @@ use zeroize::Zeroizing;
 
 use super::model::{Item, Model};
 use crate::{
-    FoundTokens, ImportOutcome, ImportRules, ItemFailure, KeyRules, TokenInput, Tokenized, ValueInput, Vault,
-    VaultError, VaultImportError, metrics::VaultMetrics,
+    FoundTokens, ImportOutcome, ImportRules, ItemFailure, KeyRules, Ledger, TokenInput, Tokenized, ValueInput, Vault,
+    VaultError, VaultImportError,
+    control::{ControlKeyRules, ControlledStore},
+    metrics::VaultMetrics,
 };
 use masker_access::{Caller, Permit, ScopedOperation};
 use masker_core::{
@@ -108,6 +110,14 @@ impl World {
         let policy = policy("p", kids()[0], [Normalizer::PhoneNanp, Normalizer::Casefold, Normalizer::Exact]);
         let second_tokens = BTreeSet::new();
         World { store, now_s, vault, loaded, second_tokens, policy, model: Model::default(), epoch: 1 }
+    }
+
+    /// Returns the store as a start with the loaded keys reads it.
+    pub(super) async fn controlled(&self) -> ControlledStore {
+        let (store, metrics) = (Arc::new(self.store.clone()), Arc::new(VaultMetrics::new().unwrap()));
+        let rules = ControlKeyRules { kids: &BTreeSet::new(), accept_new: false, recorded_changes: None };
+        let ring = ring(&self.loaded, self.epoch);
+        ControlledStore::open(store, &ring, rules, metrics).await.unwrap()
     }
 
     /// Opens the vault again on the same rows.
@@ -265,10 +275,6 @@ async fn open_on(
     let clock = move || Timestamp::from_second(now_s.load(Ordering::SeqCst)).unwrap();
     let metrics = Arc::new(VaultMetrics::new().unwrap());
     let grace = GracePeriod { days: 30, action: GraceAction::Warn };
-    let rules = KeyRules {
-        second_tokens: second_tokens.clone(),
-        accept_new_control_key: true,
-        ..KeyRules::new(grace)
-    };
+    let rules = KeyRules { second_tokens: second_tokens.clone(), accept_new_control_key: true, ..KeyRules::new(grace) };
     Arc::new(Vault::open(store, ring, rules, metrics, Arc::new(clock)).await.unwrap())
 }

@@ -1,0 +1,99 @@
+//! The control key: what somebody gains who can write the vault's files, and how the vault gets another control key.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+
+use super::{
+    api_keys::{create, outcome},
+    harness::{Daemon, Site, TestKey},
+};
+
+const KIDS: [&str; 2] = ["K_CARE", "K_PAY"];
+
+/// Starts a daemon whose keys have this name.
+fn start(site: &Site, name: &str, flags: &[&str]) -> Daemon {
+    let launch =
+        KIDS.iter().fold(site.launch(), |launch, kid| launch.key(kid, &TestKey::named(&format!("{kid} {name}"))));
+    flags.iter().fold(launch, |launch, flag| launch.flag(flag)).start()
+}
+
+fn refused(site: &Site, name: &str) -> String {
+    let launch =
+        KIDS.iter().fold(site.launch(), |launch, kid| launch.key(kid, &TestKey::named(&format!("{kid} {name}"))));
+    launch.refused().code(1)
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target)
+        } else {
+            drop(fs::copy(entry.path(), target).unwrap())
+        }
+    }
+}
+
+#[test]
+fn a_daemon_with_other_keys_makes_no_api_key_for_the_vault() {
+    let site = Site::new();
+    let daemon = start(&site, "own", &[]);
+    let mut client = daemon.client();
+    let token = client.token("PHONE", "415-555-2671");
+    let key = create(&mut client, "app", &["rehydrate"], json!({}));
+    daemon.stop();
+
+    // Whoever can write the files can start a daemon of their own on them, with keys of their own.
+    let log = refused(&site, "foreign");
+    let fingerprint = TestKey::named("K_CARE own").fingerprint("K_CARE");
+    assert!(log.contains(&format!("K_CARE {fingerprint}")) && log.contains("--accept-new-control-key"), "{log}");
+    let daemon = start(&site, "foreign", &["--accept-new-control-key"]);
+    let forged = create(&mut daemon.client(), "forged", &["rehydrate"], json!({}));
+    assert_eq!(outcome(&mut forged.client(&daemon)), (200, String::new()));
+    assert_eq!(outcome(&mut key.client(&daemon)).0, 401, "the vault's own keys were removed");
+    daemon.stop();
+    let log = refused(&site, "own");
+    assert!(log.contains("none of the loaded keys opens this vault's control key"), "{log}");
+
+    let daemon = start(&site, "own", &["--accept-new-control-key"]);
+    assert_eq!(outcome(&mut forged.client(&daemon)).0, 401);
+    assert_eq!(daemon.client().value(&token), "415-555-2671");
+    daemon.stop();
+    start(&site, "own", &[]).stop();
+}
+
+#[test]
+fn a_new_control_key_is_recorded_and_keeps_what_was_sound() {
+    let site = Site::new();
+    let daemon = start(&site, "own", &[]);
+    let mut client = daemon.client();
+    let token = client.token("PHONE", "415-555-2671");
+    let key = create(&mut client, "app", &["rehydrate"], json!({}));
+    let answer = client.exchange("POST", "/api/v1/vault/control-key", b"").ok();
+    assert_eq!(answer["epoch"], 2, "{answer}");
+    let holders: Vec<&Value> = answer["holders"].as_array().unwrap().iter().map(|holder| &holder["kid"]).collect();
+    assert_eq!(holders, ["K_CARE", "K_PAY"]);
+    key.client(&daemon).exchange("POST", "/api/v1/vault/control-key", b"").problem(403, "auth.forbidden");
+    daemon.stop();
+    let daemon = start(&site, "own", &[]);
+    assert_eq!(key.client(&daemon).value(&token), "415-555-2671");
+    assert_eq!(daemon.client().health().0, "ok");
+    assert_eq!(daemon.client().exchange("POST", "/api/v1/vault/check", b"").ok()["ok"], true);
+    daemon.stop();
+}
+
+#[test]
+fn a_vault_of_another_id_has_another_control_key() {
+    let site = Site::new();
+    let daemon = start(&site, "own", &[]);
+    create(&mut daemon.client(), "app", &["rehydrate"], json!({}));
+    daemon.stop();
+    let other = Site::new();
+    start(&other, "own", &[]).stop();
+    // The witness names the vault: with that of another one, nothing opens.
+    fs::remove_dir_all(site.vault().join("fjall")).unwrap();
+    copy(&other.vault().join("fjall"), &site.vault().join("fjall"));
+    refused(&site, "own");
+}

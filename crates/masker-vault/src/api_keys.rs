@@ -11,7 +11,7 @@ use super::{
     kept_rows::KeepRows,
     ledger::all_rows,
     reader::Reader,
-    writer::{Change, CommitDraft, ReadPlan, WriterHandle},
+    writer::{Change, CommitDraft, Lane, ReadPlan, WriterHandle},
 };
 use masker_access::{ApiKey, LastUse};
 use masker_store::{
@@ -128,6 +128,10 @@ impl Change for NoteUses {
 
     fn row_count(&self) -> usize {
         self.0.len()
+    }
+
+    fn lane(&self) -> Lane {
+        Lane::Control
     }
 
     fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {

@@ -272,6 +272,10 @@ struct NewControlKey;
 impl Change for NewControlKey {
     type Outcome = ();
 
+    fn lane(&self) -> Lane {
+        Lane::Control
+    }
+
     fn runs_alone(&self) -> bool {
         true
     }

@@ -214,9 +214,14 @@ impl CurrentLedger {
         self.ledger.store(Arc::new(ledger));
     }
 
+    /// Notes that the store may hold something else.
+    pub(crate) fn mark_stale(&self) {
+        self.stale.store(true, Ordering::Release);
+    }
+
     /// Reads the ledger again from the store. It is stale until that succeeds.
     pub(crate) async fn reload(&self, store: &dyn Store) -> Result<(), StoreError> {
-        self.stale.store(true, Ordering::Release);
+        self.mark_stale();
         self.publish(Ledger::load(store).await?);
         self.stale.store(false, Ordering::Release);
         Ok(())

@@ -1,9 +1,6 @@
 //! Opening the control key when the vault is opened, and again after a failed commit.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use tracing::{error, warn};
 
@@ -121,7 +118,7 @@ impl ControlledStore {
     }
 
     /// Reads the state again after a failed commit, which may have been applied or not.
-    pub(super) async fn reload(&self) -> Result<(), StoreError> {
+    pub(crate) async fn reload(&self) -> Result<(), StoreError> {
         let state = self.state.load_full();
         let rows = ControlRows::read(self.store.as_ref()).await?;
         let epoch = rows.manifest.as_ref().map_or(state.key.epoch(), |manifest| manifest.epoch);
@@ -131,7 +128,6 @@ impl ControlledStore {
         };
         let reloaded = read_state(self.store.as_ref(), Arc::clone(key), &rows, Some(state.changes)).await?;
         self.state.store(Arc::new(reloaded));
-        self.stale.store(false, Ordering::Release);
         Ok(())
     }
 }

@@ -1,6 +1,9 @@
 //! A new control key: every row is tagged again, and those that are void are removed.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
 use super::{
     spaces,
@@ -62,13 +65,12 @@ impl ControlledStore {
             let page = self.store.scan_after(space, after.take(), PAGE_ROWS).await?;
             after = page.rows.last().map(|(key, _)| key.clone());
             for (key, stored) in page.rows {
-                if !rows.contains_key(&key) {
-                    let change = match before.open(&key, stored) {
-                        Stored::Verified(row) | Stored::Unverified(row) => RowChange::Put(key.clone(), row),
-                        Stored::Void => RowChange::Remove(key.clone()),
-                    };
-                    rows.insert(key, change);
-                }
+                let Entry::Vacant(unchanged) = rows.entry(key) else { continue };
+                let key = unchanged.key().clone();
+                unchanged.insert(match before.open(&key, stored) {
+                    Stored::Verified(row) | Stored::Unverified(row) => RowChange::Put(key, row),
+                    Stored::Void => RowChange::Remove(key),
+                });
             }
             if page.is_last {
                 return Ok(());

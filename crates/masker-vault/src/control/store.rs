@@ -2,10 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use arc_swap::ArcSwap;
@@ -30,8 +27,6 @@ const NAMED_ROWS_MAX: usize = 100;
 pub(crate) struct ControlledStore {
     pub(super) store: Arc<dyn Store>,
     pub(super) state: ArcSwap<ControlState>,
-    /// Whether a commit failed, so that the store may have the rows before it or after it.
-    pub(super) stale: AtomicBool,
     /// Keys of rows that did not verify.
     unverified: Mutex<BTreeSet<RowKey>>,
     metrics: Arc<VaultMetrics>,
@@ -39,13 +34,7 @@ pub(crate) struct ControlledStore {
 
 impl ControlledStore {
     pub(super) fn new(store: Arc<dyn Store>, state: ControlState, metrics: Arc<VaultMetrics>) -> Self {
-        ControlledStore {
-            store,
-            state: ArcSwap::from_pointee(state),
-            stale: AtomicBool::new(false),
-            unverified: Mutex::default(),
-            metrics,
-        }
+        ControlledStore { store, state: ArcSwap::from_pointee(state), unverified: Mutex::default(), metrics }
     }
 
     /// Returns what is wrong with the rows, for an operator; `None` if every row that was read is one that the vault wrote.
@@ -78,7 +67,7 @@ impl ControlledStore {
         self.state.load().is_sound
     }
 
-    fn named(&self) -> std::sync::MutexGuard<'_, BTreeSet<RowKey>> {
+    fn named(&self) -> MutexGuard<'_, BTreeSet<RowKey>> {
         // No lock guards a state that a panic could leave inconsistent.
         self.unverified.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -129,15 +118,12 @@ impl ControlledStore {
     }
 
     /// Applies a batch as [`Store::apply`], with what else it changes: tags, the manifest, the sum of tombstones, and the
-    /// slots of the control key.
+    /// slots of the control key. After an error, [`ControlledStore::reload`] must be called before the next batch.
     pub(crate) async fn apply_with(
         &self,
         batch: RowBatch,
         slots: Option<&SlotChange<'_>>,
     ) -> Result<ApplyOutcome, StoreError> {
-        if self.stale.load(Ordering::Acquire) {
-            self.reload().await?;
-        }
         let before = self.state.load_full();
         let (after, batch) = match slots {
             Some(slots) if slots.replaces_key(&before) => self.rekeyed(&before, batch, slots).await?,
@@ -161,10 +147,7 @@ impl ControlledStore {
                 self.state.store(before);
                 Ok(refused)
             }
-            Err(failed) => {
-                self.stale.store(true, Ordering::Release);
-                Err(failed)
-            }
+            Err(failed) => Err(failed),
         }
     }
 

@@ -130,7 +130,7 @@ impl WriterContext {
     /// Commits a group: it is durable when this returns, and every change has its outcome.
     async fn commit(&self, changes: &mut [Box<dyn QueuedChange>]) -> Result<(), VaultError> {
         if self.ledger.is_stale() {
-            self.ledger.reload(self.store.as_ref()).await?;
+            self.reload().await?;
         }
         for _ in 0..ATTEMPTS_MAX {
             let keys = self.keys.load_full();
@@ -172,13 +172,13 @@ impl WriterContext {
                 }
                 Ok(ApplyOutcome::Refused(precondition)) => {
                     warn!(precondition, "the vault changed between read and commit; deciding the group again");
-                    self.ledger.reload(self.store.as_ref()).await?;
+                    self.reload().await?;
                 }
                 Err(failed) => {
                     error!(error = %failed, rows = row_count, "failed to commit; no change of the group was acknowledged");
                     // The batch may have been written all the same. If the store does not answer now, the next commit
                     // reloads.
-                    drop(self.ledger.reload(self.store.as_ref()).await);
+                    drop(self.reload().await);
                     return Err(failed.into());
                 }
             }
@@ -190,6 +190,13 @@ impl WriterContext {
     pub(super) async fn preview(&self, changes: &mut [Box<dyn QueuedChange>]) -> Result<(), StoreError> {
         let keys = self.keys.load_full();
         self.decide(&keys, changes).await.map(drop)
+    }
+
+    /// Reads again what a failed or refused commit has left uncertain.
+    async fn reload(&self) -> Result<(), StoreError> {
+        self.ledger.mark_stale();
+        self.store.reload().await?;
+        self.ledger.reload(self.store.as_ref()).await
     }
 
     /// Reads what the changes need and has each decide in turn.

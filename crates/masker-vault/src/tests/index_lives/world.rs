@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::model::{Item, Model};
 use crate::{
-    FoundTokens, ImportOutcome, ImportRules, ItemFailure, KeyRules, Ledger, TokenInput, Tokenized, ValueInput, Vault,
+    FoundTokens, ImportOutcome, ImportRules, ItemFailure, KeyRules, TokenInput, Tokenized, ValueInput, Vault,
     VaultError, VaultImportError,
     control::{ControlKeyRules, ControlledStore},
     metrics::VaultMetrics,

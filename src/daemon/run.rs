@@ -46,7 +46,7 @@ use masker_store::{
     shared_reads::SharedReads,
 };
 use masker_types::limits::{BLOCKING_CALLS_STOP_MS_MAX, DRAIN_SECONDS_MAX, LOG_END_MS_MAX, STOP_SECONDS_MAX};
-use masker_types::vault_position::VaultPosition;
+use masker_types::vault_position::{ControlPosition, VaultPosition};
 use masker_vault::{KeyRules, Vault, VaultError};
 
 /// What an operator accepts for one start.
@@ -119,8 +119,8 @@ async fn run(
     LOG.count_lost_lines(Box::new(move |lines| lost.inc_by(lines)));
     let store = open_store(config, &metrics, store_options).await?;
     let (vault_id, found, accepted_loss) = (store.vault_id(), store.position(), store.accepted_loss());
-    let recorded_control_changes = recorded_control_changes(&store_options, &found, accepted_loss);
-    let rules = key_rules(config, &inputs, recorded_control_changes, options);
+    let recorded_control = recorded_control(&store_options, &found, accepted_loss);
+    let rules = key_rules(config, &inputs, recorded_control, options);
     let vault = open_vault(config, store, inputs.keyring, &metrics, rules).await?;
     for warning in vault.adopt_policies(&inputs.policies).await? {
         warn!("{warning}");
@@ -231,19 +231,23 @@ async fn open_store(config: &Config, metrics: &Metrics, options: StoreOptions) -
     Ok(store)
 }
 
-/// Returns how many changes of control rows the vault's files must have: as many as the audit log has of this history.
-fn recorded_control_changes(options: &StoreOptions, found: &VaultPosition, accepted_loss: Option<u64>) -> Option<u64> {
-    let recorded = options.recorded.filter(|recorded| {
-        accepted_loss.is_none() && (recorded.vault_id, recorded.epoch) == (found.vault_id, found.epoch)
-    })?;
-    Some(recorded.control_changes)
+/// Returns how far the control rows in the vault's files must have come: as far as the audit log has them, unless an
+/// operator has just accepted a loss. The epoch of the vault does not count, because anyone can write a higher one.
+fn recorded_control(
+    options: &StoreOptions,
+    found: &VaultPosition,
+    accepted_loss: Option<u64>,
+) -> Option<ControlPosition> {
+    let recorded =
+        options.recorded.filter(|recorded| recorded.vault_id == found.vault_id && accepted_loss.is_none())?;
+    Some(recorded.control)
 }
 
 /// Returns the rules that keys are loaded by.
 fn key_rules(
     config: &Config,
     inputs: &Inputs,
-    recorded_control_changes: Option<u64>,
+    recorded_control: Option<ControlPosition>,
     options: ServeOptions,
 ) -> KeyRules {
     let second_tokens = config.keys.accept_second_tokens.clone();
@@ -256,7 +260,7 @@ fn key_rules(
         accept_rollback: options.accept_key_rollback,
         policy_kids: inputs.policies.kids().map(|(_, kid)| kid).collect(),
         accept_new_control_key: options.accept_new_control_key,
-        recorded_control_changes,
+        recorded_control,
     }
 }
 

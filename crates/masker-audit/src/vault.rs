@@ -13,7 +13,7 @@ use super::{
     segment::{NextLine, Segment, SegmentLines, is_damage},
 };
 use masker_core::crypto::{ChainKey, SecretKey};
-use masker_types::vault_position::{VaultId, VaultPosition};
+use masker_types::vault_position::{ControlPosition, VaultId, VaultPosition};
 
 /// Returns the vault's current position, at once.
 pub type CurrentPosition = Arc<dyn Fn() -> VaultPosition + Send + Sync>;
@@ -79,7 +79,12 @@ fn latest_position_in(segment: &Segment, key: &ChainKey) -> io::Result<Option<Va
 /// Returns the later one of two positions. The last one of another vault counts, because an operator has accepted it.
 fn later(latest: Option<VaultPosition>, next: Option<VaultPosition>) -> Option<VaultPosition> {
     match (latest, next) {
-        (Some(latest), Some(next)) if latest.vault_id == next.vault_id && !next.is_after(&latest) => Some(latest),
+        (Some(latest), Some(next)) if latest.vault_id == next.vault_id && !next.is_after(&latest) => {
+            // An event may have a commit without the control rows that it changed. A later event of the commit has them.
+            let is_same = !latest.is_after(&next);
+            let control = if is_same { latest.control.max(next.control) } else { latest.control };
+            Some(VaultPosition { control, ..latest })
+        }
         (latest, next) => next.or(latest),
     }
 }
@@ -96,9 +101,10 @@ impl PositionDetails {
     }
 
     /// Returns the details.
-    pub(super) fn members(&self) -> [(&'static str, DetailValue<'_>); 4] {
+    pub(super) fn members(&self) -> [(&'static str, DetailValue<'_>); 5] {
         [
-            ("vault_control_changes", DetailValue::Number(self.position.control_changes)),
+            ("vault_control_changes", DetailValue::Number(self.position.control.changes)),
+            ("vault_control_epoch", DetailValue::Number(self.position.control.epoch)),
             ("vault_epoch", DetailValue::Number(self.position.epoch)),
             ("vault_id", DetailValue::Text(&self.id)),
             ("vault_sequence", DetailValue::Number(self.position.sequence)),
@@ -111,6 +117,8 @@ impl PositionDetails {
 struct PositionFields {
     #[serde(default)]
     vault_control_changes: u64,
+    #[serde(default)]
+    vault_control_epoch: u64,
     vault_epoch: u64,
     vault_id: String,
     vault_sequence: u64,
@@ -122,9 +130,10 @@ impl VerifiedLine<'_> {
         if !self.operation()?.has_vault_position() {
             return None;
         }
-        let PositionFields { vault_control_changes, vault_epoch, vault_id, vault_sequence } = self.detail()?;
+        let PositionFields { vault_control_changes, vault_control_epoch, vault_epoch, vault_id, vault_sequence } =
+            self.detail()?;
         let VaultId(vault_id) = VaultId::parse(&vault_id)?;
-        let (epoch, sequence, control_changes) = (vault_epoch, vault_sequence, vault_control_changes);
-        Some(VaultPosition { vault_id, epoch, sequence, control_changes })
+        let control = ControlPosition { epoch: vault_control_epoch, changes: vault_control_changes };
+        Some(VaultPosition { vault_id, epoch: vault_epoch, sequence: vault_sequence, control })
     }
 }

@@ -22,6 +22,7 @@ mod key_file;
 mod load;
 mod policies;
 mod regular_file;
+mod replaceable;
 mod sandbox;
 mod settings;
 #[cfg(test)]
@@ -38,7 +39,8 @@ pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
 pub use host::{CommandLineOptions, HostEnvironment, SYSTEM_DIR};
 pub use masker_types::engine::EngineKind;
-pub use policies::{load_policies, load_policy};
+pub use policies::{is_policy_file, load_policies, load_policy};
+pub use replaceable::replaceable;
 pub use sandbox::{SandboxConfig, SeccompMode};
 pub use settings::{
     Config, KeyConfig, LogConfig, LogFormat, LogLevel, PolicyConfig, ServerConfig, SessionConfig, VaultConfig,

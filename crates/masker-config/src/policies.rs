@@ -73,10 +73,13 @@ fn policy_files(path: &Path, errors: &mut ErrorCollector) -> Vec<PathBuf> {
         errors.add(path.display(), format!("cannot be listed: {error}"));
         Vec::new()
     });
-    files.retain(|file| {
-        let hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        !hidden && file.extension().is_some_and(|extension| extension == "toml") && !file.is_dir()
-    });
+    files.retain(|file| is_policy_file(file));
     files.sort();
     files
+}
+
+/// Returns whether [`load_policies`] reads this entry of a directory of policies: a file `NAME.toml` that is not hidden.
+pub fn is_policy_file(path: &Path) -> bool {
+    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    !hidden && path.extension().is_some_and(|extension| extension == "toml") && !path.is_dir()
 }

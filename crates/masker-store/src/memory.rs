@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use masker_types::vault_position::VaultPosition;
+use masker_types::vault_position::{ControlPosition, VaultPosition};
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 use crate::{
@@ -180,7 +180,12 @@ impl Store for MemoryStore {
     }
 
     fn position(&self) -> VaultPosition {
-        VaultPosition { vault_id: [0; 16], epoch: 1, sequence: self.state().commits, control_changes: 0 }
+        VaultPosition {
+            vault_id: [0; 16],
+            epoch: 1,
+            sequence: self.state().commits,
+            control: ControlPosition::default(),
+        }
     }
 
     fn close(&self) -> StoreFuture<'_, ()> {

@@ -11,8 +11,30 @@ pub struct VaultPosition {
     pub epoch: u64,
     /// The number of the commit, which continues over epochs.
     pub sequence: u64,
-    /// How many commits changed control rows, such as API keys; 0 where they are not counted.
-    pub control_changes: u64,
+    /// How far the control rows have come; the default where they are not counted.
+    pub control: ControlPosition,
+}
+
+/// How far the rows that grant or withhold have come, such as API keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ControlPosition {
+    /// The number of the key that authenticates them.
+    pub epoch: u64,
+    /// How many commits changed them, in all epochs.
+    pub changes: u64,
+}
+
+impl ControlPosition {
+    /// Returns whether neither number is below that of `other`.
+    pub fn reaches(&self, other: &ControlPosition) -> bool {
+        self.epoch >= other.epoch && self.changes >= other.changes
+    }
+
+    /// Returns the higher of both numbers each.
+    #[must_use]
+    pub fn max(self, other: ControlPosition) -> ControlPosition {
+        ControlPosition { epoch: self.epoch.max(other.epoch), changes: self.changes.max(other.changes) }
+    }
 }
 
 impl VaultPosition {
@@ -69,7 +91,8 @@ mod tests {
 
     #[test]
     fn an_epoch_comes_before_a_sequence() {
-        let at = |epoch, sequence| VaultPosition { vault_id: [1; 16], epoch, sequence, control_changes: 0 };
+        let at =
+            |epoch, sequence| VaultPosition { vault_id: [1; 16], epoch, sequence, control: ControlPosition::default() };
         assert!(at(2, 5).is_after(&at(1, 9)) && at(1, 9).is_after(&at(1, 8)));
         assert!(!at(1, 9).is_after(&at(1, 9)) && !at(1, 9).is_after(&at(2, 5)));
     }

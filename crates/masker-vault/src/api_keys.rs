@@ -32,8 +32,8 @@ pub enum KeepKeyError {
     TooLong,
     /// The rows of API keys are void.
     #[error(
-        "the vault's control rows were changed by somebody without its keys, so API keys are void: run \
-         `masker vault new-control-key`, which removes them, then create the key again"
+        "the vault's control rows are not those that it wrote, so API keys are void: run `masker vault new-control-key`, \
+         which removes them, then create the key again"
     )]
     Void,
     /// The vault failed to store it.
@@ -87,6 +87,10 @@ impl ApiKeyRows {
 
     /// Implements [`Vault::note_api_key_use`](crate::Vault::note_api_key_use).
     pub(crate) async fn note_api_key_use(&self, keys: &[ApiKey]) -> Result<(), VaultError> {
+        if !self.control.is_sound() {
+            // The rows are void, and a new control key removes them.
+            return Ok(());
+        }
         let keys: Vec<KeyUse> = keys.iter().filter_map(KeyUse::of).collect();
         if keys.is_empty() { Ok(()) } else { self.writer.commit(NoteUses(keys)).await }
     }

@@ -17,7 +17,7 @@ use masker_core::{
     keyring::{GracePeriod, Keyring, KeyringError, LoadedKey, Role},
     policy::PolicySet,
 };
-use masker_types::kind::Kid;
+use masker_types::{kind::Kid, vault_position::ControlPosition};
 
 /// An operator's rules for keys.
 #[derive(Clone, Debug)]
@@ -34,8 +34,8 @@ pub struct KeyRules {
     pub policy_kids: BTreeSet<Kid>,
     /// Whether the vault gets a new control key if no loaded key holds the present one. API keys are removed then.
     pub accept_new_control_key: bool,
-    /// How many changes of control rows the audit log has, if it has some. The vault's files must not have fewer.
-    pub recorded_control_changes: Option<u64>,
+    /// How far the control rows have come by the audit log, if there is one. The vault's files must not be behind.
+    pub recorded_control: Option<ControlPosition>,
 }
 
 impl KeyRules {
@@ -47,7 +47,7 @@ impl KeyRules {
             accept_rollback: false,
             policy_kids: BTreeSet::new(),
             accept_new_control_key: false,
-            recorded_control_changes: None,
+            recorded_control: None,
         }
     }
 }

@@ -109,7 +109,7 @@ impl Bench {
     /// Returns the store as the vault with these keys reads and writes it.
     pub(crate) async fn controlled(&self, ring: &Keyring) -> ControlledStore {
         let (store, metrics) = (Arc::new(self.store.clone()), Arc::new(VaultMetrics::new().unwrap()));
-        let rules = ControlKeyRules { kids: &BTreeSet::new(), accept_new: true, recorded_changes: None };
+        let rules = ControlKeyRules { kids: &BTreeSet::new(), accept_new: true, recorded: None };
         ControlledStore::open(store, ring, rules, metrics).await.unwrap()
     }
 

@@ -3,10 +3,7 @@
 //! A Landlock rule applies to the file that existed when the rule was made. Editors, `useradd` and deployments replace
 //! files by renaming, so a rule names the directory of a file where that does not allow too much.
 
-use std::{
-    fs,
-    path::{self, Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, PathBeneath, PathFd, RestrictionStatus, Ruleset,
@@ -15,6 +12,7 @@ use landlock::{
 use nix::unistd::geteuid;
 
 use super::report::MechanismState;
+use masker_config::replaceable;
 
 /// The Landlock version that this is written for. Older kernels enforce the part that they support.
 const ABI_KNOWN: ABI = ABI::V6;
@@ -128,42 +126,4 @@ fn allow(rules: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Resu
     let Ok(opened) = PathFd::new(path) else { return Ok(rules) };
     let access = if path.is_dir() { access } else { access & AccessFs::from_file(ABI_KNOWN) };
     rules.add_rule(PathBeneath::new(opened, access))
-}
-
-/// Returns the paths to allow so that `path` stays readable after it was replaced: a directory itself; for a file its
-/// directory, and the directory that a link leads to. A file directly below `/` is allowed alone.
-fn replaceable(path: &Path) -> Vec<PathBuf> {
-    if path.is_dir() {
-        return vec![path.to_owned()];
-    }
-    let directory = |path: PathBuf| match path.parent() {
-        Some(parent) if parent.parent().is_some() => parent.to_owned(),
-        _ => path,
-    };
-    let absolute = path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let real = fs::canonicalize(path).unwrap_or_else(|_| absolute.clone());
-    vec![directory(absolute), directory(real)]
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::symlink;
-
-    use super::*;
-
-    #[test]
-    fn allows_the_directory_of_a_file_and_of_its_link_target() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = fs::canonicalize(folder.path()).unwrap();
-        fs::create_dir(root.join("elsewhere")).unwrap();
-        fs::write(root.join("elsewhere/key"), "").unwrap();
-        symlink(root.join("elsewhere/key"), root.join("key")).unwrap();
-        assert_eq!(replaceable(&root), std::slice::from_ref(&root));
-        assert_eq!(replaceable(&root.join("key")), [root.clone(), root.join("elsewhere")]);
-        // A file that does not exist yet.
-        assert_eq!(replaceable(&root.join("old")), [root.clone(), root.clone()]);
-        // For one file, the root directory is too much to allow.
-        let top = Path::new("/masker-no-such-file.toml");
-        assert_eq!(replaceable(top), [top, top]);
-    }
 }

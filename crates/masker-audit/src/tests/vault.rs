@@ -7,12 +7,12 @@ use serde_json::Value;
 use super::super::{
     AuditEvent, AuditLog, AuditOperation, EventQuery, RecordedVault, read, recorded_position, segment, test_support::*,
 };
-use masker_types::vault_position::VaultPosition;
+use masker_types::vault_position::{ControlPosition, VaultPosition};
 
 const ID: [u8; 16] = [7; 16];
 
 fn at(epoch: u64, sequence: u64) -> VaultPosition {
-    VaultPosition { vault_id: ID, epoch, sequence, control_changes: 0 }
+    VaultPosition { vault_id: ID, epoch, sequence, control: ControlPosition::default() }
 }
 
 /// A vault that tests move on.
@@ -171,7 +171,8 @@ fn a_start_records_an_accepted_loss_and_another_vault() {
     live(&older, folder.path(), Some(19), false);
     assert_eq!(events(folder.path(), AuditOperation::LossAccepted)[0]["detail"]["commits"], 19);
     assert_eq!(recorded_position(folder.path(), &secret()).unwrap(), Some(at(2, 13)));
-    let other = TestVault::new(VaultPosition { vault_id: [8; 16], epoch: 1, sequence: 1, control_changes: 0 });
+    let other =
+        TestVault::new(VaultPosition { vault_id: [8; 16], epoch: 1, sequence: 1, control: ControlPosition::default() });
     live(&other, folder.path(), None, false);
     assert_eq!(events(folder.path(), AuditOperation::VaultAccepted)[0]["detail"]["previous"], "07".repeat(16));
     assert_eq!(recorded_position(folder.path(), &secret()).unwrap(), Some(other.position()));

@@ -59,7 +59,7 @@ pub fn examine(input: &DoctorInput<'_>) -> Vec<Finding> {
         let vault = vault::gather(&config.vault.data_dir, entries, &config.audit.path);
         let audit = audit::gather(config, &keys, input.serving);
         findings.extend(policies::judge(&policies::gather(config), &keys, input.serving));
-        findings.extend(strays::judge(&strays::gather(config, &keys)));
+        findings.extend(strays::judge(&strays::gather(config, &keys, &installed)));
         findings.extend(access::judge(&config.access));
         findings.extend(socket::judge(&socket::gather(&config.server), &config.server));
         findings.extend(vault::judge(&config.vault.data_dir, &vault, &runs_as));

@@ -4,13 +4,13 @@
 //! can read everything else in them, too: backups and swap files of editors, or other secrets.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     path::{self, Path, PathBuf},
 };
 
-use super::{finding::Finding, keys::KeyFacts};
-use masker_config::Config;
+use super::{finding::Finding, keys::KeyFacts, units::InstalledUnits};
+use masker_config::{Config, is_policy_file, replaceable};
 
 /// The most names in a finding.
 const NAMES_MAX: usize = 5;
@@ -19,26 +19,47 @@ const NAMES_MAX: usize = 5;
 pub(super) type Strays = BTreeMap<PathBuf, Vec<String>>;
 
 /// Looks into the directories of keys, policies and the configuration.
-pub(super) fn gather(config: &Config, keys: &KeyFacts) -> Strays {
+pub(super) fn gather(config: &Config, keys: &KeyFacts, installed: &InstalledUnits) -> Strays {
     let files: Vec<PathBuf> = keys.files().chain(config.file.as_deref()).map(absolute).collect();
     let own = [&config.vault.data_dir, &config.audit.path, &config.server.socket].map(|path| absolute(path));
+    // Also those that this user cannot read.
+    let own: Vec<PathBuf> = own.into_iter().chain(installed.credential_paths()).collect();
     look(&files, &absolute(&config.policy.path), &own)
 }
 
-/// Looks into the directories of these files, and into that of the policies. The `own` paths of the daemon belong where
-/// they are.
+/// Looks into the directories of these files and of the policies that the daemon keeps access to. The `own` paths of the
+/// daemon belong where they are.
 fn look(files: &[PathBuf], policies: &Path, own: &[PathBuf]) -> Strays {
-    let belonging: Vec<&Path> = files.iter().chain(own).map(PathBuf::as_path).chain([policies]).collect();
-    let of_policies = policies.is_dir().then_some(policies);
-    let directories: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).chain(of_policies).collect();
-    let strays = directories.into_iter().filter(|directory| directory.parent().is_some()).map(|directory| {
+    let known: Vec<PathBuf> = files.iter().chain(own).map(PathBuf::as_path).chain([policies]).flat_map(names).collect();
+    let read = files.iter().map(PathBuf::as_path).chain([policies]);
+    // By their real paths, so that none is looked into twice.
+    let mut directories = BTreeMap::new();
+    for directory in read.flat_map(replaceable).filter(|path| path.parent().is_some() && path.is_dir()) {
+        directories.entry(real(&directory)).or_insert(directory);
+    }
+    let strays = directories.into_iter().map(|(real_directory, directory)| {
+        let holds_policies = policies.is_dir() && real(policies) == real_directory;
         let belongs = |path: &Path| {
-            let is_policy = directory == policies && path.extension().is_some_and(|extension| extension == "toml");
-            is_policy || is_projected(path) || belonging.iter().any(|known| known.starts_with(path))
+            let is_policy = holds_policies && is_policy_file(path);
+            let spellings = names(path);
+            is_policy
+                || is_projected(path)
+                || known.iter().any(|known| spellings.iter().any(|path| known.starts_with(path)))
         };
-        (directory.to_owned(), names_of(directory, belongs))
+        let strays = names_of(&directory, belongs);
+        (directory, strays)
     });
     strays.collect()
+}
+
+/// Returns a path as it is given, and with the links in its directory resolved, and with its own.
+fn names(path: &Path) -> [PathBuf; 3] {
+    let in_real_directory = path.parent().zip(path.file_name()).map(|(parent, name)| real(parent).join(name));
+    [path.to_owned(), in_real_directory.unwrap_or_else(|| path.to_owned()), real(path)]
+}
+
+fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Returns whether Kubernetes has made this entry: it replaces the files of a volume all at once by a link `..data`.

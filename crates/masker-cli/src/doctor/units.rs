@@ -107,12 +107,7 @@ impl InstalledUnits {
     pub(super) fn credentials(&self) -> Vec<(String, PathBuf)> {
         let mut found: Vec<(String, PathBuf)> = Vec::new();
         for value in self.all("LoadCredential") {
-            let (name, path) = value.split_once(':').unwrap_or((value, value));
-            let path = Path::new(path);
-            let path = match path.strip_prefix("/") {
-                Ok(path) => self.root.join(path),
-                Err(_) => self.root.join(CREDENTIAL_STORE).join(path),
-            };
+            let (name, path) = self.credential(value);
             // Each file of a directory is a separate credential (systemd.exec(5)).
             if path.is_dir() {
                 let files = listed(&path).into_iter().filter(|file| !file.is_dir());
@@ -123,6 +118,28 @@ impl InstalledUnits {
         }
         found.retain(|(name, _)| is_secret_name(name.as_bytes()));
         found
+    }
+
+    /// Returns the paths of the credentials of the daemon's unit, whether this user can read them or not. Of those that a later
+    /// file takes back, only the directories: the package owns them.
+    pub(super) fn credential_paths(&self) -> Vec<PathBuf> {
+        let encrypted = self.all("LoadCredentialEncrypted").into_iter().map(|value| self.credential(value).1);
+        let directories = self.service.iter().filter(|setting| setting.name == "LoadCredential");
+        let directories = directories.map(|setting| self.credential(&setting.value).1).filter(|path| path.is_dir());
+        let named = self.all("LoadCredential").into_iter().map(|value| self.credential(value).1);
+        let files = self.credentials().into_iter().map(|(_, path)| path);
+        named.chain(encrypted).chain(directories).chain(files).collect()
+    }
+
+    /// Returns the name and the path of a credential.
+    fn credential<'v>(&self, value: &'v str) -> (&'v str, PathBuf) {
+        let (name, path) = value.split_once(':').unwrap_or((value, value));
+        let path = Path::new(path);
+        let path = match path.strip_prefix("/") {
+            Ok(path) => self.root.join(path),
+            Err(_) => self.root.join(CREDENTIAL_STORE).join(path),
+        };
+        (name, path)
     }
 
     /// Returns the names of the encrypted credentials of the daemon's unit. Only systemd can read them.

@@ -15,6 +15,8 @@ const ROW: &[u8] = b"row";
 const SUM: &[u8] = b"sum";
 const MANIFEST: &[u8] = b"manifest";
 const MASK: &[u8] = b"mask";
+/// Length of the nonce of a stored sum, in bytes.
+pub const MASK_NONCE_BYTES: usize = 16;
 
 /// The random key that authenticates the unsealed rows of one vault in one control epoch, in locked memory.
 ///
@@ -110,19 +112,19 @@ impl ControlKey {
     }
 
     /// Hides a sum that is stored, or shows it again: adds or subtracts
-    /// `HMAC-SHA256(control, enc("mask", vault id, control epoch, number))`. No two sums of an epoch may have one number.
-    fn mask(&self, number: u64) -> RowSum {
-        RowSum(self.mac.tag(&[MASK, &self.vault_id, &self.epoch.to_be_bytes(), &number.to_be_bytes()]))
+    /// `HMAC-SHA256(control, enc("mask", vault id, control epoch, nonce))`.
+    fn mask(&self, nonce: &[u8; MASK_NONCE_BYTES]) -> RowSum {
+        RowSum(self.mac.tag(&[MASK, &self.vault_id, &self.epoch.to_be_bytes(), nonce]))
     }
 
-    /// Returns a sum to be stored under this number. No two sums of an epoch may have one number.
-    pub fn masked(&self, sum: RowSum, number: u64) -> [u8; 32] {
-        sum.plus(self.mask(number)).0
+    /// Returns a sum to be stored with this nonce. The nonce must be random: two sums with one nonce show their difference.
+    pub fn masked(&self, sum: RowSum, nonce: &[u8; MASK_NONCE_BYTES]) -> [u8; 32] {
+        sum.plus(self.mask(nonce)).0
     }
 
-    /// Returns the sum that was stored under this number.
-    pub fn unmasked(&self, stored: [u8; 32], number: u64) -> RowSum {
-        RowSum(stored).minus(self.mask(number))
+    /// Returns the sum that was stored with this nonce.
+    pub fn unmasked(&self, stored: [u8; 32], nonce: &[u8; MASK_NONCE_BYTES]) -> RowSum {
+        RowSum(stored).minus(self.mask(nonce))
     }
 }
 
@@ -229,8 +231,8 @@ mod tests {
         let counts = ControlCounts { changes: 3, rows: 4, sum: Some(RowSum([5; 32])) };
         assert_eq!(HEXLOWER.encode(&own.manifest_tag(&counts)), "31cc5ad6a74a9de146b7e001de541e19");
         assert_eq!(
-            HEXLOWER.encode(&own.masked(RowSum::default(), 7)),
-            "5bba6da5060d4cae70bb8d53083ea69aeea3d5f9e82879e69e1514495b922a5c"
+            HEXLOWER.encode(&own.masked(RowSum::default(), &[7; 16])),
+            "016317d005f1d5454c2de20d506e6d3c89f05bb1c9d7db0ea9d4ca2940fdb834"
         );
     }
 
@@ -238,8 +240,8 @@ mod tests {
     fn a_stored_sum_shows_nothing_of_its_changes() {
         let own = key(0, [1; 16], 2);
         let sum = RowSum([5; 32]);
-        assert_ne!(own.masked(sum, 1), own.masked(sum, 2));
-        assert_eq!(own.unmasked(own.masked(sum, 1), 1), sum);
+        assert_ne!(own.masked(sum, &[1; 16]), own.masked(sum, &[2; 16]));
+        assert_eq!(own.unmasked(own.masked(sum, &[1; 16]), &[1; 16]), sum);
     }
 
     #[test]

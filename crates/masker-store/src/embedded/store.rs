@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use masker_types::{limits::STORE_ANSWER_SECONDS_MAX, vault_position::VaultPosition};
+use masker_types::{
+    limits::STORE_ANSWER_SECONDS_MAX,
+    vault_position::{ControlPosition, VaultPosition},
+};
 use tokio::{task::JoinHandle, time::Instant};
 
 use super::{
@@ -190,7 +193,7 @@ impl Store for EmbeddedStore {
 
     fn position(&self) -> VaultPosition {
         let CommitPosition { epoch, sequence } = self.shared.position();
-        VaultPosition { vault_id: self.vault_id, epoch, sequence, control_changes: 0 }
+        VaultPosition { vault_id: self.vault_id, epoch, sequence, control: ControlPosition::default() }
     }
 
     fn close(&self) -> StoreFuture<'_, ()> {

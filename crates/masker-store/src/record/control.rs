@@ -91,8 +91,8 @@ impl ControlManifestRow {
 /// The sum of all tombstones, masked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TombstoneSumRow {
-    /// The number of the sum: each has another mask.
-    pub number: u64,
+    /// The nonce of the mask.
+    pub nonce: [u8; 16],
     /// The masked sum.
     pub masked: [u8; 32],
 }
@@ -100,8 +100,8 @@ pub struct TombstoneSumRow {
 impl TombstoneSumRow {
     /// Encodes the sum as a row.
     pub fn encode(&self) -> Row {
-        let mut row = RowWriter::new(LAYOUT_VERSION, 40);
-        row.integer(self.number);
+        let mut row = RowWriter::new(LAYOUT_VERSION, 48);
+        row.array(&self.nonce);
         row.array(&self.masked);
         row.finish()
     }
@@ -113,7 +113,7 @@ impl TombstoneSumRow {
     /// [`RecordError`]; see the module [`record`](super).
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
         let mut row = RowReader::new(LAYOUT_VERSION, row)?;
-        let sum = TombstoneSumRow { number: row.integer()?, masked: row.array()? };
+        let sum = TombstoneSumRow { nonce: row.array()?, masked: row.array()? };
         row.finish()?;
         Ok(sum)
     }

@@ -27,7 +27,7 @@
 //! | [`AuditHeadRow`] | sequence (8), hash (32) |
 //! | [`ControlSlotRow`] | control epoch (8), nonce (24), sealed key (48) |
 //! | [`ControlManifestRow`] | flags (bit 0: is sound), control epoch (8), changes (8), rows (8), tag (16) |
-//! | [`TombstoneSumRow`] | number (8), masked sum (32) |
+//! | [`TombstoneSumRow`] | nonce (16), masked sum (32) |
 //!
 //! Times are milliseconds since 1970-01-01 UTC. Nothing here encrypts or decrypts. Rows that contain ids of tokens do not
 //! implement `Debug`, because ids are tokens.

@@ -37,7 +37,7 @@ fn manifest(is_sound: bool) -> ControlManifestRow {
 }
 
 fn tombstone_sum() -> TombstoneSumRow {
-    TombstoneSumRow { number: 1, masked: [2; 32] }
+    TombstoneSumRow { nonce: [1; 16], masked: [2; 32] }
 }
 
 fn mapping() -> MappingRow {

@@ -19,7 +19,10 @@ use masker_store::{
     ApplyOutcome, RowBatch, RowKey, Store, StoreError,
     record::{ControlManifestRow, ControlSlotRow, RowName, TombstoneSumRow},
 };
-use masker_types::{kind::Kid, mode::Mode};
+use masker_types::{kind::Kid, mode::Mode, vault_position::ControlPosition};
+
+/// Highest epoch that is believed without a key. Nobody makes a million control keys.
+const EPOCH_HINT_MAX: u64 = 1_000_000;
 
 /// How the control key is opened.
 pub(crate) struct ControlKeyRules<'k> {
@@ -27,8 +30,8 @@ pub(crate) struct ControlKeyRules<'k> {
     pub(crate) kids: &'k BTreeSet<Kid>,
     /// Whether a new key is made if no loaded generation holds the present one.
     pub(crate) accept_new: bool,
-    /// How many changes of control rows the audit log has at least, if it is known.
-    pub(crate) recorded_changes: Option<u64>,
+    /// How far the control rows have come at least, if it is known.
+    pub(crate) recorded: Option<ControlPosition>,
 }
 
 /// The slots and the manifest, as they are stored.
@@ -55,21 +58,35 @@ impl ControlRows {
         Ok(rows)
     }
 
-    /// Opens the control key with the loaded generations. Returns `None` if none of them holds it.
-    fn open(&self, keyring: &Keyring, vault_id: [u8; 16]) -> Result<Option<ControlKey>, ControlKeyError> {
+    /// Opens the control key with the loaded generations. Returns `None` if none of them holds it. Removes slots that do not
+    /// open with their own key, and those of epochs before `epoch_min`, so that the next commit writes them again.
+    fn open(
+        &mut self,
+        keyring: &Keyring,
+        vault_id: [u8; 16],
+        epoch_min: u64,
+    ) -> Result<Option<ControlKey>, ControlKeyError> {
         let mut opened: Option<(SlotName, ControlKey)> = None;
+        let mut invalid = BTreeSet::new();
         for (name, slot) in &self.slots {
+            if slot.epoch < epoch_min {
+                warn!(kid = %name.0, fingerprint = %name.1, "a slot holds an earlier control key of the vault");
+                invalid.insert(*name);
+                continue;
+            }
             let Some(generation) = keyring.by_fingerprint(name.0, name.1) else { continue };
             let wrapped = WrappedKey { nonce: slot.nonce, sealed: slot.sealed };
             match (generation.keys(Mode::Live).unwrap_control_key(&wrapped, vault_id, slot.epoch)?, &opened) {
                 (None, _) => {
                     warn!(kid = %name.0, fingerprint = %name.1, "a slot of the control key does not open with its key");
+                    invalid.insert(*name);
                 }
                 (Some(key), None) => opened = Some((*name, key)),
                 (Some(key), Some((_, first))) if key.ct_eq(first) => {}
                 (Some(_), Some((first, _))) => return Err(ControlKeyError::SlotsDisagree(*first, *name)),
             }
         }
+        self.slots.retain(|(name, _)| !invalid.contains(name));
         Ok(opened.map(|(_, key)| key))
     }
 }
@@ -86,29 +103,39 @@ impl ControlledStore {
         metrics: Arc<VaultMetrics>,
     ) -> Result<Self, ControlKeyError> {
         let vault_id = store.position().vault_id;
-        let rows = ControlRows::read(store.as_ref()).await?;
-        if let Some(key) = rows.open(keyring, vault_id)? {
-            let state = read_state(store.as_ref(), Arc::new(key), &rows, rules.recorded_changes).await?;
+        let mut rows = ControlRows::read(store.as_ref()).await?;
+        let holders: Vec<SlotName> = rows.slots.iter().map(|(name, _)| *name).collect();
+        let opened = match rows.open(keyring, vault_id, rules.recorded.map_or(0, |recorded| recorded.epoch)) {
+            Err(ControlKeyError::SlotsDisagree(..)) if rules.accept_new => None,
+            opened => opened?,
+        };
+        if let Some(key) = opened {
+            let state = read_state(store.as_ref(), Arc::new(key), &rows, rules.recorded).await?;
             let controlled = ControlledStore::new(store, state, metrics);
+            if controlled.state.load().tombstones.is_none() {
+                controlled.note_unverified(&RowKey::tombstone_sum());
+            }
             if let Some(problem) = controlled.problem() {
                 error!("{problem}");
             }
             return Ok(controlled);
         }
-        let is_new = is_empty(store.as_ref()).await?;
+        // A vault whose control rows are recorded is not new, even if nothing is left of it.
+        let is_new = rules.recorded.is_none_or(|recorded| recorded.changes == 0) && is_empty(store.as_ref()).await?;
         if !is_new && !rules.accept_new {
-            let holders: Vec<SlotName> = rows.slots.iter().map(|(name, _)| *name).collect();
             return Err(match holders.is_empty() {
                 true => ControlKeyError::SlotsRemoved,
                 false => ControlKeyError::NoSlot(holders),
             });
         }
-        // Without the key, no row verifies: those that grant are void.
-        let epoch = rows.manifest.as_ref().map_or(0, |manifest| manifest.epoch);
-        let mut state = ControlState::empty(Arc::new(ControlKey::generate(vault_id, epoch, &mut rand::rng())?));
+        // Without the key, no row verifies: those that grant are void. Nor does the manifest, so its numbers are only a hint.
+        let hint = rows.manifest.map_or(0, |manifest| manifest.epoch).min(EPOCH_HINT_MAX);
+        let recorded = rules.recorded.unwrap_or_default();
+        let key = ControlKey::generate(vault_id, hint.max(recorded.epoch), &mut rand::rng())?;
+        let mut state = ControlState::empty(Arc::new(key));
         state.is_sound = is_new;
-        state.changes = rows.manifest.map_or(0, |manifest| manifest.changes).max(rules.recorded_changes.unwrap_or(0));
-        state.slots = rows.slots.into_iter().map(|(name, _)| name).collect();
+        state.changes = recorded.changes;
+        state.slots = holders.into_iter().collect();
         let controlled = ControlledStore::new(store, state, metrics);
         let slots = SlotChange { keyring, kids: rules.kids, unneeded: &|_| false, new_key: true };
         match controlled.apply_with(RowBatch::default(), Some(&slots)).await? {
@@ -126,7 +153,7 @@ impl ControlledStore {
             Some(next) if next.epoch() == epoch => next,
             _ => &state.key,
         };
-        let reloaded = read_state(self.store.as_ref(), Arc::clone(key), &rows, Some(state.changes)).await?;
+        let reloaded = read_state(self.store.as_ref(), Arc::clone(key), &rows, Some(state.position())).await?;
         self.state.store(Arc::new(reloaded));
         Ok(())
     }
@@ -137,7 +164,7 @@ async fn read_state(
     store: &dyn Store,
     key: Arc<ControlKey>,
     rows: &ControlRows,
-    recorded_changes: Option<u64>,
+    recorded: Option<ControlPosition>,
 ) -> Result<ControlState, StoreError> {
     let slots = rows.slots.iter().map(|(name, _)| *name).collect();
     let mut state = ControlState { tombstones: None, slots, ..ControlState::empty(key) };
@@ -152,14 +179,15 @@ async fn read_state(
         }
     }
     let is_complete = rows.manifest.as_ref().is_some_and(|manifest| state.adopt_manifest(manifest));
-    let is_behind = recorded_changes.is_some_and(|recorded| state.changes < recorded);
+    let recorded = recorded.unwrap_or_default();
+    let is_behind = !state.position().reaches(&recorded);
     if is_behind {
         error!(
             changes = state.changes,
-            recorded = recorded_changes,
-            "the control rows are older than the audit log: they changed more often than the vault's files have it"
+            recorded = recorded.changes,
+            "the control rows are not those that the audit log has: they were changed, or put back to an earlier state"
         );
-        state.changes = state.changes.max(recorded_changes.unwrap_or(0));
+        state.changes = state.changes.max(recorded.changes);
     }
     state.is_sound = unverified == 0 && is_complete && !is_behind;
 

@@ -5,13 +5,16 @@ use std::{
     sync::Arc,
 };
 
+use tracing::error;
+
 use super::{
     spaces,
-    state::{ControlState, SlotChange, Stored, slot, slot_name},
+    state::{ControlState, SlotChange, Stored, slot, slot_name, split_tag},
     store::ControlledStore,
 };
+use crate::ledger::all_rows;
 use masker_core::crypto::ControlKey;
-use masker_store::{RowBatch, RowChange, RowKey, StoreError};
+use masker_store::{RowBatch, RowChange, RowKey, StoreError, record::RowName};
 
 /// Rows read at a time.
 const PAGE_ROWS: usize = 1_000;
@@ -25,9 +28,11 @@ impl ControlledStore {
         batch: RowBatch,
         slots: &SlotChange<'_>,
     ) -> Result<(ControlState, RowBatch), StoreError> {
-        let key = ControlKey::generate(before.key.vault_id(), before.key.epoch() + 1, &mut rand::rng());
+        let key = ControlKey::generate(before.key.vault_id(), before.key.epoch().saturating_add(1), &mut rand::rng());
         let key = key.map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        let mut after = ControlState { changes: before.changes + 1, ..ControlState::empty(Arc::new(key)) };
+        let changes = before.changes.saturating_add(1);
+        let mut after = ControlState { changes, ..ControlState::empty(Arc::new(key)) };
+        let before = &self.compared(before).await?;
         let mut rows: BTreeMap<RowKey, RowChange> =
             batch.changes.into_iter().map(|change| (change.key().clone(), change)).collect();
         for space in spaces::TAGGED {
@@ -51,6 +56,25 @@ impl ControlledStore {
         let ended = before.slots.difference(&after.slots);
         changes.extend(ended.map(|(kid, name)| RowChange::Remove(RowKey::control_slot(*kid, name.as_bytes()))));
         Ok((after, RowBatch { preconditions: before.tagged_preconditions(batch.preconditions), changes }))
+    }
+
+    /// Returns the state with which the stored rows are to be read: unsound if the control rows are not those that are known.
+    /// A new key must not make sound what was changed while the vault was open.
+    async fn compared(&self, before: &ControlState) -> Result<ControlState, StoreError> {
+        let mut found = ControlState::empty(Arc::clone(&before.key));
+        for space in spaces::control().chain([RowName::TOMBSTONES]) {
+            for (key, stored) in all_rows(self.store.as_ref(), space).await? {
+                found.add(&key, split_tag(&stored).0);
+            }
+        }
+        if before.tombstones.is_some() && before.tombstones != found.tombstones {
+            error!("tombstones were added or removed without the vault's control key");
+        }
+        let is_known = (found.rows, found.sum) == (before.rows, before.sum);
+        if before.is_sound && !is_known {
+            error!("control rows were changed without the vault's control key: those that grant are removed");
+        }
+        Ok(ControlState { is_sound: before.is_sound && is_known, ..before.clone() })
     }
 
     /// Adds the rows of a space that the batch does not change.

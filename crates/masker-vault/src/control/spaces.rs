@@ -53,10 +53,13 @@ pub(super) fn protection(space: u8) -> Protection {
     }
 }
 
-/// Returns whether a row of this space grants something, so that it is void if it does not verify. The others withhold,
-/// or count what is needed, so they still count.
+/// Returns whether a row of this space grants something, or makes the daemon move records, so that it is void if it does not
+/// verify. The others withhold, or count what is needed, so they still count.
 pub(super) fn grants(space: u8) -> bool {
-    matches!(space, RowName::API_KEYS | RowName::API_KEY_USES | RowName::SESSIONS | RowName::SESSION_TOKENS)
+    matches!(
+        space,
+        RowName::API_KEYS | RowName::API_KEY_USES | RowName::ROTATIONS | RowName::SESSIONS | RowName::SESSION_TOKENS
+    )
 }
 
 /// Returns the name of a space for operators.

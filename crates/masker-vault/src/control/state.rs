@@ -10,7 +10,7 @@ use masker_store::{
     Precondition, Row, RowChange, RowKey,
     record::{ControlManifestRow, ControlSlotRow, GenerationRow, RowName, TombstoneSumRow},
 };
-use masker_types::{kind::Kid, mode::Mode};
+use masker_types::{kind::Kid, mode::Mode, vault_position::ControlPosition};
 
 use super::spaces::{self, Protection};
 
@@ -41,8 +41,10 @@ pub(super) struct ControlState {
     pub(super) is_sound: bool,
     /// The sum of the tombstones; `None` if its row does not verify.
     pub(super) tombstones: Option<RowSum>,
-    /// The number of the stored sum of the tombstones.
-    pub(super) tombstone_number: u64,
+    /// The nonce of the stored sum of the tombstones: another one after each change.
+    pub(super) tombstone_nonce: [u8; 16],
+    /// Whether a commit under way changes tombstones. Readers may see it or not.
+    pub(super) tombstones_in_flight: bool,
     /// The generations that hold the control key.
     pub(super) slots: BTreeSet<SlotName>,
 }
@@ -77,15 +79,16 @@ impl SlotChange<'_> {
         pairs.flat_map(|(_, pair)| pair.generations())
     }
 
-    /// Returns whether the control key is replaced.
-    pub(super) fn replaces_key(&self, state: &ControlState) -> bool {
+    /// Returns whether a slot ends, so that the key is replaced. Only an operator replaces the key of rows that are not those
+    /// of the vault.
+    pub(super) fn ends_a_slot(&self, state: &ControlState) -> bool {
         let ends = |slot: &SlotName| self.keyring.by_fingerprint(slot.0, slot.1).is_none() && (self.unneeded)(*slot);
-        self.new_key || state.slots.iter().any(ends)
+        state.is_sound && state.tombstones.is_some() && state.slots.iter().any(ends)
     }
 
-    /// Returns whether a slot is added or removed.
-    pub(super) fn changes_slots(&self, state: &ControlState) -> bool {
-        self.replaces_key(state) || self.holders().any(|holder| !state.slots.contains(&slot_name(holder)))
+    /// Returns whether a generation gets a slot.
+    pub(super) fn adds_a_slot(&self, state: &ControlState) -> bool {
+        self.holders().any(|holder| !state.slots.contains(&slot_name(holder)))
     }
 }
 
@@ -119,7 +122,8 @@ impl ControlState {
             sum: RowSum::default(),
             is_sound: true,
             tombstones: Some(RowSum::default()),
-            tombstone_number: 0,
+            tombstone_nonce: rand::random(),
+            tombstones_in_flight: false,
             slots: BTreeSet::new(),
         }
     }
@@ -188,28 +192,43 @@ impl ControlState {
 
     /// Notes that a row is there.
     pub(super) fn add(&mut self, key: &RowKey, row: &[u8]) {
-        let sum = self.sum_of(key, row);
         match spaces::protection(key.space()) {
             Protection::Control => {
                 self.rows += 1;
-                self.sum = self.sum.plus(sum);
+                self.sum = self.sum.plus(self.sum_of(key, row));
             }
-            Protection::Tombstone => self.tombstones = self.tombstones.map(|all| all.plus(sum)),
+            Protection::Tombstone => {
+                let sum = self.sum_of(key, row);
+                self.tombstones = self.tombstones.map(|all| all.plus(sum));
+            }
             Protection::Sealed | Protection::Tag => {}
         }
     }
 
     /// Notes that a row is no longer there.
     pub(super) fn subtract(&mut self, key: &RowKey, row: &[u8]) {
-        let sum = self.sum_of(key, row);
         match spaces::protection(key.space()) {
             Protection::Control => {
                 self.rows = self.rows.saturating_sub(1);
-                self.sum = self.sum.minus(sum);
+                self.sum = self.sum.minus(self.sum_of(key, row));
             }
-            Protection::Tombstone => self.tombstones = self.tombstones.map(|all| all.minus(sum)),
+            Protection::Tombstone => {
+                let sum = self.sum_of(key, row);
+                self.tombstones = self.tombstones.map(|all| all.minus(sum));
+            }
             Protection::Sealed | Protection::Tag => {}
         }
+    }
+
+    /// Returns whether rows are verified and trusted in the same way as by `other`.
+    pub(super) fn trusts_as(&self, other: &ControlState) -> bool {
+        let next = |state: &ControlState| state.next_key.as_ref().map(Arc::as_ptr);
+        Arc::ptr_eq(&self.key, &other.key) && next(self) == next(other) && self.is_sound == other.is_sound
+    }
+
+    /// Returns how far the control rows have come.
+    pub(super) fn position(&self) -> ControlPosition {
+        ControlPosition { epoch: self.key.epoch(), changes: self.changes }
     }
 
     fn counts(&self) -> ControlCounts {
@@ -228,27 +247,29 @@ impl ControlState {
         RowChange::Put(RowKey::control_manifest(), row.encode())
     }
 
-    /// Returns whether a stored manifest is that of the control rows that were added, and adopts its count of changes.
+    /// Returns whether a stored manifest is that of the control rows that were added. Adopts its count of changes if it is
+    /// authentic.
     pub(super) fn adopt_manifest(&mut self, manifest: &ControlManifestRow) -> bool {
         let ControlManifestRow { is_sound, epoch, changes, rows, tag } = *manifest;
         let counts = ControlCounts { changes, rows, sum: is_sound.then_some(self.sum) };
         let is_own = epoch == self.key.epoch() && self.key.manifest_tag_verifies(&counts, &tag);
-        // A manifest that does not verify still keeps the count from going back.
-        self.changes = changes;
+        if is_own {
+            self.changes = changes;
+        }
         is_own && is_sound && rows == self.rows
     }
 
     /// Returns the row of the tombstones' sum, without its tag, if the sum is known.
     pub(super) fn tombstone_sum(&self) -> Option<RowChange> {
-        let number = self.tombstone_number;
-        let row = TombstoneSumRow { number, masked: self.key.masked(self.tombstones?, number) };
+        let nonce = self.tombstone_nonce;
+        let row = TombstoneSumRow { nonce, masked: self.key.masked(self.tombstones?, &nonce) };
         Some(RowChange::Put(RowKey::tombstone_sum(), row.encode()))
     }
 
     /// Adopts the stored sum of the tombstones.
     pub(super) fn adopt_tombstone_sum(&mut self, row: &TombstoneSumRow) {
-        self.tombstone_number = row.number;
-        self.tombstones = Some(self.key.unmasked(row.masked, row.number));
+        self.tombstone_nonce = row.nonce;
+        self.tombstones = Some(self.key.unmasked(row.masked, &row.nonce));
     }
 }
 

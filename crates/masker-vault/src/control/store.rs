@@ -2,17 +2,21 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
-use tracing::error;
+use tracing::{error, info};
 
 use super::{
     spaces::{self, Protection},
     state::{ControlKeyStatus, ControlState, SlotChange, Stored, slot, slot_name, split_tag},
 };
 use crate::metrics::VaultMetrics;
+use masker_core::crypto::RowSum;
 use masker_store::{
     ApplyOutcome, CompactionSizes, Row, RowBatch, RowChange, RowKey, RowPage, Store, StoreCheck, StoreError,
     StoreFuture,
@@ -27,6 +31,8 @@ const NAMED_ROWS_MAX: usize = 100;
 pub(crate) struct ControlledStore {
     pub(super) store: Arc<dyn Store>,
     pub(super) state: ArcSwap<ControlState>,
+    /// Whether a new control key failed to be stored: then only an operator replaces it.
+    keeps_key: AtomicBool,
     /// Keys of rows that did not verify.
     unverified: Mutex<BTreeSet<RowKey>>,
     metrics: Arc<VaultMetrics>,
@@ -34,7 +40,13 @@ pub(crate) struct ControlledStore {
 
 impl ControlledStore {
     pub(super) fn new(store: Arc<dyn Store>, state: ControlState, metrics: Arc<VaultMetrics>) -> Self {
-        ControlledStore { store, state: ArcSwap::from_pointee(state), unverified: Mutex::default(), metrics }
+        ControlledStore {
+            store,
+            state: ArcSwap::from_pointee(state),
+            keeps_key: AtomicBool::new(false),
+            unverified: Mutex::default(),
+            metrics,
+        }
     }
 
     /// Returns what is wrong with the rows, for an operator; `None` if every row that was read is one that the vault wrote.
@@ -72,17 +84,12 @@ impl ControlledStore {
         self.unverified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note_unverified(&self, key: &RowKey) {
+    pub(super) fn note_unverified(&self, key: &RowKey) {
         self.metrics.damaged.inc();
         let mut named = self.named();
         if named.len() < NAMED_ROWS_MAX && named.insert(key.clone()) {
             error!(row = spaces::name(key.space()), "a row of the vault does not verify under its control key");
         }
-    }
-
-    /// Forgets which rows did not verify, because a new control key has tagged all of them.
-    pub(super) fn clear_unverified(&self) {
-        self.named().clear();
     }
 
     /// Verifies rows that were read while this state was in force; `None` if one of them does not verify and the control key
@@ -110,7 +117,7 @@ impl ControlledStore {
             };
             verified.push((key, row));
         }
-        if !unverified.is_empty() && !Arc::ptr_eq(state, &self.state.load()) {
+        if !unverified.is_empty() && !state.trusts_as(&self.state.load()) {
             return None;
         }
         unverified.iter().for_each(|key| self.note_unverified(key));
@@ -125,35 +132,52 @@ impl ControlledStore {
         slots: Option<&SlotChange<'_>>,
     ) -> Result<ApplyOutcome, StoreError> {
         let before = self.state.load_full();
+        let replaces_key = slots.is_some_and(|slots| self.replaces_key(slots, &before));
         let (after, batch) = match slots {
-            Some(slots) if slots.replaces_key(&before) => self.rekeyed(&before, batch, slots).await?,
+            Some(slots) if replaces_key => self.rekeyed(&before, batch, slots).await?,
             _ => self.tagged(&before, batch, slots).await?,
         };
-        if !Arc::ptr_eq(&before.key, &after.key) {
-            // Readers see the new tags before the batch is durable.
-            let next_key = Some(Arc::clone(&after.key));
-            self.state.store(Arc::new(ControlState { next_key, ..ControlState::clone(&before) }));
-        }
+        // Readers may see the batch, with its tags, before it is durable.
+        self.state.store(Arc::new(ControlState {
+            next_key: replaces_key.then(|| Arc::clone(&after.key)),
+            tombstones_in_flight: after.tombstone_nonce != before.tombstone_nonce,
+            ..ControlState::clone(&before)
+        }));
         match self.store.apply(batch).await {
             Ok(ApplyOutcome::Durable) => {
-                let replaced = !Arc::ptr_eq(&before.key, &after.key);
-                self.state.store(Arc::new(after));
-                if replaced {
-                    self.clear_unverified();
+                if replaces_key {
+                    self.named().clear();
+                    info!(epoch = after.key.epoch(), "the vault has a new control key");
                 }
+                self.state.store(Arc::new(after));
                 Ok(ApplyOutcome::Durable)
             }
             Ok(refused) => {
                 self.state.store(before);
                 Ok(refused)
             }
-            Err(failed) => Err(failed),
+            Err(failed) => {
+                // A large batch may fail again and again, and the others with it.
+                self.keeps_key.fetch_or(replaces_key, Ordering::Relaxed);
+                Err(failed)
+            }
         }
+    }
+
+    /// Returns whether a commit replaces the control key.
+    fn replaces_key(&self, slots: &SlotChange<'_>, state: &ControlState) -> bool {
+        slots.new_key || slots.ends_a_slot(state) && !self.keeps_key.load(Ordering::Relaxed)
     }
 
     /// Returns whether a commit would change slots.
     pub(crate) fn changes_slots(&self, slots: &SlotChange<'_>) -> bool {
-        slots.changes_slots(&self.state.load())
+        let state = self.state.load();
+        self.replaces_key(slots, &state) || slots.adds_a_slot(&state)
+    }
+
+    /// Returns whether the vault may have tombstones, as far as is authenticated.
+    pub(crate) fn may_have_tombstones(&self) -> bool {
+        self.state.load().tombstones != Some(RowSum::default())
     }
 
     /// Adds tags to a batch, with the manifest and the sum of tombstones as they are after it, and missing slots.
@@ -184,11 +208,11 @@ impl ControlledStore {
             rows.push(after.tagged(change));
         }
         if control {
-            after.changes += 1;
+            after.changes = after.changes.saturating_add(1);
             rows.push(after.manifest());
         }
         if tombstones {
-            after.tombstone_number += 1;
+            after.tombstone_nonce = rand::random();
             rows.extend(after.tombstone_sum().map(|sum| after.tagged(sum)));
         }
         for holder in slots.into_iter().flat_map(SlotChange::holders) {
@@ -267,9 +291,9 @@ impl Store for ControlledStore {
     }
 
     fn position(&self) -> VaultPosition {
-        // In this order, so that the position is never before the change.
-        let control_changes = self.state.load().changes;
-        VaultPosition { control_changes, ..self.store.position() }
+        // In this order, so that the position is never before the changes.
+        let control = self.state.load().position();
+        VaultPosition { control, ..self.store.position() }
     }
 
     fn close(&self) -> StoreFuture<'_, ()> {

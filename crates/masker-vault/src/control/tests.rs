@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::ControlKeyError;
 use crate::{
-    HoneytokenRequest, KeyLoadError, KeyRules, PurgeFilter, TokenInput, Vault,
+    HoneytokenRequest, KeyLoadError, KeyRules, PurgeFilter, RotationRequest, TokenInput, Vault,
     tests::{
         Bench, forget, kid, permit, ring,
         stored_rows::{key, names},
@@ -144,9 +144,9 @@ async fn an_earlier_state_of_all_control_rows_is_found_by_the_audit_log() {
     vault.keep_api_keys(&permit(), &[key(1, "former", 1)]).await.unwrap();
     let former = stored(&bench, &CONTROL).await;
     vault.keep_api_keys(&permit(), &[key(1, "revoked", 1)]).await.unwrap();
-    let recorded = vault.position()().control_changes;
+    let recorded = vault.position()().control;
     drop(vault);
-    let rules = || KeyRules { recorded_control_changes: Some(recorded), ..rules() };
+    let rules = || KeyRules { recorded_control: Some(recorded), ..rules() };
     let vault = bench.open_by(ring(1, None, 1), rules()).await.unwrap();
     assert_eq!(names(&vault).await, ["revoked"]);
     drop(vault);
@@ -158,7 +158,7 @@ async fn an_earlier_state_of_all_control_rows_is_found_by_the_audit_log() {
     assert!(names(&vault).await.is_empty());
     // A change does not make the state a sound one.
     vault.plant_honeytoken(&permit(), &bench.policy, &HONEYTOKEN).await.unwrap();
-    assert!(vault.position()().control_changes > recorded);
+    assert!(vault.position()().control.changes > recorded.changes);
     drop(vault);
     let vault = bench.open_by(ring(1, None, 1), rules()).await.unwrap();
     assert!(names(&vault).await.is_empty() && vault.control_problem().is_some());
@@ -300,16 +300,17 @@ async fn a_vault_without_its_keys_starts_only_with_a_new_control_key() {
     let vault = open(&bench, ring(1, None, 1)).await;
     vault.keep_api_keys(&permit(), &[key(1, "a", 1)]).await.unwrap();
     vault.plant_honeytoken(&permit(), &bench.policy, &HONEYTOKEN).await.unwrap();
-    let changes = manifest(&bench).await.changes;
+    let recorded = vault.position()().control;
     drop(vault);
     let refused = bench.open_by(ring(2, None, 2), rules()).await.err().unwrap();
     assert!(refused.to_string().contains(&old_fingerprint().to_string()), "{refused}");
     bench.store.reopen();
-    let accepting = KeyRules { accept_new_control_key: true, ..rules() };
+    let accepting = KeyRules { accept_new_control_key: true, recorded_control: Some(recorded), ..rules() };
     let vault = bench.open_by(ring(2, None, 2), accepting).await.unwrap();
     assert!(names(&vault).await.is_empty() && vault.control_problem().is_none());
     assert_eq!(vault.honeytokens(&permit()).len(), 1);
-    assert!(manifest(&bench).await.changes > changes);
+    let now = vault.position()().control;
+    assert!(now.epoch > recorded.epoch && now.changes > recorded.changes);
     drop(vault);
     let vault = open(&bench, ring(2, None, 3)).await;
     assert!(is_sound(&vault).await);
@@ -356,4 +357,124 @@ async fn a_commit_that_failed_leaves_the_control_rows_sound() {
         assert!(is_sound(&vault).await, "{fault:?}");
         assert!(names(&vault).await.ends_with(&["b".to_owned(), "c".to_owned()]));
     }
+}
+
+#[tokio::test]
+async fn a_slot_of_an_earlier_epoch_does_not_bring_its_rows_back() {
+    let bench = Bench::new();
+    drop(open(&bench, ring(1, None, 1)).await);
+    let vault = open(&bench, ring(2, Some(1), 2)).await;
+    vault.keep_api_keys(&permit(), &[key(1, "forged", 1)]).await.unwrap();
+    let spaces = super::spaces::TAGGED.into_iter().chain([RowName::CONTROL]).collect::<Vec<_>>();
+    let former = stored(&bench, &spaces).await;
+    vault.keep_api_keys(&permit(), &[key(1, "own", 1)]).await.unwrap();
+    vault.new_control_key(&permit()).await.unwrap();
+    let recorded_control = Some(vault.position()().control);
+    drop(vault);
+    // Whoever held the key of the earlier epoch can write all of its rows again.
+    put_back(&bench, &spaces, former).await;
+    let refused = bench.open_by(ring(2, None, 3), KeyRules { recorded_control, ..rules() }).await.err().unwrap();
+    assert!(matches!(refused, KeyLoadError::ControlKey(ControlKeyError::NoSlot(_))), "{refused}");
+}
+
+#[tokio::test]
+async fn a_new_control_key_does_not_make_sound_what_was_changed_before_it() {
+    let bench = Bench::new();
+    let vault = open(&bench, ring(1, None, 1)).await;
+    vault.keep_api_keys(&permit(), &[key(1, "former", 1)]).await.unwrap();
+    let former = stored(&bench, &[RowName::API_KEYS]).await;
+    vault.keep_api_keys(&permit(), &[key(1, "revoked", 1)]).await.unwrap();
+    write(&bench, former.into_iter().map(|(key, row)| RowChange::Put(key, row)).collect()).await;
+    vault.new_control_key(&permit()).await.unwrap();
+    assert!(names(&vault).await.is_empty());
+    drop(vault);
+    let vault = open(&bench, ring(1, None, 1)).await;
+    assert!(names(&vault).await.is_empty());
+}
+
+#[tokio::test]
+async fn only_an_operator_gives_an_unsound_vault_a_control_key() {
+    for tombstones in [false, true] {
+        let bench = Bench::new();
+        let vault = open(&bench, ring(1, None, 1)).await;
+        bench.token(&vault, "v").await;
+        vault.plant_honeytoken(&permit(), &bench.policy, &HONEYTOKEN).await.unwrap();
+        drop(vault);
+        drop(open(&bench, ring(2, Some(1), 2)).await);
+        let gone = if tombstones {
+            RowKey::tombstone_sum()
+        } else {
+            stored(&bench, &[RowName::HONEYTOKENS]).await.remove(0).0
+        };
+        write(&bench, vec![RowChange::Remove(gone)]).await;
+        let vault = open(&bench, ring(2, None, 3)).await;
+        assert!(vault.control_problem().is_some());
+        vault.purge(&permit(), PurgeFilter::Key(old_fingerprint()), false).await.unwrap();
+        assert_eq!((manifest(&bench).await.epoch, slots(&bench).await), (1, 2));
+        vault.new_control_key(&permit()).await.unwrap();
+        assert!(is_sound(&vault).await);
+        assert_eq!((manifest(&bench).await.epoch, slots(&bench).await), (2, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_forged_rotation_does_not_run() {
+    let bench = Bench::new();
+    let vault = open(&bench, ring(1, None, 1)).await;
+    bench.token(&vault, "v").await;
+    drop(vault);
+    let vault = open(&bench, ring(2, Some(1), 2)).await;
+    let request = RotationRequest { new_kid: kid(), old_kid: None, dry_run: false, rows_per_second_max: 0 };
+    vault.begin_rotation(&permit(), request).await.unwrap();
+    assert!(vault.rotation_running().is_some());
+    let running = stored(&bench, &[RowName::ROTATIONS]).await;
+    let id = vault.rotation_running().unwrap().id;
+    vault.cancel_rotation(&permit(), id).await.unwrap();
+    drop(vault);
+    write(&bench, running.into_iter().map(|(key, row)| RowChange::Put(key, row)).collect()).await;
+    let vault = open(&bench, ring(2, Some(1), 3)).await;
+    assert!(vault.rotation_running().is_none() && vault.control_problem().is_some());
+}
+
+#[tokio::test]
+async fn an_emptied_vault_is_not_a_new_one() {
+    let bench = Bench::new();
+    let vault = open(&bench, ring(1, None, 1)).await;
+    let recorded_control = Some(vault.position()().control);
+    drop(vault);
+    let all = stored(&bench, &super::spaces::all().collect::<Vec<_>>()).await;
+    write(&bench, all.into_iter().map(|(key, _)| RowChange::Remove(key)).collect()).await;
+    let refused = bench.open_by(ring(1, None, 2), KeyRules { recorded_control, ..rules() }).await.err().unwrap();
+    assert!(matches!(refused, KeyLoadError::ControlKey(ControlKeyError::SlotsRemoved)), "{refused}");
+}
+
+#[tokio::test]
+async fn numbers_of_a_forged_manifest_are_not_believed() {
+    let bench = Bench::new();
+    let vault = open(&bench, ring(1, None, 1)).await;
+    let changes = vault.position()().control.changes;
+    drop(vault);
+    let forged = ControlManifestRow { changes: u64::MAX, ..manifest(&bench).await };
+    write(&bench, vec![RowChange::Put(RowKey::control_manifest(), forged.encode())]).await;
+    let vault = open(&bench, ring(1, None, 2)).await;
+    assert!(vault.control_problem().is_some() && vault.position()().control.changes <= changes);
+    vault.new_control_key(&permit()).await.unwrap();
+    drop(vault);
+    let vault = open(&bench, ring(1, None, 3)).await;
+    assert!(is_sound(&vault).await);
+}
+
+#[tokio::test]
+async fn a_damaged_slot_is_written_again() {
+    let bench = Bench::new();
+    drop(open(&bench, ring(1, None, 1)).await);
+    drop(open(&bench, ring(2, Some(1), 2)).await);
+    let slot = RowKey::control_slot(kid(), old_fingerprint().as_bytes());
+    let mut row = bench.store.get_many(vec![slot.clone()]).await.unwrap().remove(0).unwrap();
+    *row.last_mut().unwrap() ^= 1;
+    write(&bench, vec![RowChange::Put(slot, row)]).await;
+    drop(open(&bench, ring(2, Some(1), 3)).await);
+    let accepting = KeyRules { accept_rollback: true, ..rules() };
+    let vault = bench.open_by(ring(1, None, 4), accepting).await.unwrap();
+    assert!(is_sound(&vault).await);
 }

@@ -1,7 +1,5 @@
 //! The check of all rows that the control key authenticates.
 
-use std::sync::Arc;
-
 use super::{
     spaces,
     state::{ControlState, split_tag},
@@ -33,8 +31,8 @@ impl ControlledStore {
                 let state = self.state.load_full();
                 let page = self.store.scan_after(space, after.clone(), PAGE_ROWS).await?;
                 let bad = page.rows.iter().filter(|(key, stored)| !state.is_verified(key, stored)).count() as u64;
-                if bad > 0 && !Arc::ptr_eq(&state, &self.state.load()) {
-                    // The control rows changed meanwhile.
+                if bad > 0 && !state.trusts_as(&self.state.load()) {
+                    // The control key was replaced meanwhile.
                     continue;
                 }
                 unverified += bad;
@@ -58,7 +56,7 @@ impl ControlledStore {
         if !before.is_sound {
             check.problems.push("the control rows are not those that the vault wrote".to_owned());
         }
-        if is_unchanged(&before, &self.state.load()) && before.tombstones != Some(tombstones) {
+        if are_tombstones_unchanged(&before, &self.state.load()) && before.tombstones != Some(tombstones) {
             check.problems.push("tombstones were added or removed without the vault's control key".to_owned());
         }
         Ok(check)
@@ -66,6 +64,9 @@ impl ControlledStore {
 }
 
 /// Returns whether no tombstone changed between two states.
-fn is_unchanged(before: &ControlState, now: &ControlState) -> bool {
-    Arc::ptr_eq(&before.key, &now.key) && before.tombstone_number == now.tombstone_number
+fn are_tombstones_unchanged(before: &ControlState, now: &ControlState) -> bool {
+    before.trusts_as(now)
+        && before.tombstone_nonce == now.tombstone_nonce
+        && !before.tombstones_in_flight
+        && !now.tombstones_in_flight
 }

@@ -125,7 +125,7 @@ impl Vault {
         let control_rules = ControlKeyRules {
             kids: &rules.policy_kids,
             accept_new: rules.accept_new_control_key,
-            recorded_changes: rules.recorded_control_changes,
+            recorded: rules.recorded_control,
         };
         match ControlledStore::open(Arc::clone(&store), keyring, control_rules, Arc::clone(metrics)).await {
             Ok(opened) => Ok(Arc::new(opened)),

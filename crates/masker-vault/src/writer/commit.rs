@@ -207,7 +207,7 @@ impl WriterContext {
     ) -> Result<DraftedBatch, StoreError> {
         let now_ms = time::unix_ms(&self.clock);
         let ledger = self.ledger.load_full();
-        let mut plan = ReadPlan::new(&keys.ring, &ledger);
+        let mut plan = ReadPlan::new(&keys.ring, &ledger, self.store.may_have_tombstones());
         for change in changes.iter_mut() {
             change.plan_reads(&mut plan);
         }

@@ -265,7 +265,8 @@ async fn keys_share_with_the_first_key_of_their_line() {
     let keys = [key(1, None), key(2, Some(1)), key(3, Some(2)), key(4, None), key(8, Some(9)), key(9, Some(8))];
     vault.keep_api_keys(&permit(), &keys).await.unwrap();
     let by = |id: u8| SessionOwner { key_id: Some([id; 16]), ..owner() };
-    let share = async |owner: SessionOwner| Share::of(&owner, &bench.store).await.unwrap();
+    let store = bench.controlled(&ring(1, None, 1)).await;
+    let share = async |owner: SessionOwner| Share::of(&owner, &store).await.unwrap();
     let first = share(by(1)).await;
     for (owner, is_same) in
         [(by(2), true), (by(3), true), (by(4), false), (by(8), false), (by(7), false), (owner(), false)]

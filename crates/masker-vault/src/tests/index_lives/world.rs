@@ -115,7 +115,7 @@ impl World {
     /// Returns the store as a start with the loaded keys reads it.
     pub(super) async fn controlled(&self) -> ControlledStore {
         let (store, metrics) = (Arc::new(self.store.clone()), Arc::new(VaultMetrics::new().unwrap()));
-        let rules = ControlKeyRules { kids: &BTreeSet::new(), accept_new: false, recorded_changes: None };
+        let rules = ControlKeyRules { kids: &BTreeSet::new(), accept_new: false, recorded: None };
         let ring = ring(&self.loaded, self.epoch);
         ControlledStore::open(store, &ring, rules, metrics).await.unwrap()
     }

@@ -121,7 +121,11 @@ fn describe(page: &mut String, command: &Command, level: usize) {
         }
         return;
     }
-    page.push_str(&format!("\n{}\n", code(&usage(command))));
+    // Without arguments, the heading is the usage.
+    let usage = usage(command);
+    if usage != name {
+        page.push_str(&format!("\n{}\n", code(&usage)));
+    }
     let arguments: Vec<&Arg> =
         command.get_arguments().filter(|argument| !argument.is_global_set() && !is_help(argument)).collect();
     if !arguments.is_empty() {

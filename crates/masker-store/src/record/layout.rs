@@ -9,6 +9,15 @@ pub const LAYOUT_VERSION: u8 = 1;
 /// Longest document of an API key, in bytes.
 pub const API_KEY_BYTES_MAX: usize = 8 * 1024;
 
+/// Splits a stored row that ends with a tag; the tag is `None` if the row is too short to have one. Rows of records and of
+/// indexes have none: see the reference of the vault's layout.
+pub fn split_tag(row: &[u8]) -> (&[u8], Option<&[u8; 16]>) {
+    match row.split_last_chunk() {
+        Some((body, tag)) => (body, Some(tag)),
+        None => (row, None),
+    }
+}
+
 /// Why a row cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

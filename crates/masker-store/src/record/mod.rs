@@ -60,7 +60,7 @@ pub use honeytoken::HoneytokenRow;
 pub use index::{INDEX_ENTRIES_MAX, IndexRow, KidMovesRow, NormalizersRow};
 pub use key::{POLICY_NAME_BYTES_MAX, RowKeyError, RowName};
 pub use layout::{
-    API_KEY_BYTES_MAX, LAYOUT_VERSION, NORMALIZER_BYTES_MAX, RecordError, is_valid_caller, is_valid_label,
+    API_KEY_BYTES_MAX, LAYOUT_VERSION, NORMALIZER_BYTES_MAX, RecordError, is_valid_caller, is_valid_label, split_tag,
 };
 pub use mapping::MappingRow;
 pub use masker_types::limits::LABEL_BYTES_MAX;

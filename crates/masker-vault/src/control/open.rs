@@ -7,7 +7,7 @@ use tracing::{error, warn};
 use super::{
     error::ControlKeyError,
     spaces,
-    state::{ControlState, SlotChange, SlotName, split_tag},
+    state::{ControlState, SlotChange, SlotName},
     store::ControlledStore,
 };
 use crate::{ledger::all_rows, metrics::VaultMetrics};
@@ -17,7 +17,7 @@ use masker_core::{
 };
 use masker_store::{
     ApplyOutcome, RowBatch, RowKey, Store, StoreError,
-    record::{ControlManifestRow, ControlSlotRow, RowName, TombstoneSumRow},
+    record::{ControlManifestRow, ControlSlotRow, RowName, TombstoneSumRow, split_tag},
 };
 use masker_types::{kind::Kid, mode::Mode, vault_position::ControlPosition};
 

@@ -9,12 +9,15 @@ use tracing::error;
 
 use super::{
     spaces,
-    state::{ControlState, SlotChange, Stored, slot, slot_name, split_tag},
+    state::{ControlState, SlotChange, Stored, slot, slot_name},
     store::ControlledStore,
 };
 use crate::ledger::all_rows;
 use masker_core::crypto::ControlKey;
-use masker_store::{RowBatch, RowChange, RowKey, StoreError, record::RowName};
+use masker_store::{
+    RowBatch, RowChange, RowKey, StoreError,
+    record::{RowName, split_tag},
+};
 
 /// Rows read at a time.
 const PAGE_ROWS: usize = 1_000;

@@ -8,7 +8,7 @@ use masker_core::{
 };
 use masker_store::{
     Precondition, Row, RowChange, RowKey,
-    record::{ControlManifestRow, ControlSlotRow, GenerationRow, RowName, TombstoneSumRow},
+    record::{ControlManifestRow, ControlSlotRow, GenerationRow, RowName, TombstoneSumRow, split_tag},
 };
 use masker_types::{kind::Kid, mode::Mode, vault_position::ControlPosition};
 
@@ -101,14 +101,6 @@ pub(super) fn slot(key: &ControlKey, holder: &Generation) -> RowChange {
     let WrappedKey { nonce, sealed } = holder.keys(Mode::Live).wrap_control_key(key, &mut rand::rng());
     let row = ControlSlotRow { epoch: key.epoch(), nonce, sealed };
     RowChange::Put(RowKey::control_slot(holder.kid(), holder.fingerprint().as_bytes()), row.encode())
-}
-
-/// Splits a stored row; the tag is `None` if the row is too short to have one.
-pub(super) fn split_tag(row: &[u8]) -> (&[u8], Option<&[u8; TAG_BYTES]>) {
-    match row.split_last_chunk() {
-        Some((body, tag)) => (body, Some(tag)),
-        None => (row, None),
-    }
 }
 
 impl ControlState {

@@ -13,13 +13,13 @@ use tracing::{error, info};
 
 use super::{
     spaces::{self, Protection},
-    state::{ControlKeyStatus, ControlState, SlotChange, Stored, slot, slot_name, split_tag},
+    state::{ControlKeyStatus, ControlState, SlotChange, Stored, slot, slot_name},
 };
 use crate::metrics::VaultMetrics;
 use masker_core::crypto::RowSum;
 use masker_store::{
     ApplyOutcome, CompactionSizes, Row, RowBatch, RowChange, RowKey, RowPage, Store, StoreCheck, StoreError,
-    StoreFuture,
+    StoreFuture, record::split_tag,
 };
 use masker_types::vault_position::VaultPosition;
 

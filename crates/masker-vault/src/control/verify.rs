@@ -1,12 +1,11 @@
 //! The check of all rows that the control key authenticates.
 
-use super::{
-    spaces,
-    state::{ControlState, split_tag},
-    store::ControlledStore,
-};
+use super::{spaces, state::ControlState, store::ControlledStore};
 use masker_core::crypto::RowSum;
-use masker_store::{RowKey, StoreError, record::RowName};
+use masker_store::{
+    RowKey, StoreError,
+    record::{RowName, split_tag},
+};
 
 /// Rows read at a time.
 const PAGE_ROWS: usize = 1_000;

@@ -31,7 +31,7 @@ pub(super) fn gather(config: &Config, keys: &KeyFacts, installed: &InstalledUnit
 /// daemon belong where they are.
 fn look(files: &[PathBuf], policies: &Path, own: &[PathBuf]) -> Strays {
     let known: Vec<PathBuf> = files.iter().chain(own).map(PathBuf::as_path).chain([policies]).flat_map(names).collect();
-    let read = files.iter().map(PathBuf::as_path).chain([policies]);
+    let read = files.iter().map(PathBuf::as_path).chain(policies.exists().then_some(policies));
     // By their real paths, so that none is looked into twice.
     let mut directories = BTreeMap::new();
     for directory in read.flat_map(replaceable).filter(|path| path.parent().is_some() && path.is_dir()) {
@@ -41,10 +41,9 @@ fn look(files: &[PathBuf], policies: &Path, own: &[PathBuf]) -> Strays {
         let holds_policies = policies.is_dir() && real(policies) == real_directory;
         let belongs = |path: &Path| {
             let is_policy = holds_policies && is_policy_file(path);
-            let spellings = names(path);
-            is_policy
-                || is_projected(path)
-                || known.iter().any(|known| spellings.iter().any(|path| known.starts_with(path)))
+            let in_real_directory = path.file_name().map(|name| real_directory.join(name));
+            let is_known = |path: &Path| known.iter().any(|known| known.starts_with(path));
+            is_policy || is_projected(path) || is_known(path) || in_real_directory.as_deref().is_some_and(is_known)
         };
         let strays = names_of(&directory, belongs);
         (directory, strays)
@@ -139,5 +138,62 @@ mod tests {
             assert!(finding.found.contains(names), "{findings:?}");
         }
         assert_eq!(findings.len(), 3);
+    }
+
+    #[test]
+    fn what_the_unit_names_belongs_also_if_this_user_cannot_read_it() {
+        let root = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let unit = "[Service]\nLoadCredential=MASKER_KEY:/etc/masker/keys\nLoadCredential=MASKER_AUDIT_HMAC_KEY:/etc/masker/audit.key\n";
+        put("usr/lib/systemd/system/masker.service", unit);
+        put("etc/masker/audit.key", "");
+        let (config, keys) = (put("etc/masker/masker.toml", ""), root.path().join("etc/masker/keys"));
+        fs::create_dir(&keys).unwrap();
+        let policies = root.path().join("etc/masker/policies");
+        fs::create_dir(&policies).unwrap();
+        // This user can read no key: none of their files is known but by the unit.
+        let found = || {
+            let strays = look(&[config.clone()], &policies, &InstalledUnits::read(root.path()).credential_paths());
+            strays.into_values().flatten().collect::<Vec<_>>()
+        };
+        assert_eq!(found(), [""; 0], "an empty directory of keys");
+        put("etc/masker/keys/K_CARE", "");
+        assert_eq!(found(), [""; 0]);
+        put("etc/systemd/system/masker.service.d/own.conf", "[Service]\nLoadCredential=\n");
+        assert_eq!(found(), ["audit.key"], "a copy that the unit no longer names");
+    }
+
+    #[test]
+    fn looks_into_the_directories_that_the_daemon_keeps_access_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "").unwrap();
+            path
+        };
+        put("own/key");
+        put("own/key.bak");
+        put("kept/key");
+        let link = folder.path().join("kept/linked");
+        std::os::unix::fs::symlink(folder.path().join("own/key"), &link).unwrap();
+        let policy = put("policy/care.toml");
+        put("policy/other.toml");
+        let names = |strays: Strays| strays.into_values().flatten().collect::<Vec<_>>();
+        assert_eq!(
+            names(look(&[link, folder.path().join("kept/key")], &policy, &[])),
+            ["key.bak", "other.toml"],
+            "beside the target of a link, and beside a policy that is a file"
+        );
+        // What is not read as a policy.
+        put("policies/.hidden.toml");
+        put("policies/folder.toml/care.toml");
+        put("policies/care.toml");
+        assert_eq!(names(look(&[], &folder.path().join("policies"), &[])), [".hidden.toml", "folder.toml"]);
     }
 }

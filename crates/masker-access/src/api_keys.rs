@@ -53,6 +53,17 @@ struct UseTracker {
     last: Mutex<Option<LastUse>>,
 }
 
+/// A change of a key that failed to be stored. What it takes away is in force until the daemon starts again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnstoredChange {
+    /// It was revoked.
+    Revocation,
+    /// It got another secret, which nobody has received, and its former ones ended.
+    Rotation,
+    /// It got other scopes, limits or another expiry.
+    Rights,
+}
+
 /// Why a presented key does not authenticate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthRejection {
@@ -84,9 +95,10 @@ impl ApiKeys {
 
     /// Takes from the keys in force what their next versions take from them, before the vault stores these. It stays so if
     /// that fails. Requests that were admitted before are still answered, until [`put_all`](Self::put_all) says that the
-    /// versions are stored. Returns whether anything was taken.
+    /// versions are stored. Returns whether anything is taken from these keys that the vault still stores, now or by a change
+    /// that failed before.
     ///
-    /// The caller must change no key between making the versions and this call.
+    /// No key may change between making the versions and this call.
     pub fn restrict(&self, next: &[ApiKey]) -> bool {
         let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot = self.snapshot.load();
@@ -99,11 +111,37 @@ impl ApiKeys {
                 Some((key, Some(stored)))
             })
             .collect();
-        let any = !restricted.is_empty();
-        if any {
+        if !restricted.is_empty() {
             self.replace(&clients, restricted);
         }
-        any
+        let snapshot = self.snapshot.load();
+        next.iter().filter_map(|next| snapshot.by_id.get(&next.id())).any(|entry| entry.stored.is_some())
+    }
+
+    /// Returns which change of a key is in force as far as it takes something away, but failed to be stored.
+    pub fn unstored_change(&self, id: ApiKeyId) -> Option<UnstoredChange> {
+        let snapshot = self.snapshot.load();
+        let entry = snapshot.by_id.get(&id)?;
+        let stored = entry.stored.as_ref()?;
+        Some(if entry.key.revoked_at_ms() != stored.revoked_at_ms() {
+            UnstoredChange::Revocation
+        } else if entry.key.has_secret_of(stored) {
+            UnstoredChange::Rights
+        } else {
+            UnstoredChange::Rotation
+        })
+    }
+
+    /// Returns the keys that this one has created, and so on, whose revocation together with it failed to be stored. Each is as
+    /// it was before.
+    pub fn unstored_revocations_with(&self, key: &ApiKey) -> Vec<ApiKey> {
+        let snapshot = self.snapshot.load();
+        let created = self.descendants(key.id());
+        let entries = created.iter().filter_map(|created| snapshot.by_id.get(&created.id()));
+        // Keys that one request revokes have the same time.
+        let revoked_with = |entry: &&Arc<Entry>| entry.key.revoked_at_ms() == key.revoked_at_ms();
+        let before = entries.filter(revoked_with).filter_map(|entry| entry.stored.as_deref());
+        before.filter(|before| before.revoked_at_ms().is_none()).cloned().collect()
     }
 
     /// Lets the keys that clients of the configuration have created draw on the limits of these.
@@ -132,7 +170,8 @@ impl ApiKeys {
             .store(Arc::new(Snapshot::of(entries, clients, |line| line.iter().any(|id| replaced.contains(id)))));
     }
 
-    /// Notes which keys have expired and which grace periods are over: they stay ended, also if the clock is set back.
+    /// Notes which keys have expired and which grace periods are over: they stay ended, also if the clock is set back. The
+    /// caller must trust the clock.
     pub fn note_ends(&self, now_ms: u64) {
         if !self.snapshot.load().by_id.values().any(|entry| entry.key.has_end_to_note(now_ms)) {
             return;
@@ -213,12 +252,7 @@ impl ApiKeys {
         let snapshot = self.snapshot.load();
         let entry = snapshot.find(&presented.digest())?;
         let accepted = entry.key.accepts(&presented.digest(), now_ms).unwrap_or(Err(KeyRejection::Expired));
-        let role = accepted.map_err(|rejection| {
-            if entry.key.has_end_to_note(now_ms) {
-                self.note_ends(now_ms);
-            }
-            AuthRejection::Rejected(rejection)
-        })?;
+        let role = accepted.map_err(AuthRejection::Rejected)?;
         entry.uses.record(peer, presented, now_ms);
         Ok((Arc::clone(&entry.principal), role))
     }

@@ -100,7 +100,7 @@ pub struct KeyRights {
 }
 
 impl KeyRights {
-    /// Returns the rights that are in these and in `other`, in a grant of the same policies and contexts.
+    /// Returns the rights common to both; policies and contexts are those of `self`.
     fn intersection(&self, other: &KeyRights) -> Self {
         let ends = self.expires_at_ms.into_iter().chain(other.expires_at_ms);
         let scopes = self.grant.scopes.intersection(&other.grant.scopes);
@@ -375,6 +375,16 @@ impl ApiKey {
         self.held.as_ref().map_or_else(|| self.rights(), |held| (**held).clone())
     }
 
+    /// Returns this key as long as rotations, and changes that take rights away, can make it. It is for measuring alone.
+    pub fn at_full_length(&self) -> Self {
+        let mut key = self.clone();
+        let replaced = ReplacedSecret { secret: self.secret.clone(), until_ms: u64::MAX, ended: true };
+        key.replaced.resize(REPLACED_MAX, replaced);
+        key.held = Some(Box::new(self.held_rights()));
+        key.rotated_at_ms = Some(u64::MAX);
+        key
+    }
+
     fn not_revoked(&self) -> Result<(), KeyRevoked> {
         if self.revoked_at_ms.is_some() { Err(KeyRevoked) } else { Ok(()) }
     }
@@ -421,6 +431,11 @@ impl ApiKey {
         } else {
             found.map(|found| (SecretRole::Replaced, Some(found)))
         }
+    }
+
+    /// Returns whether its current secret is that of another version of this key.
+    pub(super) fn has_secret_of(&self, other: &ApiKey) -> bool {
+        self.secret.is_same(&other.secret)
     }
 
     /// Returns whether it has expired or a grace period is over, and that is not noted.

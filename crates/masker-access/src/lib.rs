@@ -36,7 +36,7 @@ use masker_types::{
 };
 use principal::AcceptedSecret;
 
-pub use api_keys::{ApiKeys, AuthRejection};
+pub use api_keys::{ApiKeys, AuthRejection, UnstoredChange};
 pub use attempts::{AttemptOutcome, FailedAttempts};
 pub use budget::{Budget, BudgetWarning};
 pub use clients::{ClientRules, HostUsers, UserDatabase};

@@ -105,7 +105,13 @@ impl Service {
                 ctx.caller = caller;
                 Ok(())
             }
-            Err((error, prefix)) => Err(self.reject_credential(ctx, error, prefix)),
+            Err((error, prefix)) => {
+                if error == AuthError::Expired {
+                    // It stays so, also if the clock is set back.
+                    self.note_ended_keys();
+                }
+                Err(self.reject_credential(ctx, error, prefix))
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use masker_access::{
     ApiKey, ApiKeyId, ApiKeySecret, ApiKeySpec, ApiKeyUpdate, ApiKeysAdmin, KeyRevoked, KeyRights, Permit,
-    RotationError,
+    RotationError, UnstoredChange,
 };
 use masker_api::{
     ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, ApiKeyUse, SecretInGrace,
@@ -26,7 +26,7 @@ use masker_types::{
     limits::{API_KEY_GRACE_SECONDS_DEFAULT, API_KEY_GRACE_SECONDS_MAX},
     mode::Mode,
 };
-use masker_vault::{KeepKeyError, VaultError, check_api_key_lengths};
+use masker_vault::{KeepKeyError, check_api_key_lengths};
 
 /// Longest name of a key, in characters.
 const NAME_CHARS_MAX: usize = 64;
@@ -169,6 +169,7 @@ async fn api_key_change(
         expires_at_ms: request.expires_at.map(|at| at.map(|at| expiry(&at, now_ms)).transpose()).transpose()?,
     };
     check_holds_all(ctx, &key)?;
+    service.check_stored(&key, UnstoredChange::Rights)?;
     let changed = key.changed(change)?;
     check_not_exceeding_own(ctx, &changed.rights())?;
     check_mode(changed.grant(), changed.is_test_key())?;
@@ -197,12 +198,15 @@ async fn api_key_revoke(
     let keep = input.query.read("keep_descendants", "`true` or `false`", |text| text.parse::<bool>().ok())?;
     let _guard = service.lock_keys(ctx).await?;
     let key = service.find_key(ctx, &input.parameter)?;
-    let created = if keep == Some(true) { Vec::new() } else { service.access.keys().descendants(key.id()) };
-    let lives = |key: &ApiKey| key.revoked_at_ms().is_none() || !service.access.keys().is_stored(key.id());
+    let keys = service.access.keys();
+    // A request without `keep_descendants` may have failed before.
+    let kept = if keep == Some(true) { keys.unstored_revocations_with(&key) } else { Vec::new() };
+    let created = if keep == Some(true) { Vec::new() } else { keys.descendants(key.id()) };
+    let lives = |key: &ApiKey| key.revoked_at_ms().is_none() || !keys.is_stored(key.id());
     let created: Vec<ApiKey> = created.into_iter().filter(lives).collect();
     ctx.number("descendants", created.len() as u64);
     let now_ms = service.now_ms();
-    let revoked = std::iter::once(&key).chain(&created).map(|key| key.revoked(now_ms)).collect();
+    let revoked = std::iter::once(&key).chain(&created).map(|key| key.revoked(now_ms)).chain(kept).collect();
     service.store_key(ctx, &permit, revoked, None).await
 }
 
@@ -235,6 +239,7 @@ async fn api_key_rotate(
     let key = service.find_key(ctx, &input.parameter)?;
     // The caller learns the secret, and so can do what the key can.
     check_holds_all(ctx, &key)?;
+    service.check_stored(&key, UnstoredChange::Rotation)?;
     let secret = ApiKeySecret::generate(key.mode(), &mut rand::rng());
     let rotated = key.rotated(&secret.presented(), grace_seconds, service.now_ms())?;
     ctx.number("grace_seconds", grace_seconds);
@@ -269,41 +274,6 @@ fn example_api_key(state: &str) -> Value {
 }
 
 impl Service {
-    /// Notes which keys have expired and which grace periods are over, and stores that.
-    ///
-    /// # Errors
-    /// [`VaultError`] if the store fails; it can be tried again.
-    pub async fn end_api_keys(&self) -> Result<(), VaultError> {
-        self.access.keys().note_ends(self.now_ms());
-        if self.access.keys().has_unsaved_ends() { self.note_api_key_use().await } else { Ok(()) }
-    }
-
-    /// Stores when API keys were last used, and which of their secrets have ended.
-    ///
-    /// # Errors
-    /// [`VaultError`] if the store fails; it can be tried again.
-    pub async fn note_api_key_use(&self) -> Result<(), VaultError> {
-        // A key is written as a whole. Without the lock, a key that is revoked meanwhile would be written as it was before,
-        // and be valid again after the next start.
-        let _guard = self.key_changes.lock().await;
-        let used = self.access.keys().unsaved_uses();
-        self.vault.note_api_key_use(&used).await?;
-        self.access.keys().mark_uses_saved(&used);
-        Ok(())
-    }
-
-    /// Brings the gauges of API keys up to date.
-    pub(super) fn measure_api_keys(&self) {
-        let now_ms = self.now_ms();
-        self.access.prune_metrics(&self.metrics.access, now_ms);
-        let gauge = &self.metrics.access.api_keys;
-        gauge.reset();
-        for key in self.access.keys().list() {
-            let state = if key.is_inactive(now_ms) { "inactive" } else { state(&key, now_ms) };
-            gauge.with_label_values(&[state]).inc();
-        }
-    }
-
     /// Waits for other changes of API keys, one of which may end the caller's own.
     async fn lock_keys(&self, ctx: &RequestContext) -> Result<MutexGuard<'_, ()>, Problem> {
         let guard = self.key_changes.lock().await;
@@ -361,7 +331,7 @@ impl Service {
         let Some(key) = keys.first() else { return Err(Problem::internal("no key to store")) };
         ctx.fact("api_key_id", key.id().to_string());
         ctx.fact("api_key_prefix", key.prefix().as_str());
-        check_api_key_lengths(&keys)?;
+        check_api_key_lengths(&keys, |id| self.access.keys().get(id))?;
         let withdrawn = self.access.keys().restrict(&keys);
         if let Err(failed) = self.vault.keep_api_keys(permit, &keys).await {
             let problem = Problem::from(failed);
@@ -382,6 +352,26 @@ impl Service {
             Some(secret) => Reply::json(&ApiKeyIssued { key: secret.into_text(), api_key: status }),
             None => Reply::json(&status),
         }
+    }
+
+    /// Checks that no other kind of change of a key failed to be stored: another would store half of it. A revocation is always
+    /// possible.
+    ///
+    /// # Errors
+    /// `vault.unavailable`.
+    fn check_stored(&self, key: &ApiKey, next: UnstoredChange) -> Result<(), Problem> {
+        let request = match self.access.keys().unstored_change(key.id()) {
+            Some(unstored) if unstored != next => match unstored {
+                UnstoredChange::Revocation => "revocation",
+                UnstoredChange::Rotation => "rotation",
+                UnstoredChange::Rights => "change",
+            },
+            _ => return Ok(()),
+        };
+        let detail = format!(
+            "the vault failed to store the {request} of this key: repeat that request until it succeeds, and then this one"
+        );
+        Err(Problem::new(Code::VaultUnavailable, detail))
     }
 
     fn find_key(&self, ctx: &mut RequestContext, id: &str) -> Result<ApiKey, Problem> {
@@ -519,7 +509,7 @@ fn excess(ctx: &RequestContext, rights: &KeyRights) -> Option<String> {
     }
 }
 
-fn state(key: &ApiKey, now_ms: u64) -> &'static str {
+pub(super) fn state(key: &ApiKey, now_ms: u64) -> &'static str {
     match (key.revoked_at_ms(), key.is_active(now_ms)) {
         (Some(_), _) => "revoked",
         (None, true) => "active",

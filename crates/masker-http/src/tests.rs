@@ -73,6 +73,11 @@ fn key(byte: u8) -> SecretKey {
 
 impl Fixture {
     async fn new() -> Self {
+        Self::with_clock(Arc::new(Timestamp::now)).await
+    }
+
+    /// Returns a fixture whose vault and audit log use this clock.
+    async fn with_clock(clock: Arc<dyn Fn() -> Timestamp + Send + Sync>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let metrics = Arc::new(Metrics::new().expect("metrics"));
         let policy = Policy::parse(POLICY).expect("a policy");
@@ -81,9 +86,7 @@ impl Fixture {
         let policies = PolicySet::build(vec![("text".to_owned(), policy)], Some("p")).expect("policies");
         let rules = KeyRules::new(GracePeriod { days: 30, action: GraceAction::Warn });
         let store = MemoryStore::new();
-        let vault =
-            Vault::open(Arc::new(store.clone()), ring, rules, Arc::clone(&metrics.vault), Arc::new(Timestamp::now))
-                .await;
+        let vault = Vault::open(Arc::new(store.clone()), ring, rules, Arc::clone(&metrics.vault), clock.clone()).await;
         let vault = Arc::new(vault.expect("a vault"));
         vault.adopt_policies(&policies).await.expect("policies");
         let options = AuditOptions {
@@ -97,7 +100,7 @@ impl Fixture {
             accept_clock: false,
             metrics: Arc::clone(&metrics.audit),
         };
-        let audit = Arc::new(AuditLog::open(options, None, None, Arc::new(Timestamp::now)).expect("an audit log").log);
+        let audit = Arc::new(AuditLog::open(options, None, None, clock).expect("an audit log").log);
         let clients = ClientRules::resolve(&AccessConfig::default(), &HostUsers, &BTreeSet::new()).expect("no clients");
         let clients = clients.with_unrestricted(nix::unistd::geteuid().as_raw());
         let access = Arc::new(Access::new(clients, Arc::new(ApiKeys::load([]))));

@@ -13,7 +13,7 @@ use super::{
     reader::Reader,
     writer::{Change, CommitDraft, Lane, ReadPlan, WriterHandle},
 };
-use masker_access::{ApiKey, LastUse};
+use masker_access::{ApiKey, ApiKeyId, LastUse};
 use masker_store::{
     Row, RowChange, RowKey, StoreError,
     record::{API_KEY_BYTES_MAX, ApiKeyRow, RowName},
@@ -96,13 +96,17 @@ impl ApiKeyRows {
     }
 }
 
-/// Checks that the vault can store these keys, and what is added to them later: how they end.
+/// Checks that the vault can store these keys, and what is added to them later: how they end. A key that is new or gets more
+/// rights than the one `before` must also have room for rotations and for rights that are taken away.
 ///
 /// # Errors
 /// [`KeepKeyError::TooLong`]. A revoked key is never too long.
-pub fn check_api_key_lengths(keys: &[ApiKey]) -> Result<(), KeepKeyError> {
+pub fn check_api_key_lengths(keys: &[ApiKey], before: impl Fn(ApiKeyId) -> Option<ApiKey>) -> Result<(), KeepKeyError> {
+    let rights_bytes = |key: &ApiKey| serde_json::to_vec(&key.rights()).map_or(0, |rights| rights.len());
     let fits = |key: &ApiKey| {
-        let document = serde_json::to_vec(key).unwrap_or_default();
+        let grows = before(key.id()).is_none_or(|before| rights_bytes(key) > rights_bytes(&before));
+        let document = if grows { serde_json::to_vec(&key.at_full_length()) } else { serde_json::to_vec(key) };
+        let document = document.unwrap_or_default();
         key.revoked_at_ms().is_some() || (1..=API_KEY_BYTES_MAX - LATER_BYTES).contains(&document.len())
     };
     if keys.iter().all(fits) { Ok(()) } else { Err(KeepKeyError::TooLong) }

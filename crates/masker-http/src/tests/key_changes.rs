@@ -1,12 +1,17 @@
 //! Changes of API keys while their commit waits, and after it failed.
 
-use std::task::{Context, Waker};
+use std::{
+    sync::atomic::AtomicI64,
+    task::{Context, Waker},
+};
 
+use jiff::SignedDuration;
 use masker_access::{ApiKey, ApiKeyId, AuthError, Caller};
 use masker_store::memory::InjectedFault;
 use masker_types::grant::Scope;
 
 use super::*;
+use crate::query::QueryParameters;
 
 const KEYS: &str = "/api/v1/api-keys";
 const KEY: &str = "/api/v1/api-keys/{id}";
@@ -159,10 +164,26 @@ async fn a_change_takes_away_at_once_and_gives_once_it_is_stored() {
     let held = fixture.service.access.keys().get(id).expect("the key").held_rights();
     assert_eq!(held.grant.scopes.to_texts(), ["tokenize", "rehydrate", "lookup"]);
 
+    // The same change, which fails once more, is still only in force.
+    fixture.store.fail_next_apply(InjectedFault::NotApplied);
+    let change = json!({"scopes": ["lookup", "rehydrate"]}).to_string();
+    let (request, changing) = fixture.begin(&Method::PATCH, KEY, &key.id, &change).await;
+    let bytes = changing.await.response.into_body().collect().await.expect("a body").to_bytes();
+    let problem: Value = serde_json::from_slice(&bytes).expect("JSON");
+    assert!(problem["detail"].as_str().is_some_and(|text| text.contains("until the daemon starts again")), "{problem}");
+    let [event] = fixture.events(&request).try_into().expect("one event");
+    assert_eq!(event["detail"]["withdrawn_until_restart"], true, "{event}");
+    // A change of another kind would store half of it.
+    let (status, problem) = fixture.ask(Method::POST, ROTATE, &key.id, Value::Null).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(problem["detail"].as_str().is_some_and(|text| text.contains("the change of this key")), "{problem}");
+    fixture.done(Method::PATCH, KEY, &key.id, json!({"scopes": ["lookup", "rehydrate"]})).await;
+    assert_eq!(allowed(), [false, true, true]);
+
     // A change that only gives is not in force before it is stored.
     fixture.store.fail_next_apply(InjectedFault::NotApplied);
     let (status, problem) = fixture.ask(Method::PATCH, KEY, &key.id, json!({"scopes": ["*"]})).await;
-    assert_eq!((status, allowed()), (StatusCode::SERVICE_UNAVAILABLE, [false, false, true]));
+    assert_eq!((status, allowed()), (StatusCode::SERVICE_UNAVAILABLE, [false, true, true]));
     assert!(problem["detail"].as_str().is_some_and(|text| text.contains("nothing was acknowledged")), "{problem}");
 }
 
@@ -177,6 +198,11 @@ async fn a_rotation_without_grace_ends_the_former_secret_at_once() {
     drop(held);
     assert_eq!(rotating.await.response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(fixture.refusal(&key), Some(AuthError::Expired));
+    // Another change would store the secret that nobody has received.
+    let before = fixture.stored(&key).await.prefix();
+    let (status, problem) = fixture.ask(Method::PATCH, KEY, &key.id, json!({"name": "renamed"})).await;
+    assert_eq!((status, fixture.stored(&key).await.prefix()), (StatusCode::SERVICE_UNAVAILABLE, before));
+    assert!(problem["detail"].as_str().is_some_and(|text| text.contains("the rotation of this key")), "{problem}");
     let answer = fixture.done(Method::POST, ROTATE, &key.id, json!({"grace_seconds": 0})).await;
     let next = Issued { id: key.id.clone(), secret: answer["key"].as_str().expect("a secret").to_owned() };
     assert_eq!((fixture.refusal(&key), fixture.refusal(&next)), (Some(AuthError::Expired), None));
@@ -201,4 +227,57 @@ async fn a_key_whose_revocation_waits_manages_no_keys() {
     assert_eq!(revoked.response.status(), StatusCode::OK);
     assert_eq!(created.response.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(fixture.service.access.keys().list().len(), 1);
+}
+
+#[tokio::test]
+async fn a_repeated_revocation_can_keep_the_keys_that_the_first_would_have_revoked() {
+    for fault in [InjectedFault::NotApplied, InjectedFault::AppliedUnanswered] {
+        let fixture = Fixture::new().await;
+        let key = fixture.issue(None, &["*"]).await;
+        let (kept, own) = (fixture.issue(Some(&key), &["tokenize"]).await, fixture.issue(Some(&key), &["*"]).await);
+        fixture.done(Method::DELETE, KEY, &own.id, Value::Null).await;
+        fixture.store.fail_next_apply(fault);
+        let (status, _) = fixture.ask(Method::DELETE, KEY, &key.id, Value::Null).await;
+        assert_eq!((status, fixture.refusal(&kept)), (StatusCode::SERVICE_UNAVAILABLE, Some(AuthError::Revoked)));
+        let (_, ctx) = fixture.context(KEY, &Method::DELETE).await;
+        let route = ctx.route.expect("a route");
+        let mut input = Input::for_tests(&key.id, "");
+        input.query = QueryParameters::parse(Some("keep_descendants=true"), &route.query_names).ok().expect("a query");
+        let answered = (route.run)(Arc::clone(&fixture.service), ctx, input).await;
+        assert_eq!(answered.response.status(), StatusCode::OK);
+        let refused = [&key, &kept, &own].map(|key| fixture.refusal(key));
+        assert_eq!(refused, [Some(AuthError::Revoked), None, Some(AuthError::Revoked)]);
+        // The same after a restart.
+        assert_eq!(fixture.stored(&kept).await.revoked_at_ms(), None);
+        assert!(fixture.stored(&key).await.revoked_at_ms().is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_not_trusted_ends_no_key_for_good() {
+    const DAY_SECONDS: i64 = 24 * 60 * 60;
+    let ahead = Arc::new(AtomicI64::new(0));
+    let clock = Arc::clone(&ahead);
+    let now = move || Timestamp::now() + SignedDuration::from_secs(clock.load(Ordering::Relaxed));
+    let fixture = Fixture::with_clock(Arc::new(now)).await;
+    let key = fixture.issue(None, &["*"]).await;
+    let next = fixture.done(Method::POST, ROTATE, &key.id, json!({"grace_seconds": 20 * DAY_SECONDS})).await;
+    let next = Issued { id: key.id.clone(), secret: next["key"].as_str().expect("a secret").to_owned() };
+    let expires_at = (Timestamp::now() + SignedDuration::from_secs(25 * DAY_SECONDS)).to_string();
+    fixture.done(Method::PATCH, KEY, &key.id, json!({"expires_at": expires_at})).await;
+    let both = || [fixture.refusal(&key), fixture.refusal(&next)];
+    assert_eq!(both(), [None, None]);
+
+    ahead.store(400 * DAY_SECONDS, Ordering::Relaxed);
+    assert_eq!(both(), [Some(AuthError::Expired), Some(AuthError::Expired)]);
+    fixture.service.note_ended_keys();
+    fixture.service.end_api_keys().await.expect("stored");
+    ahead.store(0, Ordering::Relaxed);
+    assert_eq!(both(), [None, None]);
+
+    // The log trusts a clock that is ahead by less than a month.
+    ahead.store(21 * DAY_SECONDS, Ordering::Relaxed);
+    fixture.service.end_api_keys().await.expect("stored");
+    ahead.store(0, Ordering::Relaxed);
+    assert_eq!(both(), [Some(AuthError::Expired), None]);
 }

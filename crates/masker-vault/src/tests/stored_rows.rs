@@ -1,12 +1,12 @@
 //! Rows other than records: API keys and the audit log's head.
 
 use super::*;
-use masker_access::{ApiKey, ApiKeyId, ApiKeySecret, ApiKeySpec, LastUse};
+use masker_access::{ApiKey, ApiKeyId, ApiKeySecret, ApiKeySpec, ApiKeyUpdate, LastUse};
 use masker_audit::{AuditEvent, AuditLog, AuditOperation, AuditOptions};
 use masker_store::row_cache::RowCache;
 use masker_types::{
     audit::{OnFailure, SyncPolicy},
-    grant::{ContextPattern, Limits},
+    grant::{ContextPattern, Limits, ScopeSet},
     mode::Mode,
 };
 
@@ -116,7 +116,7 @@ async fn the_last_change_of_a_row_in_a_commit_counts() {
 async fn a_key_that_is_not_too_long_can_be_used_and_end() {
     let vault = Bench::new().open(ring(1, None, 1)).await;
     let longest = |name: &usize| key(1, &"n".repeat(*name), 30);
-    let fits = |name: &usize| crate::check_api_key_lengths(&[longest(name)]).is_ok();
+    let fits = |name: &usize| crate::check_api_key_lengths(&[longest(name)], |_| Some(longest(name))).is_ok();
     let name = (1..8_192).rev().find(fits).expect("a length");
     let last = LastUse { at_ms: u64::MAX, uid: u32::MAX, unit: Some("u".repeat(255)), prefix: None };
     let used = longest(&name).used(last);
@@ -124,6 +124,30 @@ async fn a_key_that_is_not_too_long_can_be_used_and_end() {
     assert!(vault.api_keys().await.unwrap()[0].last_use().is_some());
     vault.keep_api_keys(&permit(), &[used.revoked(u64::MAX)]).await.unwrap();
     assert!(vault.api_keys().await.unwrap()[0].revoked_at_ms().is_some());
+}
+
+#[tokio::test]
+async fn the_longest_key_that_may_be_created_can_be_narrowed_rotated_and_revoked() {
+    let vault = Bench::new().open(ring(1, None, 1)).await;
+    let check = |key: &ApiKey, before: Option<&ApiKey>| {
+        crate::check_api_key_lengths(std::slice::from_ref(key), |_| before.cloned()).is_ok()
+    };
+    let created = |name: &usize| key(1, &"n".repeat(*name), 12);
+    let name = (1..8_192).rev().find(|name| check(&created(name), None)).expect("a length");
+    let mut key = created(&name);
+    let narrowed = ScopeSet::parse(["rehydrate:PHONE"]).expect("a scope");
+    for step in 0..10 {
+        let next = if step == 1 {
+            key.changed(ApiKeyUpdate { scopes: Some(narrowed.clone()), ..ApiKeyUpdate::default() }).unwrap()
+        } else {
+            let shown = ApiKeySecret::generate(Mode::Live, &mut ChaCha8Rng::seed_from_u64(100 + step)).presented();
+            key.rotated(&shown, 3_600, 1_700_000_000_000 + 10_000_000 * step).unwrap()
+        };
+        assert!(check(&next, Some(&key)), "step {step}");
+        key = next;
+        vault.keep_api_keys(&permit(), std::slice::from_ref(&key)).await.unwrap();
+    }
+    vault.keep_api_keys(&permit(), &[key.revoked(u64::MAX)]).await.unwrap();
 }
 
 #[tokio::test]

@@ -13,12 +13,16 @@ use masker_store::{
     RowKey, Store, StoreError,
     record::{ApiKeyRow, SessionOwner},
 };
+use masker_types::grant::{UNLISTED_NAME, UNRESTRICTED_NAME};
 
-/// Whose sessions count together: those of one caller, or of an API key and of all keys that come from it. A caller that
-/// hands out keys has no more room for that.
+/// Whose sessions count together. A client or a key that hands out keys has no more room for that.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Holder {
+    /// A client of the configuration, with all keys that come from it.
+    Client(String),
+    /// Another local caller. Its keys are for others, since it may do everything.
     Caller { uid: Option<u32>, name: String },
+    /// An API key of such a caller, with all keys that come from it.
     KeysOf([u8; 16]),
 }
 
@@ -30,12 +34,12 @@ pub(super) struct Share {
 }
 
 impl Share {
-    /// Finds whose share the sessions of an owner belong to. An API key belongs to the first key of its line, which a client
-    /// has created.
+    /// Finds whose share the sessions of an owner belong to.
     pub(super) async fn of(owner: &SessionOwner, store: &dyn Store) -> Result<Arc<Self>, StoreError> {
         let holder = match owner.key_id {
+            None if is_client(&owner.name) => Holder::Client(owner.name.clone()),
             None => Holder::Caller { uid: owner.uid, name: owner.name.clone() },
-            Some(id) => Holder::KeysOf(first_of_line(id, store).await?),
+            Some(id) => holder_of_key(id, store).await?,
         };
         Ok(Arc::new(Share { holder, tokens: AtomicUsize::new(0) }))
     }
@@ -65,18 +69,26 @@ impl Share {
     }
 }
 
-/// Follows an API key to the key that has created it, and so on. A damaged row ends the line: the start reports it.
-async fn first_of_line(id: [u8; 16], store: &dyn Store) -> Result<[u8; 16], StoreError> {
+/// Finds the holder of an API key: the client that has created the first key of its line, or that key itself if the operator
+/// has. A damaged row ends the line: the start reports it.
+async fn holder_of_key(id: [u8; 16], store: &dyn Store) -> Result<Holder, StoreError> {
     let (mut first, mut line) = (id, HashSet::from([id]));
     loop {
         let rows = store.get_many(vec![RowKey::api_key(&first)]).await?;
         let row = rows.into_iter().next().flatten();
         let document = row.and_then(|row| Some(ApiKeyRow::decode(&row).ok()?.document));
         let key = document.and_then(|document| serde_json::from_slice::<ApiKey>(&document).ok());
-        match key.and_then(|key| key.parent()).map(|parent| *parent.as_bytes()) {
+        let Some(key) = key else { return Ok(Holder::KeysOf(first)) };
+        match key.parent().map(|parent| *parent.as_bytes()) {
             // Damaged rows could lead in a circle.
             Some(parent) if line.insert(parent) => first = parent,
-            _ => return Ok(first),
+            None if is_client(key.created_by()) => return Ok(Holder::Client(key.created_by().to_owned())),
+            _ => return Ok(Holder::KeysOf(first)),
         }
     }
+}
+
+/// Returns whether a principal that is not an API key is a client of the configuration, which cannot have the other names.
+fn is_client(name: &str) -> bool {
+    ![UNRESTRICTED_NAME, UNLISTED_NAME].contains(&name)
 }

@@ -259,10 +259,21 @@ async fn keys_share_with_the_first_key_of_their_line() {
             parent: parent.map(|parent| ApiKeyId::from_bytes([parent; 16])),
         };
         let shown = ApiKeySecret::generate(Mode::Live, &mut rand::rng()).presented();
-        ApiKey::create(ApiKeyId::from_bytes([id; 16]), spec, &shown, "tests", 1)
+        // The client `billing` has created the fifth, and the operator the others.
+        let creator = if id == 5 { "billing" } else { "trusted" };
+        ApiKey::create(ApiKeyId::from_bytes([id; 16]), spec, &shown, creator, 1)
     };
     // The last two are damaged: each names the other as its creator.
-    let keys = [key(1, None), key(2, Some(1)), key(3, Some(2)), key(4, None), key(8, Some(9)), key(9, Some(8))];
+    let keys = [
+        key(1, None),
+        key(2, Some(1)),
+        key(3, Some(2)),
+        key(4, None),
+        key(5, None),
+        key(6, Some(5)),
+        key(8, Some(9)),
+        key(9, Some(8)),
+    ];
     vault.keep_api_keys(&permit(), &keys).await.unwrap();
     let by = |id: u8| SessionOwner { key_id: Some([id; 16]), ..owner() };
     let store = bench.controlled(&ring(1, None, 1)).await;
@@ -273,6 +284,14 @@ async fn keys_share_with_the_first_key_of_their_line() {
     {
         let name = format!("{:?}", owner.key_id);
         assert_eq!(share(owner).await.is_same(&first), is_same, "{name}");
+    }
+    // A client and the keys that come from it, but not another client or the operator.
+    let client = share(owner()).await;
+    let operator = SessionOwner { name: "trusted".to_owned(), ..owner() };
+    let other = SessionOwner { name: "payroll".to_owned(), ..owner() };
+    for (owner, is_same) in [(by(5), true), (by(6), true), (by(4), false), (operator, false), (other, false)] {
+        let name = format!("{owner:?}");
+        assert_eq!(share(owner).await.is_same(&client), is_same, "{name}");
     }
 
     // Open sessions of a line have one share, also after a restart.

@@ -135,7 +135,7 @@ async fn the_longest_key_that_may_be_created_can_be_narrowed_rotated_and_revoked
     let created = |name: &usize| key(1, &"n".repeat(*name), 12);
     let name = (1..8_192).rev().find(|name| check(&created(name), None)).expect("a length");
     let mut key = created(&name);
-    let narrowed = ScopeSet::parse(["rehydrate:PHONE"]).expect("a scope");
+    let narrowed = ScopeSet::parse(&["rehydrate:PHONE"]).expect("a scope");
     for step in 0..10 {
         let next = if step == 1 {
             key.changed(ApiKeyUpdate { scopes: Some(narrowed.clone()), ..ApiKeyUpdate::default() }).unwrap()

@@ -199,12 +199,18 @@ pub enum LineError {
     /// The line is in its position, but it is not the line that was written there.
     #[error("changed: its hash does not match")]
     Changed,
-    /// The segment's first line has another hash than under this key, and so has every later line.
+    /// The segment's first line has another hash than under this key, and so has every later line. No line of an earlier segment
+    /// has verified.
     #[error(
         "changed: no line of this segment matches MASKER_AUDIT_HMAC_KEY: it is not the key that wrote them, or every line was \
          replaced"
     )]
     OtherKey,
+    /// No line of the segment has the hash that it has under this key, but lines of other segments have.
+    #[error(
+        "changed: every line of this segment was replaced, or written under another key than the segments before or after it"
+    )]
+    OtherKeyHere,
     /// The line is malformed.
     #[error("changed: it is not a line of an audit log")]
     Malformed,
@@ -265,6 +271,7 @@ impl LineError {
         match self {
             LineError::Changed
             | LineError::OtherKey
+            | LineError::OtherKeyHere
             | LineError::Malformed
             | LineError::NotCanonical
             | LineError::Damaged

@@ -126,7 +126,15 @@ pub(super) fn recover(
                 continue;
             }
         }
-        let invalid = examined.invalid.filter(|_| !torn);
+        let mut invalid = examined.invalid.filter(|_| !torn);
+        if let Some((_, why @ LineError::OtherKey)) = &mut invalid {
+            for earlier in segments.iter().rev().skip(1) {
+                if segment_opening(earlier, key)?.is_some() {
+                    *why = LineError::OtherKeyHere;
+                    break;
+                }
+            }
+        }
         let broken = invalid.map(|(line, why)| ChainBreak { segment: last.name.to_string(), line, why });
         return resume_segment(key, &segments, examined, torn_tail, broken, anchor);
     }
@@ -234,6 +242,10 @@ fn check_anchor(
                     (_, Some(hash)) => {
                         let line = anchor.sequence - examined.previous.unwrap_or(ChainHead::GENESIS).sequence;
                         check(name, line, hash)
+                    }
+                    // Later segments have verified under the key.
+                    (Some((line, LineError::OtherKey)), None) => {
+                        AnchorCheck::Broken(ChainBreak { segment: name, line, why: LineError::OtherKeyHere })
                     }
                     (Some((line, why)), None) => AnchorCheck::Broken(ChainBreak { segment: name, line, why }),
                     (None, None) => {

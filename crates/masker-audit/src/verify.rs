@@ -215,7 +215,10 @@ impl LogVerifier<'_> {
             };
             if let Some((line, why)) = why {
                 let why = match why {
-                    LineError::Changed if line == 1 => changed_or_other_key(&text, self.key, &mut lines),
+                    LineError::Changed if line == 1 => match changed_or_other_key(&text, self.key, &mut lines) {
+                        LineError::OtherKey if self.log.is_some() => LineError::OtherKeyHere,
+                        why => why,
+                    },
                     why => explain(why, &mut lines, later).map_err(io)?,
                 };
                 return Err(self.invalid_line(file, line, why).into());

@@ -57,6 +57,23 @@ fn rejects_another_key() {
     assert!(failing.to_string().contains("not the key that wrote them"), "{failing}");
 }
 
+/// A segment that another key wrote, after one that this key wrote, does not make this the wrong key.
+#[test]
+fn tells_a_replaced_segment_from_another_key() {
+    let (folder, clock) = (scratch(), ManualClock::new());
+    three_segments(folder.path(), &clock);
+    let path = files(folder.path()).pop().unwrap();
+    let mut replaced = fs::read(&path).unwrap();
+    for line in replaced.split_inclusive_mut(|byte| *byte == b'\n') {
+        let end = line.len() - r#""}"#.len() - 1;
+        line[end - 64..end].fill(b'0');
+    }
+    fs::write(&path, replaced).unwrap();
+    assert_eq!(failing(folder.path(), None), (path, 1, LineError::OtherKeyHere));
+    let notes = open(options(folder.path()), None, &clock).notes;
+    assert!(notes.iter().any(|note| note.contains("every line of this segment")), "{notes:?}");
+}
+
 /// A first line that was changed, or its hash, is not taken for a wrong key.
 #[test]
 fn tells_a_changed_first_line_from_another_key() {

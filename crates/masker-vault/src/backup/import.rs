@@ -155,7 +155,7 @@ impl Importer {
             match self.writer.commit(merge).await? {
                 Ok(MergedItems { counts, imported }) => {
                     if run.remembers_ids {
-                        run.imported.ids().extend(imported);
+                        run.imported.add(imported);
                     }
                     return Ok(counts);
                 }
@@ -169,8 +169,8 @@ impl Importer {
 /// What the batches of one import share.
 struct ImportRun {
     rules: ImportRules,
-    /// Whether it can write two tokens of a value under kids of one search: then it remembers what it has written. Only an
-    /// export that was made before a move of records to another kid was complete has two such kids.
+    /// Whether it can write two tokens of a value under kids of one search: then it remembers what it has written. An export
+    /// has two such kids if a move of records from one to the other was not complete, or if the former got records again.
     remembers_ids: bool,
     imported: Arc<ImportedIds>,
 }

@@ -48,7 +48,7 @@ pub(crate) struct MergeChange {
 /// What was merged of some entries.
 pub(crate) struct MergedItems {
     pub(crate) counts: MergeCounts,
-    /// The records that were written.
+    /// The records that were written, of values that can have a token under another kid too.
     pub(crate) imported: HashSet<TokenId>,
 }
 
@@ -228,7 +228,9 @@ impl Merge<'_, '_> {
                 } else if self.put_record(id, record, opened) {
                     self.merged.counts.imported += 1;
                     self.merged.counts.restored += u64::from(erased);
-                    self.merged.imported.insert(id);
+                    if opened.places.len() > 1 {
+                        self.merged.imported.insert(id);
+                    }
                 } else {
                     self.merged.counts.rows_failed += 1;
                 }

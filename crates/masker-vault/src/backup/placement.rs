@@ -1,8 +1,8 @@
 //! Where the records of an import go, so that no token of a value overtakes the one that the vault had first.
 //!
 //! A search under a kid reads the rows of that kid, and then those of the kids that records were moved from or to. Two
-//! policies can therefore find two tokens of one value, each its own. A token that is put at the end of a list which has a
-//! token of the value comes after the first in every one of these searches. So a record follows the tokens that the vault
+//! policies can therefore find two tokens of one value, each its own. A token appended to a list
+//! that already has one of the value is never found first. So a record follows the tokens that the vault
 //! has: it is sealed under its own kid only if that one has some, or if none of the kids has.
 
 use std::{
@@ -23,6 +23,9 @@ use masker_core::{
 };
 use masker_store::record::Record;
 use masker_types::{kind::Kid, mode::Mode};
+
+/// How many ids an import remembers. They take about 50 MB.
+const IMPORTED_IDS_MAX: usize = 1_000_000;
 
 /// The rows of a value under the keys of one kid.
 pub(super) struct ValuePlace {
@@ -100,13 +103,38 @@ fn live_ids(draft: &CommitDraft<'_>, index: Index) -> impl Iterator<Item = Token
     listed.into_iter().filter(move |id| draft.is_live_id(index, *id))
 }
 
-/// The ids of the records that an import has written, as far as it remembers them.
+/// The ids of the records that an import has written, at most [`IMPORTED_IDS_MAX`]. A later one counts as one that the vault
+/// had: a second token of its value follows it, and is not found first under its own kid.
 #[derive(Default)]
 pub(super) struct ImportedIds(Mutex<HashSet<TokenId>>);
 
 impl ImportedIds {
+    /// Adds ids while there is room.
+    pub(super) fn add(&self, ids: impl IntoIterator<Item = TokenId>) {
+        let mut known = self.ids();
+        let room = IMPORTED_IDS_MAX.saturating_sub(known.len());
+        known.extend(ids.into_iter().take(room));
+    }
+
     pub(super) fn ids(&self) -> MutexGuard<'_, HashSet<TokenId>> {
         // Every change is one call on the set.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remembers_a_bounded_number_of_ids() {
+        let (imported, mut bytes) = (ImportedIds::default(), [0; 20]);
+        let ids = (0..IMPORTED_IDS_MAX as u64 + 5).map(|number| {
+            bytes[..8].copy_from_slice(&number.to_be_bytes());
+            TokenId::from_bytes(bytes)
+        });
+        imported.add(ids);
+        imported.add([TokenId::from_bytes([255; 20])]);
+        assert_eq!(imported.ids().len(), IMPORTED_IDS_MAX);
     }
 }

@@ -234,9 +234,9 @@ impl ValueRun<'_, '_> {
         let stdin = io::stdin();
         if stdin.is_terminal() {
             let items = self.operation.items_name();
-            self.ctx.output.note(&format!("type or paste {items}, one per line; end with Ctrl-D"));
+            self.ctx.output.note(&terminal_hint(items, self.input_end()));
         }
-        let end = if self.operation.takes_values() { self.values_end } else { LineEnd::Break };
+        let end = self.input_end();
         let mut reader = LineReader::new(stdin, end);
         let mut batches = ReadAhead::start(move || reader.next_batch().map_err(CommandError::Input));
         while let Some(lines) = batches.next().await? {
@@ -246,6 +246,11 @@ impl ValueRun<'_, '_> {
             self.batch(&lines).await?;
         }
         Ok(())
+    }
+
+    /// Returns what items on standard input end in.
+    fn input_end(&self) -> LineEnd {
+        if self.operation.takes_values() { self.values_end } else { LineEnd::Break }
     }
 
     async fn batch(&mut self, lines: &InputLines) -> Result<(), CommandError> {
@@ -320,6 +325,7 @@ impl ValueRun<'_, '_> {
 
     fn show_one(&mut self, outcome: &impl LineOutcome) -> Result<(), CommandError> {
         let ends_in_nul = self.values_end == LineEnd::Nul && !self.operation.takes_values();
+        let place = place(self.input_end());
         let output = &mut self.ctx.output;
         // On a terminal, control characters are escaped.
         let is_plain = !output.is_json() && !output.is_terminal();
@@ -335,19 +341,36 @@ impl ValueRun<'_, '_> {
         };
         if let Some(error) = error {
             self.failed += 1;
-            output.error(&format!("line {}: {error}", self.done));
+            output.error(&format!("{place} {}: {error}", self.done));
         }
         if output.is_json() {
             return output.json(outcome);
         }
         if let Some(note) = outcome.note() {
-            output.note(&format!("line {}: {note}", self.done));
+            output.note(&format!("{place} {}: {note}", self.done));
         }
         if ends_in_nul && !output.is_terminal() {
             output.bytes(line.as_bytes())?;
             return output.bytes(b"\0");
         }
         output.line(&line)
+    }
+}
+
+/// Returns what to type on a terminal.
+fn terminal_hint(items: &str, end: LineEnd) -> String {
+    let separation = match end {
+        LineEnd::Break => "one per line",
+        LineEnd::Nul => "each followed by a NUL byte",
+    };
+    format!("type or paste {items}, {separation}; end with Ctrl-D")
+}
+
+/// Returns what an item is called with its number. A value that ends in NUL can have several lines.
+fn place(end: LineEnd) -> &'static str {
+    match end {
+        LineEnd::Break => "line",
+        LineEnd::Nul => "value",
     }
 }
 
@@ -376,5 +399,17 @@ fn token_request<'a>(context: Option<&'a str>, texts: &[&'a str]) -> RehydrateRe
     RehydrateRequest {
         context: context.map(Into::into),
         tokens: texts.iter().map(|text| TokenItem::Plain((*text).into())).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_end_in_nul_are_not_called_lines() {
+        assert_eq!((place(LineEnd::Break), place(LineEnd::Nul)), ("line", "value"));
+        assert!(terminal_hint("tokens", LineEnd::Break).contains("one per line"));
+        assert!(!terminal_hint("values", LineEnd::Nul).contains("line"));
     }
 }

@@ -139,7 +139,8 @@ impl ApiKeys {
         let created = self.descendants(key.id());
         let entries = created.iter().filter_map(|created| snapshot.by_id.get(&created.id()));
         // Keys that one request revokes have the same time.
-        let revoked_with = |entry: &&Arc<Entry>| entry.key.revoked_at_ms() == key.revoked_at_ms();
+        let revoked_with =
+            |entry: &&Arc<Entry>| key.revoked_at_ms().is_some() && entry.key.revoked_at_ms() == key.revoked_at_ms();
         let before = entries.filter(revoked_with).filter_map(|entry| entry.stored.as_deref());
         before.filter(|before| before.revoked_at_ms().is_none()).cloned().collect()
     }

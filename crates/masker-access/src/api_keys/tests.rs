@@ -4,7 +4,7 @@ use rand::{SeedableRng, rngs::ChaCha20Rng};
 
 use super::*;
 use crate::{ApiKeySecret, ApiKeySpec, ApiKeyUpdate, Mode, Timestamps};
-use masker_types::grant::{Grant, Limit, Limits};
+use masker_types::grant::{Grant, Limit, Limits, ScopeSet};
 
 const NOW: u64 = 1_800_000_000_000;
 
@@ -206,6 +206,23 @@ fn admitted(keys: &ApiKeys, seed: u64) -> usize {
     let now = Timestamps { monotonic: Duration::from_secs(1), unix: NOW / 1_000 };
     let (principal, _) = keys.authenticate(&presented(seed), &Peer::for_tests(7, 7, &[]), NOW).unwrap();
     (0..100).take_while(|_| principal.limiter.admit(now, 0).is_ok()).count()
+}
+
+#[test]
+fn only_revocations_of_one_request_belong_together() {
+    let (first, second, third) = (created(1, None, 9), created(2, Some(1), 9), created(3, Some(1), 9));
+    let keys = ApiKeys::load([first.clone(), second.clone(), third.clone()]);
+    let with_first = || {
+        let first = keys.get(first.id()).unwrap();
+        keys.unstored_revocations_with(&first).iter().map(ApiKey::id).collect::<Vec<_>>()
+    };
+    let narrowed = third.changed(ApiKeyUpdate { scopes: Some(ScopeSet::default()), ..ApiKeyUpdate::default() });
+    assert!(keys.restrict(&[narrowed.unwrap()]));
+    assert_eq!(keys.unstored_change(third.id()), Some(UnstoredChange::Rights));
+    assert!(with_first().is_empty(), "nothing is revoked");
+    keys.restrict(&[keys.get(third.id()).unwrap().revoked(NOW)]);
+    keys.restrict(&[first.revoked(NOW + 1), second.revoked(NOW + 1)]);
+    assert_eq!(with_first(), [second.id()]);
 }
 
 #[test]

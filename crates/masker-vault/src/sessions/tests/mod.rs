@@ -307,7 +307,8 @@ async fn keys_share_with_the_first_key_of_their_line() {
         tokens.sort_unstable();
         tokens
     };
-    let loaded = super::SessionRegistry::load(&bench.store).await.unwrap();
+    let store = bench.controlled(&ring(1, None, 1)).await;
+    let loaded = super::SessionRegistry::load(&store).await.unwrap();
     assert_eq!(tokens(&loaded), [(1, 6), (2, 6), (3, 6), (4, 0)]);
 }
 

@@ -158,7 +158,8 @@ mod tests {
         fs::create_dir(&policies).unwrap();
         // This user can read no key: none of their files is known but by the unit.
         let found = || {
-            let strays = look(&[config.clone()], &policies, &InstalledUnits::read(root.path()).credential_paths());
+            let strays =
+                look(std::slice::from_ref(&config), &policies, &InstalledUnits::read(root.path()).credential_paths());
             strays.into_values().flatten().collect::<Vec<_>>()
         };
         assert_eq!(found(), [""; 0], "an empty directory of keys");

@@ -75,7 +75,10 @@ pub(super) async fn open_audit(
     let log = Arc::new(opened.log);
     vault.anchor(Arc::clone(&log));
     let counts = loaded_keys(vault);
-    let detail = [("version", DetailValue::Text(env!("CARGO_PKG_VERSION")))];
+    // The details are in the order of their names.
+    let void = vault.control_problem().map(|_| ("control_rows", DetailValue::Text("void")));
+    let version = ("version", DetailValue::Text(env!("CARGO_PKG_VERSION")));
+    let detail: Vec<_> = void.into_iter().chain([version]).collect();
     log.record(&AuditEvent { counts: &counts, detail: &detail, ..AuditEvent::new(AuditOperation::Start, "ok") })
         .await?;
     Ok(Some(log))

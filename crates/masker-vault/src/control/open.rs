@@ -134,6 +134,7 @@ impl ControlledStore {
         let key = ControlKey::generate(vault_id, hint.max(recorded.epoch), &mut rand::rng())?;
         let mut state = ControlState::empty(Arc::new(key));
         state.is_sound = is_new;
+        state.tombstones = state.tombstones.filter(|_| is_new);
         state.changes = recorded.changes;
         state.slots = holders.into_iter().collect();
         let controlled = ControlledStore::new(store, state, metrics);

@@ -35,7 +35,6 @@ impl ControlledStore {
         let key = key.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let changes = before.changes.saturating_add(1);
         let mut after = ControlState { changes, ..ControlState::empty(Arc::new(key)) };
-        let before = &self.compared(before).await?;
         let mut rows: BTreeMap<RowKey, RowChange> =
             batch.changes.into_iter().map(|change| (change.key().clone(), change)).collect();
         for space in spaces::TAGGED {
@@ -61,23 +60,25 @@ impl ControlledStore {
         Ok((after, RowBatch { preconditions: before.tagged_preconditions(batch.preconditions), changes }))
     }
 
-    /// Returns the state with which the stored rows are to be read: unsound if the control rows are not those that are known.
-    /// A new key must not make sound what was changed while the vault was open.
-    async fn compared(&self, before: &ControlState) -> Result<ControlState, StoreError> {
+    /// Returns the state with which the stored rows are to be read: unsound if the control rows are not those that are known,
+    /// and without a sum of tombstones if that differs.
+    pub(super) async fn compared(&self, before: &ControlState) -> Result<ControlState, StoreError> {
         let mut found = ControlState::empty(Arc::clone(&before.key));
         for space in spaces::control().chain([RowName::TOMBSTONES]) {
             for (key, stored) in all_rows(self.store.as_ref(), space).await? {
                 found.add(&key, split_tag(&stored).0);
             }
         }
-        if before.tombstones.is_some() && before.tombstones != found.tombstones {
+        let tombstones = before.tombstones.filter(|known| found.tombstones == Some(*known));
+        if tombstones != before.tombstones {
             error!("tombstones were added or removed without the vault's control key");
+            self.note_unverified(&RowKey::tombstone_sum());
         }
         let is_known = (found.rows, found.sum) == (before.rows, before.sum);
         if before.is_sound && !is_known {
-            error!("control rows were changed without the vault's control key: those that grant are removed");
+            error!("control rows were changed without the vault's control key: those that grant are void");
         }
-        Ok(ControlState { is_sound: before.is_sound && is_known, ..before.clone() })
+        Ok(ControlState { is_sound: before.is_sound && is_known, tombstones, ..before.clone() })
     }
 
     /// Adds the rows of a space that the batch does not change.

@@ -83,7 +83,7 @@ impl SlotChange<'_> {
     /// of the vault.
     pub(super) fn ends_a_slot(&self, state: &ControlState) -> bool {
         let ends = |slot: &SlotName| self.keyring.by_fingerprint(slot.0, slot.1).is_none() && (self.unneeded)(*slot);
-        state.is_sound && state.tombstones.is_some() && state.slots.iter().any(ends)
+        state.is_intact() && state.slots.iter().any(ends)
     }
 
     /// Returns whether a generation gets a slot.
@@ -216,6 +216,11 @@ impl ControlState {
     pub(super) fn trusts_as(&self, other: &ControlState) -> bool {
         let next = |state: &ControlState| state.next_key.as_ref().map(Arc::as_ptr);
         Arc::ptr_eq(&self.key, &other.key) && next(self) == next(other) && self.is_sound == other.is_sound
+    }
+
+    /// Returns whether the control rows and the tombstones are those that the vault wrote, as far as is known.
+    pub(super) fn is_intact(&self) -> bool {
+        self.is_sound && self.tombstones.is_some()
     }
 
     /// Returns how far the control rows have come.

@@ -132,11 +132,19 @@ impl ControlledStore {
         slots: Option<&SlotChange<'_>>,
     ) -> Result<ApplyOutcome, StoreError> {
         let before = self.state.load_full();
-        let replaces_key = slots.is_some_and(|slots| self.replaces_key(slots, &before));
         let (after, batch) = match slots {
-            Some(slots) if replaces_key => self.rekeyed(&before, batch, slots).await?,
+            Some(slots) if self.replaces_key(slots, &before) => {
+                // A new key must not make sound what was changed while the vault was open.
+                let compared = self.compared(&before).await?;
+                if slots.new_key || compared.is_intact() {
+                    self.rekeyed(&compared, batch, slots).await?
+                } else {
+                    self.tagged(&compared, batch, Some(slots)).await?
+                }
+            }
             _ => self.tagged(&before, batch, slots).await?,
         };
+        let replaces_key = !Arc::ptr_eq(&before.key, &after.key);
         // Readers may see the batch, with its tags, before it is durable.
         self.state.store(Arc::new(ControlState {
             next_key: replaces_key.then(|| Arc::clone(&after.key)),

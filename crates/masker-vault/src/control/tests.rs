@@ -393,6 +393,26 @@ async fn a_new_control_key_does_not_make_sound_what_was_changed_before_it() {
 }
 
 #[tokio::test]
+async fn a_slot_that_ends_does_not_make_sound_what_was_changed_before() {
+    for space in [RowName::HONEYTOKENS, RowName::TOMBSTONES] {
+        let bench = Bench::new();
+        let vault = open(&bench, ring(1, None, 1)).await;
+        let token = bench.token(&vault, "v").await;
+        bench.token(&vault, "w").await;
+        forget(&vault, &token).await.unwrap();
+        vault.plant_honeytoken(&permit(), &bench.policy, &HONEYTOKEN).await.unwrap();
+        drop(vault);
+        drop(open(&bench, ring(2, Some(1), 2)).await);
+        let vault = open(&bench, ring(2, None, 3)).await;
+        let (gone, _) = stored(&bench, &[space]).await.remove(0);
+        write(&bench, vec![RowChange::Remove(gone)]).await;
+        vault.purge(&permit(), PurgeFilter::Key(old_fingerprint()), false).await.unwrap();
+        assert_eq!((manifest(&bench).await.epoch, slots(&bench).await), (1, 2), "{}", char::from(space));
+        assert!(vault.control_problem().is_some());
+    }
+}
+
+#[tokio::test]
 async fn only_an_operator_gives_an_unsound_vault_a_control_key() {
     for tombstones in [false, true] {
         let bench = Bench::new();

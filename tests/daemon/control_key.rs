@@ -31,7 +31,7 @@ fn a_daemon_with_other_keys_makes_no_api_key_for_the_vault() {
     let key = create(&mut client, "app", &["rehydrate"], json!({}));
     daemon.stop();
 
-    // Whoever can write the files can start a daemon of their own on them, with keys of their own.
+    // A program that can write the files can start a daemon on them, with other keys.
     let log = refused(&site, "foreign");
     let fingerprint = TestKey::named("K_CARE own").fingerprint("K_CARE");
     assert!(log.contains(&format!("K_CARE {fingerprint}")) && log.contains("--accept-new-control-key"), "{log}");

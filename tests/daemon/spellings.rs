@@ -398,6 +398,6 @@ fn a_vault_of_the_former_format_is_refused() {
     witness[15] -= 1;
     std::fs::write(&path, witness).unwrap();
     let log = launch(&site).refused().code(1);
-    let expected = "has format 1, but this release of masker reads format 2; use the build that wrote it";
+    let expected = "has format 2, but this release of masker reads format 3; use the build that wrote it";
     assert!(log.contains(expected), "{log}");
 }

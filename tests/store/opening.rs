@@ -180,7 +180,7 @@ fn rejects_a_vault_of_the_former_format(engine: EngineKind) {
     fs::write(path.join("witness"), witness).unwrap();
     for options in [options(engine), accepting(engine)] {
         let error = refused(&path, options);
-        assert!(matches!(error, StoreOpenError::OtherVersion { version: 1, known: 2, .. }), "{error}");
+        assert!(matches!(error, StoreOpenError::OtherVersion { version: 2, known: 3, .. }), "{error}");
         assert!(error.to_string().contains("use the build that wrote it"), "{error}");
     }
 }

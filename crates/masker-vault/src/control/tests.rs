@@ -371,7 +371,7 @@ async fn a_slot_of_an_earlier_epoch_does_not_bring_its_rows_back() {
     vault.new_control_key(&permit()).await.unwrap();
     let recorded_control = Some(vault.position()().control);
     drop(vault);
-    // Whoever held the key of the earlier epoch can write all of its rows again.
+    // A former holder of the key of the earlier epoch can write all of its rows again.
     put_back(&bench, &spaces, former).await;
     let refused = bench.open_by(ring(2, None, 3), KeyRules { recorded_control, ..rules() }).await.err().unwrap();
     assert!(matches!(refused, KeyLoadError::ControlKey(ControlKeyError::NoSlot(_))), "{refused}");

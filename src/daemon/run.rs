@@ -311,3 +311,20 @@ async fn close(
     }
     vault.close().await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_raised_epoch_of_the_vault_does_not_hide_what_the_audit_log_has() {
+        let control = ControlPosition { epoch: 2, changes: 9 };
+        let recorded = VaultPosition { vault_id: [1; 16], epoch: 1, sequence: 50, control };
+        let options = StoreOptions { recorded: Some(recorded), ..StoreOptions::default() };
+        let found = VaultPosition { epoch: 7, sequence: 3, control: ControlPosition::default(), ..recorded };
+        assert_eq!(recorded_control(&options, &found, None), Some(control));
+        assert_eq!(recorded_control(&options, &found, Some(47)), None, "an operator has accepted the loss");
+        let other = VaultPosition { vault_id: [2; 16], ..found };
+        assert_eq!(recorded_control(&options, &other, None), None, "an operator has accepted another vault");
+    }
+}

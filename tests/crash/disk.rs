@@ -300,23 +300,36 @@ fn import_on_a_full_disk_leaves_nothing_and_can_be_repeated(engine: &str) {
     daemon.stop();
 }
 
+/// A daemon's site whose vault is on a disk that fails when the test wants it to.
+struct FailingDisk {
+    site: Site,
+    recorder: Recorder,
+    folder: tempfile::TempDir,
+}
+
+impl FailingDisk {
+    fn new(engine: &str) -> Self {
+        let folder = scratch();
+        let vault = folder.path().join("vault");
+        fs::DirBuilder::new().mode(0o700).create(&vault).expect("a folder can be made");
+        let recorder = Recorder::new(&vault, folder.path()).unwrap_or_else(|reason| panic!("{reason}"));
+        FailingDisk { site: Site::of(engine), recorder, folder }
+    }
+
+    fn start(&self) -> Daemon {
+        let launch = self.site.launch().care_keys().env("MASKER_DATA_DIR", self.folder.path().join("vault"));
+        let environment = self.recorder.environment();
+        environment.into_iter().fold(launch, |launch, (name, path)| launch.env(name, path)).start()
+    }
+}
+
 /// Makes the disk fail under load, in each way and several times.
 fn recovers_from_a_failing_disk_without_loss(engine: &str) {
-    let (site, folder) = (Site::of(engine), scratch());
-    let vault = folder.path().join("vault");
-    fs::DirBuilder::new().mode(0o700).create(&vault).expect("a folder can be made");
-    let recorder = Recorder::new(&vault, folder.path()).unwrap_or_else(|reason| panic!("{reason}"));
-    let start = || {
-        let mut launch = site.launch().care_keys().env("MASKER_DATA_DIR", &vault);
-        for (name, path) in recorder.environment() {
-            launch = launch.env(name, path);
-        }
-        launch.start()
-    };
+    let disk = FailingDisk::new(engine);
     let faults = [Fault::Growth(Errno::ENOSPC), Fault::Changes(Errno::EROFS), Fault::Syncs(Errno::EIO)];
     let (mut load, mut promises, mut random) = (Load::new(SEED, CONNECTIONS), Promises::default(), Seeded(SEED));
     for round in 0..3 {
-        let daemon = start();
+        let daemon = disk.start();
         let mut client = daemon.client();
         check_all(&mut client, &mut promises, &format!("after kill {round}"));
         for fault in faults {
@@ -325,7 +338,7 @@ fn recovers_from_a_failing_disk_without_loss(engine: &str) {
                 if let Moment::Answered(answered) = moment
                     && answered == answers
                 {
-                    recorder.fail(Some(fault));
+                    disk.recorder.fail(Some(fault));
                 }
                 if moment < Moment::Answered(ANSWERS_MAX) { Next::GoOn } else { Next::Stop }
             };
@@ -336,13 +349,13 @@ fn recovers_from_a_failing_disk_without_loss(engine: &str) {
             let reason = reason.split(" (os error").next().expect("a text");
             assert!(why.contains(reason), "{reason} is not in: {why}");
             ask_while_down(&mut client, &promises);
-            recorder.fail(None);
+            disk.recorder.fail(None);
             wait_for_service(&daemon);
             check_all(&mut client, &mut promises, &format!("round {round}, after {fault:?}"));
         }
         daemon.kill();
     }
-    let daemon = start();
+    let daemon = disk.start();
     check_all(&mut daemon.client(), &mut promises, "after the last kill");
     println!("{} records, {} promises looked at", promises.held().count(), promises.looked_at());
     daemon.stop();
@@ -366,18 +379,8 @@ fn recovers_from_a_limit_of_file_sizes_without_loss(engine: &str) {
 
 /// Checks that a key is refused although its revocation cannot be stored, and that the revocation can be repeated.
 fn a_revocation_holds_while_the_disk_fails(engine: &str) {
-    let (site, folder) = (Site::of(engine), scratch());
-    let vault = folder.path().join("vault");
-    fs::DirBuilder::new().mode(0o700).create(&vault).expect("a folder can be made");
-    let recorder = Recorder::new(&vault, folder.path()).unwrap_or_else(|reason| panic!("{reason}"));
-    let start = || {
-        let mut launch = site.launch().care_keys().env("MASKER_DATA_DIR", &vault);
-        for (name, path) in recorder.environment() {
-            launch = launch.env(name, path);
-        }
-        launch.start()
-    };
-    let daemon = start();
+    let disk = FailingDisk::new(engine);
+    let daemon = disk.start();
     let mut client = daemon.client();
     let key = json!({"name": "leaked", "scopes": ["tokenize"], "limits": "none"});
     let issued = client.post("/api/v1/api-keys", &key).json();
@@ -388,18 +391,18 @@ fn a_revocation_holds_while_the_disk_fails(engine: &str) {
     let items = json!({"items": [{"kind": "CITY", "value": "x"}]});
     leaked.post("/api/v1/tokenize", &items).results(1);
 
-    recorder.fail(Some(Fault::Syncs(Errno::EIO)));
+    disk.recorder.fail(Some(Fault::Syncs(Errno::EIO)));
     for _ in 0..2 {
         let detail = client.exchange("DELETE", &path, b"").problem(503, "vault.unavailable");
         assert!(detail.contains("only until the daemon starts again"), "{detail}");
         leaked.post("/api/v1/tokenize", &items).problem(401, "auth.revoked");
     }
-    recorder.fail(None);
+    disk.recorder.fail(None);
     wait_for_service(&daemon);
     leaked.post("/api/v1/tokenize", &items).problem(401, "auth.revoked");
     assert_eq!(client.exchange("DELETE", &path, b"").ok()["state"], "revoked");
     daemon.kill();
-    let daemon = start();
+    let daemon = disk.start();
     daemon.client().show(secret).post("/api/v1/tokenize", &items).problem(401, "auth.revoked");
     daemon.stop();
 }

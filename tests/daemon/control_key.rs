@@ -1,4 +1,4 @@
-//! The control key: what somebody gains who can write the vault's files, and how the vault gets another control key.
+//! The control key: what write access to the vault's files gains, and how the vault gets another control key.
 
 use serde_json::{Value, json};
 

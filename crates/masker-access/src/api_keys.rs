@@ -48,7 +48,7 @@ struct UseTracker {
     used_ms: AtomicU64,
     /// The time of the last use that is stored.
     saved_ms: AtomicU64,
-    /// Whether the key expired or a grace period ended, and the note of that is not stored.
+    /// Whether the vault does not have yet that the key expired or that a grace period ended.
     ended_unsaved: AtomicBool,
     last: Mutex<Option<LastUse>>,
 }
@@ -93,8 +93,8 @@ impl ApiKeys {
         self.replace(&clients, keys.into_iter().map(|key| (key, None)));
     }
 
-    /// Takes from the keys in force what their next versions take from them, before the vault stores these. It stays so if
-    /// that fails. Requests that were admitted before are still answered, until [`put_all`](Self::put_all) says that the
+    /// Takes from the keys in force what their next versions take from them, before the vault stores these. That holds
+    /// also if the vault fails to store them. Requests that were admitted before are still answered, until [`put_all`](Self::put_all) says that the
     /// versions are stored. Returns whether anything is taken from these keys that the vault still stores, now or by a change
     /// that failed before.
     ///

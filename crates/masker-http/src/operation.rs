@@ -108,7 +108,7 @@ impl Service {
         let success = ctx.route.map_or(StatusCode::OK, |route| route.success);
         let mut outcome = match (outcome, charged) {
             (Ok(reply), _) => Ok(reply.response(success)),
-            // Who has no requests left learns that, and not what is wrong with them.
+            // A caller without requests left learns that, and not what is wrong with the request.
             (Err(_), Err(limited)) if ctx.is_identified() => Err(limited),
             (Err(refusal), _) => Err(refusal),
         };

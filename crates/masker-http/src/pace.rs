@@ -64,7 +64,7 @@ mod tests {
         assert_eq!(cut_off(|_| least), None);
         assert_eq!(cut_off(|_| least - 1), Some(30));
         assert_eq!(cut_off(|_| 0), Some(30));
-        // A pause is made up for by what was read before or after it.
+        // What was read before or after a pause makes up for it.
         assert_eq!(cut_off(|second| if second % 30 == 0 { 30 * least } else { 0 }), None);
         assert_eq!(cut_off(|second| if second <= 30 { 100 * least } else { 1 }), Some(60));
     }

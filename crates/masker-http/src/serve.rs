@@ -48,8 +48,8 @@ use masker_types::limits::{CONNECTIONS_MAX, DRAIN_SECONDS_MAX, HEAD_BYTES_MAX, H
 
 /// Pause after a failure to accept a connection, such as too many open files, in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 50;
-/// Sockets beyond those that are served and those that wait for a place. It is found out whose they are, or they are refused,
-/// neither of which takes long.
+/// Sockets beyond those that are served and those that wait for a place. The daemon finds out whose they are, or refuses
+/// them; neither takes long.
 const SOCKETS_SPARE: usize = 256;
 
 /// How the connections and their operations ended.
@@ -126,7 +126,7 @@ struct AcceptedConnection {
     _worker_slot: WorkerSlot,
 }
 
-/// Accepts the next connection. Whose it is, and so whether there is a place for it, is found out by its own task.
+/// Accepts the next connection. Its own task finds out whose it is, and whether there is a place for it.
 async fn accept<'w>(
     listener: &UnixListener,
     sockets: &Arc<Semaphore>,

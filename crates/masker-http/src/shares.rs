@@ -98,7 +98,7 @@ impl ShareAccount {
         begun
     }
 
-    /// Counts an operation no more.
+    /// Stops counting an operation.
     pub(super) fn end_operation(&self) {
         self.operations.fetch_sub(1, Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) > 0 {

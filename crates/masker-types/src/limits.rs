@@ -79,11 +79,11 @@ pub const OWNER_CONNECTIONS: usize = 32;
 pub const OWNER_BODY_BYTES: usize = BODY_BYTES_MAX;
 /// Part of [`ANSWERS_IN_FLIGHT_BYTES_MAX`] that only they may take, in bytes: the largest operation with its answer.
 pub const OWNER_ANSWER_BYTES: usize = OPERATION_BYTES_MAX + REHYDRATION_BYTES_MAX;
-/// Time without a byte after which a connection that waits for its client counts as stalled, in milliseconds.
+/// Time without a byte until a connection that waits for its client counts as stalled, in milliseconds.
 pub const STALLED_MS_MIN: u64 = 1_000;
-/// Parts that clients of the configuration are guaranteed, together, in percent.
+/// The most that all clients of the configuration are guaranteed together, in percent.
 pub const GUARANTEED_PERCENT_MAX: u64 = 50;
-/// Callers that match no client and for whom separate limits are counted, by user.
+/// Users without a client whose limits are counted at once.
 pub const UNLISTED_USERS_MAX: usize = 1_024;
 /// Kinds of refusals that are counted in the audit log's current second. Further ones have an event each.
 pub const REFUSALS_COUNTED_MAX: usize = 4_096;

@@ -11,7 +11,7 @@ pub struct Share {
 }
 
 impl Default for Share {
-    /// Returns the share of callers for whom none is set: nothing is guaranteed, and all that is free may be taken.
+    /// Returns the share of a caller without a setting: no guarantee and no cap.
     fn default() -> Self {
         Share { guaranteed_percent: 0, max_percent: 100 }
     }

@@ -106,15 +106,18 @@ mod tests {
     use super::*;
     use crate::doctor::Severity;
 
+    /// Writes a file with its directories.
+    fn put(root: &Path, name: &str, text: &str) -> PathBuf {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+
     #[test]
     fn names_what_does_not_belong() {
         let folder = tempfile::tempdir().unwrap();
-        let put = |name: &str| {
-            let path = folder.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, "").unwrap();
-            path
-        };
+        let put = |name: &str| put(folder.path(), name, "");
         let files = ["masker.toml", "keys/K_CARE", "audit.key"].map(put);
         put("policies/care.toml");
         put("policies/..data/care.toml");
@@ -143,12 +146,7 @@ mod tests {
     #[test]
     fn what_the_unit_names_belongs_also_if_this_user_cannot_read_it() {
         let root = tempfile::tempdir().unwrap();
-        let put = |name: &str, text: &str| {
-            let path = root.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, text).unwrap();
-            path
-        };
+        let put = |name: &str, text: &str| put(root.path(), name, text);
         let unit = "[Service]\nLoadCredential=MASKER_KEY:/etc/masker/keys\nLoadCredential=MASKER_AUDIT_HMAC_KEY:/etc/masker/audit.key\n";
         put("usr/lib/systemd/system/masker.service", unit);
         put("etc/masker/audit.key", "");
@@ -172,12 +170,7 @@ mod tests {
     #[test]
     fn looks_into_the_directories_that_the_daemon_keeps_access_to() {
         let folder = tempfile::tempdir().unwrap();
-        let put = |name: &str| {
-            let path = folder.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, "").unwrap();
-            path
-        };
+        let put = |name: &str| put(folder.path(), name, "");
         put("own/key");
         put("own/key.bak");
         put("kept/key");

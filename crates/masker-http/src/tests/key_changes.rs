@@ -159,7 +159,7 @@ async fn a_change_takes_away_at_once_and_gives_once_it_is_stored() {
     let (status, _) = fixture.ask(Method::PATCH, KEY, &key.id, json!({"scopes": ["lookup", "rehydrate"]})).await;
     assert_eq!((status, allowed()), (StatusCode::SERVICE_UNAVAILABLE, [false, false, true]));
     assert_eq!(fixture.stored(&key).await.grant().scopes.to_texts(), ["tokenize", "lookup"]);
-    // Who changes it must still hold what it had.
+    // A caller who changes it must still hold what it had.
     let id = ApiKeyId::parse(&key.id).expect("an id");
     let held = fixture.service.access.keys().get(id).expect("the key").held_rights();
     assert_eq!(held.grant.scopes.to_texts(), ["tokenize", "rehydrate", "lookup"]);

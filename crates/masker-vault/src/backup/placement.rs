@@ -81,7 +81,7 @@ impl ValuePlace {
         self.replaced.iter().any(|index| live_ids(draft, *index).next().is_some())
     }
 
-    /// Chooses the place of a record that is new, of those of its value. A token under another kid counts unless this import
+    /// Chooses the place of a new record among those of its value. A token under another kid counts unless this import
     /// has written it: then the exported vault finds each of the two under its own kid.
     pub(super) fn choose<'p>(
         draft: &CommitDraft<'_>,

@@ -7,8 +7,8 @@
 //! So a row that was removed or put back to an earlier state is found at the next start. The sum of tombstones, which are
 //! too many to read at a start, is verified by a check of the vault.
 //!
-//! If the control rows are not those that the vault wrote, the rows that grant are void: API keys, and proofs that a key
-//! is unneeded. Rows that withhold still count. A new control key ends this: void rows are removed.
+//! If the control rows are not those that the vault wrote, API keys, rotations, and proofs that a key is unneeded are void.
+//! Rows that withhold still count. A new control key ends this: void rows are removed.
 
 mod error;
 mod open;

@@ -53,8 +53,8 @@ impl ControlledStore {
     pub(crate) fn problem(&self) -> Option<String> {
         if !self.state.load().is_sound {
             return Some(
-                "control rows were changed, removed or put back to an earlier state: API keys, and proofs that a key is \
-                 unneeded, are void; find out who can write the vault's files, then run `masker vault new-control-key`"
+                "control rows were changed, removed or put back to an earlier state: API keys and rotations are void; find \
+                 out who can write the vault's files, then run `masker vault new-control-key`"
                     .to_owned(),
             );
         }

@@ -193,7 +193,7 @@ pub(super) fn displaced() -> Problem {
         retry_after_seconds: Some(1),
         ..Problem::unread(
             Code::Overloaded,
-            "another user needed the place of this request, which did not arrive in time; try again",
+            "this request waited for its client, and another one needed its place; try again",
         )
     }
 }

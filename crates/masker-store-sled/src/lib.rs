@@ -118,6 +118,10 @@ impl EngineDriver for Sled {
         Ok(())
     }
 
+    fn copied_bytes(&self, from: &Path) -> io::Result<u64> {
+        files_under(from)?.iter().map(|file| Ok(fs::metadata(file)?.len())).sum()
+    }
+
     fn clean_up(&self, folder: &Path) -> io::Result<()> {
         let side_files = log::inspect_side_files(folder)?;
         side_files.unfinished.iter().chain(&side_files.damaged).try_for_each(fs::remove_file)

@@ -16,7 +16,7 @@ use super::{
 };
 use masker_core::{
     crypto::Fingerprint,
-    keyring::{Keyring, Role},
+    keyring::{KeyPair, Keyring, Role},
 };
 use masker_types::kind::Kid;
 
@@ -37,6 +37,23 @@ impl Ledger {
             }
             None => Ok(()),
         }
+    }
+
+    /// Returns what to correct, for each active key in force that the vault needs and that is not among the next keys.
+    pub(super) fn lost_active_keys(&self, in_force: &Keyring, next: &Keyring) -> Vec<String> {
+        let lost = |(kid, pair): (Kid, &KeyPair)| {
+            let fingerprint = pair.active().fingerprint();
+            let row = self.generations.get(&(kid, fingerprint)).filter(|row| row.is_needed())?;
+            if next.by_fingerprint(kid, fingerprint).is_some() {
+                return None;
+            }
+            Some(format!(
+                "{} need the key {kid} with fingerprint {fingerprint}, which would no longer be loaded; load it as \
+                 MASKER_KEY_{kid}_OLD if another key replaces it, or else as MASKER_KEY_{kid} again",
+                needs(row.records, row.index_rows)
+            ))
+        };
+        in_force.iter().filter_map(lost).collect()
     }
 
     /// Returns every generation of a kid that the vault has seen.

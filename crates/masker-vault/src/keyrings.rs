@@ -105,7 +105,10 @@ impl KeyringService {
 
     /// Implements [`Vault::validate_keyring`](crate::Vault::validate_keyring).
     pub(crate) fn validate_keyring(&self, keyring: &Keyring) -> Vec<String> {
-        LedgerDraft::of(&self.ledger.load()).rollbacks(keyring)
+        let ledger = self.ledger.load();
+        let mut problems = LedgerDraft::of(&ledger).rollbacks(keyring);
+        problems.extend(ledger.lost_active_keys(&self.keys.load().ring, keyring));
+        problems
     }
 
     /// Implements [`Vault::adopt_policies`](crate::Vault::adopt_policies).
@@ -221,6 +224,10 @@ impl Change for KeyringUpdate {
 
     fn decide(&mut self, draft: &mut CommitDraft<'_>) -> Self::Outcome {
         let ring = &self.keys.ring;
+        let lost = draft.ledger().lost_active_keys(draft.keyring(), ring);
+        if !lost.is_empty() {
+            return Err(lost);
+        }
         let mut notes = draft.ledger_changes.keys_loaded(ring, draft.now_ms, self.accept_rollback)?;
         notes.extend(draft.ledger().missing_key_warnings(ring, draft.second_tokens));
         draft.control.keys = Some(Arc::clone(&self.keys));

@@ -16,7 +16,7 @@ use super::{
     secret_names::holds_secret,
     units::InstalledUnits,
 };
-use masker_config::{Environment, OriginKind, PartialCredentials, SecretOrigin};
+use masker_config::{CredentialProblem, Environment, OriginKind, PartialCredentials, SecretOrigin};
 use masker_core::{crypto::SecretKey, keyring::Role};
 use masker_types::kind::Kid;
 
@@ -104,6 +104,11 @@ impl KeyFacts {
         self.files.iter().filter(|file| !file.by_systemd).map(|file| file.path.as_path())
     }
 
+    /// Returns the directories of the copies that systemd makes.
+    pub(super) fn directories(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().filter(|file| file.by_systemd).filter_map(|file| file.path.parent())
+    }
+
     /// Returns whether the key of the audit log is provided but this user cannot read it.
     pub(super) fn audit_key_is_unreadable(&self) -> bool {
         self.unreadable.iter().any(|name| name == "MASKER_AUDIT_HMAC_KEY")
@@ -156,8 +161,7 @@ pub(super) fn judge(keys: &KeyFacts) -> Vec<Finding> {
 /// `keys.read`: every provided key is valid.
 fn read(keys: &KeyFacts) -> Vec<Finding> {
     let credentials = &keys.credentials;
-    let mut findings: Vec<Finding> =
-        credentials.problems.iter().map(|problem| Finding::error("keys.read", problem.to_string(), GENERATE)).collect();
+    let mut findings: Vec<Finding> = credentials.problems.iter().map(problem_of).collect();
     // `keys.files` reports modes in more detail.
     let warnings = credentials.warnings.iter().filter(|warning| !warning.contains("can be read by other users"));
     findings.extend(warnings.map(|warning| {
@@ -178,6 +182,15 @@ fn read(keys: &KeyFacts) -> Vec<Finding> {
         findings.push(Finding::ok("keys.read", format!("{} keys can be read{from}", credentials.keys.len())));
     }
     findings
+}
+
+/// Returns the finding of a problem of a key. A file that this user may not read is not at fault.
+fn problem_of(problem: &CredentialProblem) -> Finding {
+    let found = problem.to_string();
+    if found.contains("Permission denied") {
+        return Finding::warning("keys.read", found, "run doctor as root, or as the user of the daemon");
+    }
+    Finding::error("keys.read", found, GENERATE)
 }
 
 /// `keys.differ`: no key is used under two names.

@@ -24,7 +24,11 @@ mod strays;
 mod units;
 mod vault;
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 pub use self::finding::{Finding, Severity};
 use self::{keys::KeyFacts, units::InstalledUnits};
@@ -54,7 +58,9 @@ pub fn examine(input: &DoctorInput<'_>) -> Vec<Finding> {
     findings.extend(keys::judge(&keys));
     findings.extend(environment::judge(&environment::gather(input.root, &keys), &installed));
     if let Ok(config) = input.config {
-        let runs_as = installed.runs_as(input.host.uid);
+        // The socket belongs to the daemon that serves on it.
+        let daemon_uid = fs::metadata(&config.server.socket).ok().filter(|_| input.serving).map(|socket| socket.uid());
+        let runs_as = installed.runs_as(daemon_uid.unwrap_or(input.host.uid));
         let entries = (input.vault_entries)(&config.vault.data_dir);
         let vault = vault::gather(&config.vault.data_dir, entries, &config.audit.path);
         let audit = audit::gather(config, &keys, input.serving);

@@ -27,7 +27,7 @@ pub(super) fn judge(policies: &Result<PolicySet, ConfigErrors>, keys: &KeyFacts,
         Finding::warning("policies.normalizers", found, remedy)
     }));
     match keys.any() || !serving {
-        true => findings.extend(kids(policies.kids(), &keys.kids())),
+        true => findings.extend(kids(policies.kids(), &keys.kids(), serving)),
         false => {
             findings.push(Finding::ok("policies.keys", "this environment has no keys; the running daemon has its own"))
         }
@@ -36,10 +36,17 @@ pub(super) fn judge(policies: &Result<PolicySet, ConfigErrors>, keys: &KeyFacts,
 }
 
 /// `policies.keys`: every key id that a policy names has a key, and a policy names every key.
-fn kids<'p>(named: impl Iterator<Item = (&'p str, Kid)>, given: &BTreeSet<Kid>) -> Vec<Finding> {
+fn kids<'p>(named: impl Iterator<Item = (&'p str, Kid)>, given: &BTreeSet<Kid>, serving: bool) -> Vec<Finding> {
     let named: BTreeSet<(&str, Kid)> = named.collect();
     let mut findings = Vec::new();
     for (policy, kid) in named.iter().filter(|(_, kid)| !given.contains(kid)) {
+        if serving {
+            let found = format!(
+                "the policy `{policy}` names the key {kid}, which this environment does not have; the running daemon has its own"
+            );
+            findings.push(Finding::warning("policies.keys", found, "run doctor with the environment of the daemon"));
+            continue;
+        }
         let found =
             format!("the policy `{policy}` names the key {kid}, which is not provided: the daemon will not start");
         let remedy = format!(
@@ -67,14 +74,16 @@ mod tests {
     #[test]
     fn compares_key_ids_with_keys() {
         let kid = |name: &str| Kid::parse(name).unwrap();
-        let statuses = |named: &[&str], given: &[&str]| {
+        let judged = |named: &[&str], given: &[&str], serving| {
             let named = named.iter().map(|name| ("p", kid(name)));
-            let findings = kids(named, &given.iter().map(|name| kid(name)).collect());
+            let findings = kids(named, &given.iter().map(|name| kid(name)).collect(), serving);
             findings.iter().map(|finding| finding.status).collect::<Vec<_>>()
         };
+        let statuses = |named: &[&str], given: &[&str]| judged(named, given, false);
         assert_eq!(statuses(&["K_A", "K_A"], &["K_A"]), [Severity::Ok]);
         assert_eq!(statuses(&["K_A", "K_B"], &["K_A"]), [Severity::Error]);
         assert_eq!(statuses(&["K_A"], &["K_A", "K_B"]), [Severity::Warning]);
         assert_eq!(statuses(&["K_A"], &[]), [Severity::Error]);
+        assert_eq!(judged(&["K_A", "K_B"], &["K_A"], true), [Severity::Warning], "the running daemon may have it");
     }
 }

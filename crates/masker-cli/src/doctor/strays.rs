@@ -22,8 +22,10 @@ pub(super) type Strays = BTreeMap<PathBuf, Vec<String>>;
 pub(super) fn gather(config: &Config, keys: &KeyFacts, installed: &InstalledUnits) -> Strays {
     let files: Vec<PathBuf> = keys.files().chain(config.file.as_deref()).map(absolute).collect();
     let own = [&config.vault.data_dir, &config.audit.path, &config.server.socket].map(|path| absolute(path));
+    let lock = absolute(&lock_path(&config.server.socket));
     // Also those that this user cannot read.
-    let own: Vec<PathBuf> = own.into_iter().chain(installed.credential_paths()).collect();
+    let provided = installed.credential_paths().into_iter().chain(keys.directories().map(absolute));
+    let own: Vec<PathBuf> = own.into_iter().chain([lock]).chain(provided).collect();
     look(&files, &absolute(&config.policy.path), &own)
 }
 
@@ -76,6 +78,13 @@ fn names_of(directory: &Path, belongs: impl Fn(&Path) -> bool) -> Vec<String> {
     names
 }
 
+/// Returns the file by which the daemon keeps others from its socket.
+fn lock_path(socket: &Path) -> PathBuf {
+    let mut name = socket.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
 fn absolute(path: &Path) -> PathBuf {
     path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
@@ -91,7 +100,7 @@ pub(super) fn judge(strays: &Strays) -> Vec<Finding> {
             "{} has {shown}{more}, which the daemon does not need and can read, if their modes allow it",
             directory.display()
         );
-        let remedy = "move it to another directory, or delete it; a copy of a key is a key";
+        let remedy = "keep other files elsewhere: look at each before you move it; a copy of a key is a key";
         findings.push(Finding::warning("files.strays", found, remedy));
     }
     if findings.is_empty() && !strays.is_empty() {

@@ -54,6 +54,9 @@ pub trait EngineDriver: Sync {
     /// original; files that the engine never changes may be hard links. May leave out what [`Self::clean_up`] removes.
     fn copy(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Returns about how much room [`EngineDriver::copy`] takes on a file system with hard links, in bytes.
+    fn copied_bytes(&self, from: &Path) -> io::Result<u64>;
+
     /// Removes what would prevent a closed database from opening and contains no acknowledged commit, such as unfinished
     /// side files or a torn batch at the end of a log.
     fn clean_up(&self, folder: &Path) -> io::Result<()>;

@@ -232,10 +232,22 @@ impl OpenContext<'_> {
         if state == DatabaseState::Inconsistent {
             tracing::warn!("the database is inconsistent; trying its recovery on a copy first");
         }
-        let copying = || self.io("copy the database to try its recovery");
-        let scratch = ScratchFolder::create(self.paths).map_err(copying())?;
         let driver = self.options.engine;
-        driver.copy(&self.paths.database(), &scratch.folder).map_err(copying())?;
+        let database = self.paths.database();
+        let copying = |source: io::Error| match source.kind() {
+            // Removing the part that was copied does not make enough room.
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                let bytes = driver.copied_bytes(&database).unwrap_or(0);
+                StoreOpenError::NoRoomToRecover {
+                    path: self.paths.root.clone(),
+                    mebibytes: bytes.div_ceil(1 << 20),
+                    source,
+                }
+            }
+            _ => self.io("copy the database to try its recovery")(source),
+        };
+        let scratch = ScratchFolder::create(self.paths).map_err(copying)?;
+        driver.copy(&database, &scratch.folder).map_err(copying)?;
         let (engine, manifest) =
             Engine::open(driver, &scratch.folder, self.options.cache_bytes).map_err(self.engine())?;
         let Some(witness) = witness.filter(|_| !self.options.accept_loss) else {

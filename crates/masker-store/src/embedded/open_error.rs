@@ -199,6 +199,19 @@ pub enum StoreOpenError {
         /// The error of the operating system.
         source: io::Error,
     },
+    /// There is no room for the copy on which recovery is tried. Nothing was changed.
+    #[error(
+        "the vault in {path} cannot be opened: its recovery is tried on a copy first, which needs about {mebibytes} MiB of \
+         free space ({source}); make room, and it opens"
+    )]
+    NoRoomToRecover {
+        /// The directory.
+        path: PathBuf,
+        /// The size of the copy, in MiB.
+        mebibytes: u64,
+        /// The error of the operating system.
+        source: io::Error,
+    },
     /// An engine's write barrier is not linked into the program, so nothing would be durable. A bug of the build.
     #[error(
         "this build of masker cannot write durably to the vault in {path}: its write barrier is not in force; use another build"
@@ -232,6 +245,7 @@ impl StoreOpenError {
             | StoreOpenError::VaultMissing { .. }
             | StoreOpenError::OtherVault { .. }
             | StoreOpenError::Io { .. }
+            | StoreOpenError::NoRoomToRecover { .. }
             | StoreOpenError::NoBarrier { .. } => false,
         }
     }

@@ -119,7 +119,10 @@ impl TableReader {
                 self.agreeing += 1;
             } else if self.agreeing < self.confirmed_by {
                 // One of the two has lost or gained a delimiter, and it may be the one that named the columns.
-                let detail = format!("the row has {cells} cells, and the first line {}", self.table.width);
+                let detail = format!(
+                    "the row has {cells} cells, and the first line {}; check --delimiter, and correct this row or the first line",
+                    self.table.width
+                );
                 return Err(ReadError::Malformed { line: self.line, detail });
             }
         }

@@ -22,7 +22,7 @@ use std::{
     ops::RangeInclusive,
     os::{
         fd::AsRawFd,
-        unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+        unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
     thread,
@@ -133,13 +133,18 @@ impl EngineDriver for Fjall {
             if let Some(folder) = target.parent() {
                 DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
             }
-            let is_table = file.parent().and_then(Path::file_name).is_some_and(|folder| folder == "tables");
             // Some file systems do not support hard links.
-            if !is_table || fs::hard_link(&file, &target).is_err() {
+            if !is_table(&file) || fs::hard_link(&file, &target).is_err() {
                 copy_without_holes(&file, &target)?;
             }
         }
         journal::cut(to)
+    }
+
+    fn copied_bytes(&self, from: &Path) -> io::Result<u64> {
+        // Journals are created at their full length, with holes.
+        let allocated = |file: &PathBuf| Ok(fs::metadata(file)?.blocks() * 512);
+        files_under(from)?.iter().filter(|file| !is_table(file)).map(allocated).sum()
     }
 
     fn clean_up(&self, folder: &Path) -> io::Result<()> {
@@ -314,6 +319,11 @@ fn copy_without_holes(from: &Path, to: &Path) -> io::Result<()> {
         }
         at += filled as u64;
     }
+}
+
+/// Returns whether a file is a table, which never changes.
+fn is_table(file: &Path) -> bool {
+    file.parent().and_then(Path::file_name).is_some_and(|folder| folder == "tables")
 }
 
 /// Returns the key of a row in the keyspace.

@@ -34,6 +34,10 @@ impl EngineDriver for FailingScans {
         FJALL.copy(from, to)
     }
 
+    fn copied_bytes(&self, from: &Path) -> io::Result<u64> {
+        FJALL.copied_bytes(from)
+    }
+
     fn clean_up(&self, folder: &Path) -> io::Result<()> {
         FJALL.clean_up(folder)
     }

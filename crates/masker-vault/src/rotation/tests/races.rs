@@ -74,7 +74,7 @@ async fn writes_no_step_prepared_before_a_reload() {
     let (held, minting) = writer_held(&bench, &vault).await;
     let reloading = tokio::spawn({
         let vault = Arc::clone(&vault);
-        async move { vault.replace_keys(ring(3, Some(1), 3)).await }
+        async move { vault.replace_keys(ring(3, Some(2), 3)).await }
     });
     run_until_idle().await;
     let stepping = tokio::spawn({
@@ -87,6 +87,7 @@ async fn writes_no_step_prepared_before_a_reload() {
     reloading.await.unwrap().unwrap();
     assert_eq!(stepping.await.unwrap().unwrap(), StepProgress::Read(0));
     assert_eq!(vault.rotations.find_rotation(begun.id).unwrap().rows_resealed, 0);
+    vault.replace_keys(ring(3, Some(1), 4)).await.unwrap();
     assert_eq!(value(&vault, &token).await.unwrap().1, Role::Old, "it is where it was");
     assert_eq!(finish(&vault, ALL).await.state, RotationState::Failed, "its target is not the active key any more");
 }

@@ -139,8 +139,12 @@ impl World {
     /// Puts other keys into force.
     pub(super) async fn reload(&mut self, loaded: BTreeMap<Kid, Loaded>) {
         self.epoch += 1;
-        self.vault.replace_keys(ring(&loaded, self.epoch)).await.unwrap();
+        let reloaded = self.vault.replace_keys(ring(&loaded, self.epoch)).await;
         self.loaded = loaded;
+        if reloaded.is_err() {
+            // The vault needs an active key that these lack. Only a start takes it away.
+            self.restart(false).await;
+        }
     }
 
     pub(super) fn now_s(&self) -> i64 {

@@ -231,16 +231,17 @@ async fn open_store(config: &Config, metrics: &Metrics, options: StoreOptions) -
     Ok(store)
 }
 
-/// Returns how far the control rows in the vault's files must have come: as far as the audit log has them, unless an
-/// operator has just accepted a loss. The epoch of the vault does not count, because anyone can write a higher one.
+/// Returns how far the control rows in the vault's files must have come: as far as the audit log has them. The epoch of the
+/// vault does not count, because anyone can write a higher one. If an operator has just accepted a loss, an earlier control
+/// key is accepted, but rows without the latest changes are not: API keys that were revoked would be valid again.
 fn recorded_control(
     options: &StoreOptions,
     found: &VaultPosition,
     accepted_loss: Option<u64>,
 ) -> Option<ControlPosition> {
-    let recorded =
-        options.recorded.filter(|recorded| recorded.vault_id == found.vault_id && accepted_loss.is_none())?;
-    Some(recorded.control)
+    let recorded = options.recorded.filter(|recorded| recorded.vault_id == found.vault_id)?.control;
+    let epoch = if accepted_loss.is_some() { 0 } else { recorded.epoch };
+    Some(ControlPosition { epoch, ..recorded })
 }
 
 /// Returns the rules that keys are loaded by.
@@ -323,7 +324,12 @@ mod tests {
         let options = StoreOptions { recorded: Some(recorded), ..StoreOptions::default() };
         let found = VaultPosition { epoch: 7, sequence: 3, control: ControlPosition::default(), ..recorded };
         assert_eq!(recorded_control(&options, &found, None), Some(control));
-        assert_eq!(recorded_control(&options, &found, Some(47)), None, "an operator has accepted the loss");
+        let lost = Some(ControlPosition { epoch: 0, ..control });
+        assert_eq!(
+            recorded_control(&options, &found, Some(47)),
+            lost,
+            "an earlier control key is accepted with the loss"
+        );
         let other = VaultPosition { vault_id: [2; 16], ..found };
         assert_eq!(recorded_control(&options, &other, None), None, "an operator has accepted another vault");
     }

@@ -1,5 +1,7 @@
 //! The control key: what write access to the vault's files gains, and how the vault gets another control key.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -67,5 +69,46 @@ fn a_new_control_key_keeps_what_was_sound() {
     assert_eq!(key.client(&daemon).value(&token), "415-555-2671");
     assert_eq!(daemon.client().health().0, "ok");
     assert_eq!(daemon.client().exchange("POST", "/api/v1/vault/check", b"").ok()["ok"], true);
+    daemon.stop();
+}
+
+#[test]
+fn an_earlier_copy_of_the_vault_brings_no_revoked_api_key_back() {
+    let site = Site::new();
+    let start = |flags: &[&str]| {
+        let launch = site.launch().care_keys().env("MASKER_AUDIT_HMAC_KEY", TestKey::named("audit").base64());
+        flags.iter().fold(launch, |launch, flag| launch.flag(flag)).start()
+    };
+    let daemon = start(&[]);
+    let mut client = daemon.client();
+    let token = client.token("PHONE", "415-555-2671");
+    let key = create(&mut client, "app", &["rehydrate"], json!({}));
+    daemon.stop();
+    let copy = site.copy_vault("copy");
+
+    let daemon = start(&[]);
+    let revoked = daemon.client().exchange("DELETE", &format!("/api/v1/api-keys/{}", key.id), b"");
+    assert_eq!(revoked.status, 200);
+    daemon.stop();
+
+    fs::remove_dir_all(site.vault()).unwrap();
+    fs::rename(&copy, site.vault()).unwrap();
+    for flags in [&["--accept-loss"][..], &[]] {
+        let daemon = start(flags);
+        assert_eq!(outcome(&mut key.client(&daemon)).0, 401, "{flags:?}");
+        let mut client = daemon.client();
+        assert_eq!((client.health().0.as_str(), client.value(&token).as_str()), ("degraded", "415-555-2671"));
+        daemon.stop();
+    }
+    let daemon = start(&[]);
+    let mut client = daemon.client();
+    client.exchange("POST", "/api/v1/vault/control-key", b"").ok();
+    assert_eq!(client.health().0, "ok");
+    assert_eq!(outcome(&mut key.client(&daemon)).0, 401);
+    let new = create(&mut client, "app", &["rehydrate"], json!({}));
+    assert_eq!(new.client(&daemon).value(&token), "415-555-2671");
+    daemon.stop();
+    let daemon = start(&[]);
+    assert_eq!(daemon.client().health().0, "ok");
     daemon.stop();
 }

@@ -171,6 +171,8 @@ fn a_reload_reports_its_effect() {
     assert_eq!(shape_of(&answer), ["keys", "warnings"]);
     assert_eq!(loaded(&answer), expected("1", None));
 
+    files.rotate("2", Some("1"));
+    assert_eq!(shape_of(&reload(&mut client)), ["keys", "warnings"]);
     // Without the old key, and with a file that others can read.
     files.rotate("2", None);
     fs::set_permissions(files.path("K_PAY", ""), fs::Permissions::from_mode(0o444)).unwrap();

@@ -127,10 +127,15 @@ impl ClientRules {
         self.rules.iter().map(|rule| &rule.principal).chain([&self.unlisted]).find(|principal| principal.name == name)
     }
 
+    /// Returns whether a user is root or the daemon's own.
+    pub(super) fn is_owner(&self, uid: u32) -> bool {
+        uid == 0 || self.unrestricted.as_ref().is_some_and(|rule| rule.own_uid == uid)
+    }
+
     /// Returns who takes shares of connections and memory for a process, and which. Root and the daemon's own user have a
     /// reserve, and no other share.
     pub(super) fn share(&self, peer: &Peer) -> (ShareHolder, Share) {
-        if peer.uid() == 0 || self.unrestricted.as_ref().is_some_and(|rule| rule.matches(peer)) {
+        if self.is_owner(peer.uid()) {
             return (ShareHolder::Owner, Share::default());
         }
         let rule = self.rules.iter().find(|rule| rule.matches(peer));

@@ -209,6 +209,11 @@ impl Access {
         self.clients.load().share(peer)
     }
 
+    /// Returns whether a user is root or the daemon's own.
+    pub fn is_owner(&self, uid: u32) -> bool {
+        self.clients.load().is_owner(uid)
+    }
+
     /// Returns what all clients are guaranteed together, in percent.
     pub fn guaranteed_percent(&self) -> u64 {
         self.clients.load().guaranteed_percent()

@@ -20,9 +20,17 @@ use hyper::{
     rt::{Read, ReadBufCursor, Write},
 };
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
+use tokio::{
+    net::UnixStream,
+    time::{Duration, Instant, sleep},
+};
 
 use crate::client::{ClientError, RequestBody};
+
+/// Time for which a connection is tried again while the daemon's queue of new connections is full, in milliseconds.
+const CONNECT_MS_MAX: u64 = 2_000;
+/// Pause between two attempts, in milliseconds.
+const CONNECT_PAUSE_MS: u64 = 10;
 
 /// A connection to the daemon.
 pub(crate) struct Connection {
@@ -33,7 +41,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects to a socket.
     pub(crate) async fn open(socket: &Path) -> Result<Self, ClientError> {
-        let stream = UnixStream::connect(socket).await.map_err(|source| match source.kind() {
+        let stream = connect(socket).await.map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => ClientError::NoSocket(socket.to_owned()),
             io::ErrorKind::ConnectionRefused => ClientError::Refused(socket.to_owned()),
             io::ErrorKind::PermissionDenied => ClientError::Forbidden(socket.to_owned()),
@@ -55,6 +63,19 @@ impl Connection {
     #[cfg(test)]
     pub(crate) fn write_failure(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.write_failed)
+    }
+}
+
+/// Connects, and waits for a moment if the kernel's queue of the socket is full: it then fails with `EAGAIN` (connect(2)).
+async fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let deadline = Instant::now() + Duration::from_millis(CONNECT_MS_MAX);
+    loop {
+        match UnixStream::connect(socket).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                sleep(Duration::from_millis(CONNECT_PAUSE_MS)).await;
+            }
+            connected => return connected,
+        }
     }
 }
 

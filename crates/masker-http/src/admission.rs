@@ -8,7 +8,7 @@ use hyper::{
     header::{self, HeaderName, HeaderValue},
     http::request::Parts,
 };
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{
     Service,
@@ -136,7 +136,13 @@ impl Service {
         let outcome = self.attempts.record(uid, prefix, self.started.elapsed());
         let blocked = matches!(outcome, AttemptOutcome::Blocked { .. });
         let shown = prefix.as_ref().map_or("", KeyPrefix::as_str);
-        warn!(request_id = ctx.id.as_str(), uid, prefix = shown, blocked, reason = %error, "credential refused");
+        let request_id = ctx.id.as_str();
+        if blocked {
+            // A caller who goes on must not fill the log. The audit log counts.
+            debug!(request_id, uid, prefix = shown, blocked, reason = %error, "credential refused");
+        } else {
+            warn!(request_id, uid, prefix = shown, blocked, reason = %error, "credential refused");
+        }
         ctx.incident = Some(if blocked { Incident::Blocked { prefix } } else { Incident::Unidentified { prefix } });
         let problem = match outcome {
             AttemptOutcome::Answered { delay } => {

@@ -45,6 +45,7 @@ mod shares;
 mod shown_tokens;
 mod shutdown;
 mod socket;
+mod sockets;
 #[cfg(test)]
 mod tests;
 mod values;

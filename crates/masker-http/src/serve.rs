@@ -22,7 +22,7 @@ use prometheus::IntGauge;
 use tokio::{
     net::{UnixListener, UnixStream},
     runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::watch,
     task::{JoinError, JoinSet},
     time::{Instant as TokioInstant, timeout_at},
 };
@@ -39,18 +39,16 @@ use super::{
     operation::{Answered, RunToEnd, catch_panics},
     refusal::RefusalStream,
     seat::{Seat, displaced},
-    shares::Shares,
+    shares::{Shares, overloaded},
     shutdown::ConnectionProgress,
+    sockets::{SocketCount, Sockets},
     workers::{WorkerSlot, Workers},
 };
 use masker_access::{Displaceable, Peer, Resource};
-use masker_types::limits::{CONNECTIONS_MAX, DRAIN_SECONDS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, SHARE_QUEUE_MAX};
+use masker_types::limits::{DRAIN_SECONDS_MAX, HEAD_BYTES_MAX, HEADERS_MAX};
 
 /// Pause after a failure to accept a connection, such as too many open files, in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 50;
-/// Sockets beyond those that are served and those that wait for a place. The daemon finds out whose they are, or refuses
-/// them; neither takes long.
-const SOCKETS_SPARE: usize = 256;
 
 /// How the connections and their operations ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +67,7 @@ pub async fn serve(
     service: Arc<Service>,
     mut stop: watch::Receiver<bool>,
 ) -> DrainReport {
-    let sockets = Arc::new(Semaphore::new(CONNECTIONS_MAX + SHARE_QUEUE_MAX + SOCKETS_SPARE));
+    let sockets = Arc::new(Sockets::default());
     let mut connections = JoinSet::new();
     let stopping = stop.clone();
     let mut stopped = pin!(async move { stop.wait_for(|stop| *stop).await.is_ok() });
@@ -78,11 +76,12 @@ pub async fn serve(
             biased;
             _ = &mut stopped => break,
             Some(ended) = connections.join_next() => log_panic(ended),
-            accepted = accept(&listener, &sockets, &workers) => match accepted {
-                Ok((accepted, worker)) => {
+            accepted = accept(&listener, &sockets, &workers, &service) => match accepted {
+                Ok(Some((accepted, worker))) => {
                     let main = Handle::current();
                     connections.spawn_on(connection(accepted, main, Arc::clone(&service), stopping.clone()), worker);
                 }
+                Ok(None) => {}
                 Err(failed) => {
                     warn!(error = %failed, "failed to accept a connection");
                     tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
@@ -122,21 +121,27 @@ fn log_panic(ended: Result<(), JoinError>) {
 /// A connection, and what it takes as long as it lasts.
 struct AcceptedConnection {
     stream: std::os::unix::net::UnixStream,
-    _socket: OwnedSemaphorePermit,
+    _socket: SocketCount,
     _worker_slot: WorkerSlot,
 }
 
-/// Accepts the next connection. Its own task finds out whose it is, and whether there is a place for it.
+/// Accepts the next connection; `None` if its user has too many. Its own task finds out whether there is a place for it.
 async fn accept<'w>(
     listener: &UnixListener,
-    sockets: &Arc<Semaphore>,
+    sockets: &Arc<Sockets>,
     workers: &'w Workers,
-) -> io::Result<(AcceptedConnection, &'w Handle)> {
-    let socket = Arc::clone(sockets).acquire_owned().await.map_err(io::Error::other)?;
+    service: &Service,
+) -> io::Result<Option<(AcceptedConnection, &'w Handle)>> {
     let (stream, _) = listener.accept().await?;
+    let uid = stream.peer_cred()?.uid();
+    let Some(socket) = sockets.count(uid, service.access.is_owner(uid)) else {
+        service.send_last(&stream, &overloaded());
+        debug!(uid, "connection refused: its user has too many");
+        return Ok(None);
+    };
     let (worker_slot, worker) = workers.slot().ok_or_else(|| io::Error::other("no thread to serve it"))?;
     // Events on it must reach the worker's runtime, so this one's registration is undone.
-    Ok((AcceptedConnection { stream: stream.into_std()?, _socket: socket, _worker_slot: worker_slot }, worker))
+    Ok(Some((AcceptedConnection { stream: stream.into_std()?, _socket: socket, _worker_slot: worker_slot }, worker)))
 }
 
 async fn connection(

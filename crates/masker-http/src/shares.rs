@@ -259,7 +259,8 @@ async fn wait(
     }
 }
 
-fn overloaded() -> Problem {
+/// Returns the problem of a request for which there is no place.
+pub(super) fn overloaded() -> Problem {
     Problem::unread(Code::Overloaded, "too many requests are in flight; try again")
 }
 

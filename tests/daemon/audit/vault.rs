@@ -1,23 +1,11 @@
 //! The vault compared with the log: older copies, missing vaults, and commits without an event.
 
-use std::{fs, path::Path, time::Instant};
+use std::{fs, time::Instant};
 
 use serde_json::Value;
 
 use super::{assert_whole, events, launch, of, only, site};
 use crate::harness::{Client, LIMIT, Site};
-
-fn copy_all(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
-        if path.is_dir() {
-            copy_all(&path, &to);
-        } else {
-            fs::copy(&path, &to).unwrap();
-        }
-    }
-}
 
 fn position(event: &Value) -> u64 {
     event["detail"]["vault_sequence"].as_u64().unwrap_or_else(|| panic!("no position: {event}"))
@@ -30,8 +18,7 @@ fn an_older_copy_of_the_vault_is_refused_until_its_loss_is_accepted() {
     daemon.client().token("PHONE", "415-555-2671");
     daemon.stop();
     let before = position(only(&events(&site), "stop"));
-    let older = site.path("older");
-    copy_all(&site.vault(), &older);
+    let older = site.copy_vault("older");
 
     let daemon = launch(&site).start();
     let token = daemon.client().token("PHONE", "415-555-2672");

@@ -76,6 +76,13 @@ impl Site {
         self.path("vault")
     }
 
+    /// Copies the data directory of a daemon that does not run, and returns the copy.
+    pub fn copy_vault(&self, name: &str) -> PathBuf {
+        let copy = self.path(name);
+        copy_all(&self.vault(), &copy);
+        copy
+    }
+
     /// Writes a file into the directory of policies.
     pub fn policy(&self, file: &str, text: &str) {
         // Atomically, so that a reload never reads half a file.
@@ -234,5 +241,18 @@ impl Launch<'_> {
             stdin: self.listener.map(Into::into),
             notify: self.site.path(&format!("notify-{launch}")),
         })
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("a new directory");
+    for entry in fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy_all(&from, &to);
+        } else {
+            fs::copy(&from, &to).expect("a copy");
+        }
     }
 }

@@ -357,7 +357,8 @@ impl<H: Clone + Deref<Target: Displaceable>> ShareLedger<H> {
             .filter(|(_, held)| !held.holder.is_displaced())
             .filter_map(|(id, held)| Some((turn(resource, held.holder.activity(now_ms), *id)?, &held.holder)))
             .collect();
-        victims.sort_unstable_by_key(|(turn, _)| *turn);
+        // Stable: of those that are alike, the oldest goes first.
+        victims.sort_by_key(|(turn, _)| *turn);
         victims.into_iter().any(|(_, holder)| holder.displace())
     }
 

@@ -36,6 +36,11 @@ static ALLOCATOR: allocator::JemallocOrAbort = allocator::JemallocOrAbort;
 
 fn main() -> ExitCode {
     ignore_file_size_signal();
+    match cli::complete_if_asked() {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => error.exit(),
+    }
     let arguments = match Arguments::read(std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(exit) => return exit.into(),

@@ -36,12 +36,13 @@ class UnixConnection(http.client.HTTPConnection):
 
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
         try:
+            # With a timeout, the socket would not block: a full queue of new connections would be an error.
             self.sock.connect(self.path)
         except OSError as failure:
             # Python's error does not name the path.
             raise OSError(failure.errno, failure.strerror, self.path) from None
+        self.sock.settimeout(self.timeout)
 
 
 class Masker:

@@ -1,6 +1,11 @@
 //! The audit log's part in the daemon's life: open, record a reload, close.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs::{self, DirEntry},
+    io,
+    path::Path,
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use tracing::{error, warn};
@@ -12,6 +17,7 @@ use masker_audit::{
 };
 use masker_config::AuditConfig;
 use masker_core::crypto::SecretKey;
+use masker_files::LOST_AND_FOUND;
 use masker_http::{ReloadError, ReloadOutcome};
 use masker_types::{audit::AUDIT_DIRECTORY, error_code::Code, vault_position::VaultPosition};
 use masker_vault::{GenerationStatus, Vault, VaultError};
@@ -39,7 +45,8 @@ pub(super) fn recorded_position(
 }
 
 fn has_entries(directory: &Path) -> bool {
-    fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some())
+    let is_ours = |entry: io::Result<DirEntry>| entry.is_ok_and(|entry| entry.file_name() != LOST_AND_FOUND);
+    fs::read_dir(directory).is_ok_and(|mut entries| entries.any(is_ours))
 }
 
 /// Opens the audit log and records the start. Returns `None` without a key.

@@ -36,7 +36,7 @@ struct QueueState {
     has_thread: bool,
     /// Whether the thread writes a line that it has taken from the queue.
     writing: bool,
-    /// Lines that were lost and that the log does not tell of yet.
+    /// Lines that were lost since the last line in the log that counts them.
     lost: u64,
     /// Is called with the number of lines that were lost.
     on_loss: Option<LossCounter>,

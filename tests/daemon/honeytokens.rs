@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     api_keys::create,
-    harness::{Client, Launch, Site, TestKey, error_code, events_of},
+    harness::{Client, Launch, Site, TestKey, error_code, events_of, item},
 };
 
 const HONEYTOKENS: &str = "/api/v1/vault/honeytokens";
@@ -67,6 +67,26 @@ fn a_honeytoken_rehydrates_and_is_recorded_before_the_answer() {
     for secret in [&token[token.len() - 32..], "4000-nobody", "customers"] {
         assert!(!text.contains(secret), "{secret}");
     }
+}
+
+#[test]
+fn a_honeytoken_in_the_place_of_a_value_raises_the_alarm() {
+    let site = Site::new();
+    let daemon = launch(&site).start();
+    let mut client = daemon.client();
+    let (token, mark) = plant(&mut client, &json!({"kind": "PHONE"}));
+    let items = json!({"items": [item("PHONE", "415-555-2671"), item("PHONE", &token)]});
+    for operation in ["tokenize", "lookup", "forget"] {
+        let results = client.post(&format!("/api/v1/{operation}"), &items).results(2);
+        assert_eq!(error_code(&results[1]), "value.is_token", "{operation}");
+    }
+    daemon.stop();
+    let events = site.audit_events();
+    let raised = events_of(&events, "honeytoken.rehydrated");
+    assert!(
+        raised.len() == 3 && raised.iter().all(|event| event["detail"]["honeytoken_id"] == mark["id"]),
+        "{raised:?}"
+    );
 }
 
 #[test]

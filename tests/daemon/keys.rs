@@ -142,7 +142,7 @@ fn values_of_a_missing_key_are_refused_until_it_is_loaded() {
     assert_eq!(status, "degraded");
     let detail = components["keys"]["detail"].as_str().unwrap();
     assert!(
-        detail.contains("1 records need the key K_CARE")
+        detail.contains("1 record needs the key K_CARE")
             && detail.contains(&full)
             && detail.contains("MASKER_KEY_K_CARE_OLD")
     );
@@ -163,7 +163,7 @@ fn values_of_a_missing_key_are_refused_until_it_is_loaded() {
     let shown = String::from_utf8(check.stdout).unwrap();
     assert!(shown.starts_with("sound\tyes, except 1 records whose key is not loaded\n"), "{shown}");
     let log = daemon.stop().log.text();
-    assert!(log.contains("1 records need the key K_CARE"), "{log}");
+    assert!(log.contains("1 record needs the key K_CARE"), "{log}");
 
     let daemon = start(&site, "second", Some("first"));
     let mut client = daemon.client();

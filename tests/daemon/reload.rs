@@ -179,7 +179,7 @@ fn a_reload_reports_its_effect() {
     let answer = reload(&mut client);
     assert_eq!(loaded(&answer), expected("2", None));
     let warnings: Vec<&str> = answer["warnings"].as_array().unwrap().iter().map(|w| w.as_str().unwrap()).collect();
-    for expected in ["chmod 0400", "1 records need the key K_CARE", "MASKER_KEY_K_CARE_OLD_FILE"] {
+    for expected in ["chmod 0400", "1 record needs the key K_CARE", "MASKER_KEY_K_CARE_OLD_FILE"] {
         assert!(warnings.iter().any(|warning| warning.contains(expected)), "{expected}: {warnings:?}");
     }
     // The log says so, too.
@@ -369,7 +369,7 @@ fn a_reload_restores_an_old_key_that_was_removed_early() {
     let fingerprint = key("K_CARE", "1").fingerprint("K_CARE");
     let (status, components) = client.health();
     let detail = components["keys"]["detail"].as_str().unwrap();
-    assert!(status == "degraded" && detail.contains("1 records need the key K_CARE") && detail.contains(&fingerprint));
+    assert!(status == "degraded" && detail.contains("1 record needs the key K_CARE") && detail.contains(&fingerprint));
     for token in [&phone, &card] {
         assert_eq!(error_code(&client.rehydrate(&[token.as_str()])[0]), "key.unavailable");
     }

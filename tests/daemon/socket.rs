@@ -3,12 +3,17 @@
 use std::{
     fs,
     io::ErrorKind,
-    os::unix::{
-        fs::{FileTypeExt, MetadataExt, PermissionsExt},
-        net::{UnixDatagram, UnixListener},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{FileTypeExt, MetadataExt, PermissionsExt},
+            net::{UnixDatagram, UnixListener, UnixStream},
+        },
     },
     path::Path,
 };
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::harness::{Client, Daemon, Site, connect_as, is_root};
 
@@ -138,9 +143,16 @@ fn keeps_a_socket_from_the_service_manager() {
 fn refuses_other_descriptors_from_the_service_manager() {
     let site = Site::new();
     let datagram = UnixDatagram::bind(site.path("datagram.sock")).unwrap();
-    let listener = UnixListener::from(std::os::fd::OwnedFd::from(datagram));
+    let listener = UnixListener::from(OwnedFd::from(datagram));
     let log = site.launch().care_keys().handed_over(&listener).refused().code(1);
     assert!(log.contains("is not a listening Unix stream socket"), "{log}");
+
+    let (connected, _peer) = UnixStream::pair().unwrap();
+    let idle = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    for handed_over in [OwnedFd::from(connected), idle] {
+        let log = site.launch().care_keys().handed_over(&UnixListener::from(handed_over)).refused().code(1);
+        assert!(log.contains("the inherited socket does not accept connections"), "{log}");
+    }
 }
 
 #[test]

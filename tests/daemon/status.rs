@@ -20,9 +20,9 @@ use nix::{
     },
     unistd::Pid,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::harness::{Daemon, LIMIT, Launch, OpenDaemon, Site, TestKey, is_root};
+use super::harness::{Client, Daemon, LIMIT, Launch, OpenDaemon, Site, TestKey, is_root};
 
 fn launch(site: &Site) -> Launch<'_> {
     site.launch().care_keys().env("MASKER_AUDIT_HMAC_KEY", TestKey::named("audit").base64())
@@ -330,6 +330,52 @@ fn reading_the_audit_head_leaves_no_event() {
     let daemon = site.launch().care_keys().start();
     daemon.client().get("/api/v1/audit/head").problem(503, "audit.unavailable");
     daemon.stop();
+}
+
+#[test]
+fn a_refused_part_of_the_view_is_not_asked_for_each_second() {
+    let site = Site::new();
+    // Without an audit log, there is no head.
+    let daemon = site.launch().care_keys().start();
+    let mut client = daemon.client();
+    let mut screen = Screen::open(&site.socket());
+    let samples = |client: &mut Client| client.metric(r#"masker_requests_total{route="/health",status="200"}"#);
+    let deadline = Instant::now() + LIMIT;
+    while samples(&mut client).unwrap_or_default() < 4.0 {
+        assert!(Instant::now() < deadline, "the view takes samples");
+    }
+    let heads = client.metric(r#"masker_requests_total{route="/api/v1/audit/head",status="503"}"#);
+    assert_eq!(heads, Some(1.0));
+    screen.press(b"q");
+    screen.expect_restored();
+    daemon.stop();
+}
+
+#[test]
+fn completions_ask_the_daemon() {
+    let site = Site::new();
+    let daemon = launch(&site).start();
+    let request = json!({"name": "billing", "scopes": ["tokenize"], "limits": "none"});
+    let issued = daemon.client().post("/api/v1/api-keys", &request).json();
+    let complete = |words: &[&str]| -> Vec<String> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_masker"));
+        command.args(["--", "masker"]).args(words).arg("").env_clear().current_dir("/").stdin(Stdio::null());
+        command.env("MASKER_COMPLETE", "fish").env("MASKER_SOCKET", site.socket());
+        let output = command.output().expect("masker can be run");
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    };
+    let kinds = complete(&["tokenize", "--kind"]);
+    assert!(["PHONE", "CARD"].iter().all(|kind| kinds.iter().any(|word| word == kind)), "{kinds:?}");
+    let kids = complete(&["vault", "rotate-key", "--new-kid"]);
+    assert_eq!(kids, ["K_CARE", "K_PAY"]);
+    let id = issued["api_key"]["id"].as_str().unwrap();
+    let ids = complete(&["api-keys", "revoke"]);
+    assert!(ids.iter().any(|word| *word == format!("{id}\tbilling, active")), "{ids:?}");
+    daemon.stop();
+    // Without a daemon, the program's own words remain.
+    assert!(complete(&["tokenize", "--kind"]).is_empty());
+    assert!(complete(&["api-keys"]).iter().any(|word| word.starts_with("revoke")));
 }
 
 #[test]

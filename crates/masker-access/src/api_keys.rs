@@ -48,7 +48,7 @@ struct UseTracker {
     used_ms: AtomicU64,
     /// The time of the last use that is stored.
     saved_ms: AtomicU64,
-    /// Whether the vault does not have yet that the key expired or that a grace period ended.
+    /// Whether the key has expired, or a grace period has ended, and the vault has not stored that yet.
     ended_unsaved: AtomicBool,
     last: Mutex<Option<LastUse>>,
 }
@@ -106,7 +106,7 @@ impl ApiKeys {
             .iter()
             .filter_map(|next| {
                 let entry = snapshot.by_id.get(&next.id())?;
-                let key = entry.key.without_ended_by(next)?;
+                let key = entry.key.restricted_to(next)?;
                 let stored = entry.stored.clone().unwrap_or_else(|| Box::new(entry.key.clone()));
                 Some((key, Some(stored)))
             })
@@ -255,6 +255,17 @@ impl ApiKeys {
         let accepted = entry.key.accepts(&presented.digest(), now_ms).unwrap_or(Err(KeyRejection::Expired));
         let role = accepted.map_err(AuthRejection::Rejected)?;
         entry.uses.record(peer, presented, now_ms);
+        Ok((Arc::clone(&entry.principal), role))
+    }
+
+    /// Returns the principal that a secret that was accepted stands for now, and which secret of its key it is.
+    ///
+    /// # Errors
+    /// Those of [`ApiKeys::check`].
+    pub(super) fn current(&self, digest: &KeyDigest) -> Result<(Arc<Principal>, SecretRole), AuthRejection> {
+        let snapshot = self.snapshot.load();
+        let entry = snapshot.find(digest)?;
+        let role = still_accepts(&entry.key, digest)?;
         Ok((Arc::clone(&entry.principal), role))
     }
 

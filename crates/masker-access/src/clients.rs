@@ -157,7 +157,7 @@ impl ClientRules {
         if users.len() >= UNLISTED_USERS_MAX && !users.contains_key(&uid) {
             return Arc::clone(&self.unlisted);
         }
-        let principal = users.entry(uid).or_insert_with(|| Arc::new(self.unlisted.with_usage_of_its_own()));
+        let principal = users.entry(uid).or_insert_with(|| Arc::new(self.unlisted.with_own_usage()));
         Arc::clone(principal)
     }
 

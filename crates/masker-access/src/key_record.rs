@@ -2,7 +2,7 @@
 //!
 //! A key is *active* from its creation until it expires or is revoked. A rotation gives it a new secret, and the former
 //! one keeps working for a grace period. Each change takes the time as an argument and returns the key to be stored. What a
-//! change takes away is in force at once ([`ApiKey::without_ended_by`]), and what it gives only once it is durable.
+//! change takes away is in force at once ([`ApiKey::restricted_to`]), and what it gives only once it is durable.
 
 mod forms;
 
@@ -344,7 +344,7 @@ impl ApiKey {
     /// Returns this key without what `next`, its next version, takes away: it may be in force before `next` is durable. It
     /// has nothing that `next` adds, except a new secret, which nobody knows before the answer. `None` if `next` takes
     /// nothing away.
-    pub fn without_ended_by(&self, next: &ApiKey) -> Option<Self> {
+    pub fn restricted_to(&self, next: &ApiKey) -> Option<Self> {
         let ends_secret =
             |own: &StoredSecret| next.replaced.iter().any(|of| of.until_ms == 0 && of.secret.is_same(own));
         if next.revoked_at_ms.is_some() || ends_secret(&self.secret) {

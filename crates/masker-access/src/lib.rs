@@ -29,7 +29,6 @@ mod systemd_unit;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use key_record::SecretRole;
 use masker_types::{
     grant::{Grant, UNRESTRICTED_NAME},
     share::Share,
@@ -52,7 +51,9 @@ pub use permit::{
     PoliciesReload, Rehydrate, Rewrap, ScopedOperation, SessionsRead, Tokenize, VaultAdmin, VaultRead,
 };
 pub use principal::{ApiKeyIdentity, Caller, CallerId, Principal};
-pub use share::{AccountId, Activity, Answer, Displaceable, HoldingId, Resource, ShareHolder, ShareLedger, TicketId};
+pub use share::{
+    AccountId, Activity, Displaceable, HoldingId, Resource, ShareDecision, ShareHolder, ShareLedger, TicketId,
+};
 
 /// The text of API keys, defined in `masker-types` because clients check it too.
 pub use masker_types::api_key::{ApiKeyFormatError, ApiKeySecret, KeyDigest, KeyPrefix, PresentedKey, looks_like_key};
@@ -87,9 +88,6 @@ pub enum AuthError {
     /// The key has expired, or it was rotated and the former secret's grace period is over.
     #[error("this API key has expired, or was rotated and its grace period is over; use the new one")]
     Expired,
-    /// The secret was replaced. In its grace period it does everything else.
-    #[error("a secret in its grace period manages no API keys; use the one that replaced it")]
-    Replaced,
 }
 
 impl From<AuthRejection> for AuthError {
@@ -170,17 +168,15 @@ impl Access {
         self.keys.check_stored(&digest).map(drop).map_err(AuthError::from)
     }
 
-    /// Checks that a caller may still manage API keys: the secret that it presented was neither ended nor replaced since
-    /// it was accepted.
+    /// Brings a caller up to date after a wait whose length others decide: it has the rights and limits that its API key has
+    /// now. What the client rules give is that of the request's start.
     ///
     /// # Errors
-    /// [`AuthError`] if it was ended, or [`AuthError::Replaced`].
-    pub fn check_manages_keys(&self, caller: &Caller) -> Result<(), AuthError> {
-        let Some(AcceptedSecret { digest, .. }) = caller.accepted else { return Ok(()) };
-        match self.keys.check(&digest)? {
-            SecretRole::Current => Ok(()),
-            SecretRole::Replaced => Err(AuthError::Replaced),
-        }
+    /// Those of [`Access::check_not_ended`].
+    pub fn refresh(&self, caller: &mut Caller) -> Result<(), AuthError> {
+        let Some(accepted) = &mut caller.accepted else { return Ok(()) };
+        (caller.principal, accepted.role) = self.keys.current(&accepted.digest)?;
+        Ok(())
     }
 
     /// Returns whether the client of this name exists and may not do everything without limits.

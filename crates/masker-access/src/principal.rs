@@ -102,7 +102,7 @@ impl Principal {
     }
 
     /// Returns this principal without an API key, and without its usage.
-    pub(super) fn with_usage_of_its_own(&self) -> Self {
+    pub(super) fn with_own_usage(&self) -> Self {
         let limits = self.limiter.limits();
         Principal {
             name: self.name.clone(),

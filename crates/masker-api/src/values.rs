@@ -77,7 +77,12 @@ pub struct ForgetRequest<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Vec<TokenItem<'a>>>,
     /// The values: at most 10,000.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        borrow,
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "strict_object::optional_list"
+    )]
     pub items: Option<Vec<TokenizeItem<'a>>>,
 }
 

@@ -92,8 +92,16 @@ mod tests {
     }
 
     #[test]
+    fn accepts_the_root_of_a_file_system() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("lost+found")).unwrap();
+        let (_, listing) = DirectoryLock::acquire(folder.path()).unwrap();
+        assert!(listing.segments.is_empty());
+    }
+
+    #[test]
     fn rejects_files_of_other_kinds_and_names_one() {
-        for entry in [".hidden", "notes.txt", "audit-1.jsonl", "lost+found"] {
+        for entry in [".hidden", "notes.txt", "audit-1.jsonl", "lost+found-1"] {
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join(entry), b"").unwrap();
             let error = acquire_error(folder.path());

@@ -18,6 +18,7 @@ use std::{
 };
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use masker_files::LOST_AND_FOUND;
 use masker_types::limits::AUDIT_LINE_BYTES_MAX;
 
 const PREFIX: &str = "audit-";
@@ -107,7 +108,7 @@ pub(super) struct DirectoryListing {
     pub(super) foreign: Option<OsString>,
 }
 
-/// Lists a directory, including hidden files.
+/// Lists a directory, including hidden files. It can be the root of a file system.
 pub(super) fn list(directory: &Path) -> io::Result<DirectoryListing> {
     let mut listing = DirectoryListing::default();
     let mut names = fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
@@ -119,6 +120,7 @@ pub(super) fn list(directory: &Path) -> io::Result<DirectoryListing> {
             Some((name, extension)) => {
                 listing.segments.push(Segment { name, path, compressed: extension == COMPRESSED });
             }
+            None if name == LOST_AND_FOUND => {}
             None => listing.foreign = listing.foreign.or(Some(name)),
         }
     }

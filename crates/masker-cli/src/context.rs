@@ -282,7 +282,7 @@ impl<'a> CommandContext<'a> {
 }
 
 /// Returns the daemon's socket: `--socket` or `--server`, else `MASKER_SERVER`, else the one that the daemon would use.
-fn daemon_socket(global: &Global, host: HostEnvironment<'_>) -> Result<PathBuf, CommandError> {
+pub(super) fn daemon_socket(global: &Global, host: HostEnvironment<'_>) -> Result<PathBuf, CommandError> {
     let flag = global.socket_flag().map_err(CommandError::Usage)?;
     let flag = match (flag, host.environment.setting("MASKER_SERVER")) {
         (None, Some(server)) => {

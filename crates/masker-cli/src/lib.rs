@@ -11,6 +11,7 @@
 pub mod args;
 mod closed_output;
 mod commands;
+mod completion;
 mod context;
 mod credential;
 pub mod doctor;
@@ -36,6 +37,7 @@ use self::{
     context::{CommandContext, CommandError},
 };
 pub use self::{
+    completion::complete_if_asked,
     credential::{CredentialError, authorization},
     exit::Exit,
     offline::{Migrate, MigrationSizes, OfflineTools, ReadAuditHead},

@@ -1,14 +1,18 @@
 //! Output of commands: results on standard output, everything else on standard error.
 //!
-//! On a terminal, results are tables. Otherwise they are lines of cells separated by tabs, without a header, for other
+//! On a terminal, results are tables that fit its width. Otherwise they are lines of cells separated by tabs, for other
 //! programs. With `--json` they are the daemon's responses.
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
-use comfy_table::{Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
+use ratatui::crossterm::terminal;
 use serde::Serialize;
 
 use super::{args::Global, closed_output, context::CommandError};
+
+/// Width of a terminal that does not say its width, in columns.
+const COLUMNS_DEFAULT: u16 = 80;
 
 /// The output of a command, in the format that the options select.
 pub(super) struct Output {
@@ -83,20 +87,20 @@ impl Output {
         self.results.write_all(bytes).map_err(CommandError::Output)
     }
 
-    /// Writes rows under a header. Tabs and line breaks in cells are escaped.
+    /// Writes rows under a header. Tabs and line breaks in cells are escaped. For other programs, rows of names and values have
+    /// no header; that of other rows is a line.
     pub(super) fn table(&mut self, header: &[&str], rows: Vec<Vec<String>>) -> Result<(), CommandError> {
-        let rows = rows.into_iter().map(|row| row.iter().map(|cell| printable(cell, "")).collect::<Vec<_>>());
+        let rows: Vec<Vec<String>> =
+            rows.into_iter().map(|row| row.iter().map(|cell| printable(cell, "")).collect()).collect();
         if self.terminal {
-            let mut table = Table::new();
-            table.load_style(presets::NOTHING).set_header(header).add_rows(rows);
-            for column in table.column_iter_mut() {
-                column.set_padding((0, 2));
-            }
-            return self.bytes(format!("{}\n", table.trim_fmt()).as_bytes());
+            let (columns, _) = terminal::size().unwrap_or((COLUMNS_DEFAULT, 0));
+            return self.bytes(terminal_table(header, &rows, columns).as_bytes());
+        }
+        if header.iter().filter(|name| !name.is_empty()).count() > 1 {
+            self.bytes(format!("{}\n", header.join("\t")).as_bytes())?;
         }
         for row in rows {
-            self.bytes(row.join("\t").as_bytes())?;
-            self.bytes(b"\n")?;
+            self.bytes(format!("{}\n", row.join("\t")).as_bytes())?;
         }
         Ok(())
     }
@@ -127,6 +131,42 @@ impl Output {
     }
 }
 
+/// Returns a table of at most this many columns. If the rows are too wide, each becomes a table of names and values: wrapped ids
+/// could not be copied.
+fn terminal_table(header: &[&str], rows: &[Vec<String>], columns: u16) -> String {
+    let format = |header: Option<&[&str]>, rows: &[Vec<String>]| {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).add_rows(rows.iter().map(|row| row.iter()));
+        if let Some(header) = header {
+            table.set_header(header);
+        }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        table
+    };
+    let text = |table: &Table| format!("{}\n", table.trim_fmt());
+    let mut whole = format(Some(header), rows);
+    if whole.lines().all(|line| line.trim_end().chars().count() <= columns.into()) {
+        return text(&whole);
+    }
+    let wrap = |table: &mut Table| {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns);
+    };
+    if header.len() <= 2 {
+        wrap(&mut whole);
+        return text(&whole);
+    }
+    let each = rows.iter().map(|row| {
+        let cells = header.iter().zip(row).filter(|(_, cell)| !cell.is_empty());
+        let pairs: Vec<Vec<String>> = cells.map(|(name, cell)| vec![(*name).to_owned(), cell.clone()]).collect();
+        let mut table = format(None, &pairs);
+        wrap(&mut table);
+        text(&table)
+    });
+    each.collect::<Vec<_>>().join("\n")
+}
+
 /// Returns `yes` or `no`.
 pub(super) fn yes_or_no(yes: bool) -> String {
     if yes { "yes" } else { "no" }.to_owned()
@@ -147,7 +187,26 @@ fn printable(text: &str, kept: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::printable;
+    use super::{printable, terminal_table};
+
+    #[test]
+    fn a_table_fits_the_terminal() {
+        let row = |id: char, name: &str| vec![id.to_string().repeat(32), name.to_owned(), "tokenize".repeat(3)];
+        let (header, rows) = (["ID", "NAME", "SCOPES"], [row('a', "app"), row('b', "")]);
+        let wide = terminal_table(&header, &rows, 80);
+        assert_eq!(wide.lines().next().map(str::trim_end), Some(&*format!("{:<34}NAME  SCOPES", "ID")));
+        let narrow = terminal_table(&header, &rows, 60);
+        let expected = format!(
+            "ID      {}\nNAME    app\nSCOPES  {scopes}\n\nID      {}\nSCOPES  {scopes}\n",
+            "a".repeat(32),
+            "b".repeat(32),
+            scopes = "tokenize".repeat(3)
+        );
+        assert_eq!(narrow, expected);
+        let pairs = [vec!["scopes".to_owned(), "tokenize, ".repeat(20)]];
+        let wrapped = terminal_table(&["API KEY", ""], &pairs, 40);
+        assert!(wrapped.lines().count() > 3 && wrapped.lines().all(|line| line.chars().count() <= 40), "{wrapped}");
+    }
 
     #[test]
     fn escapes_control_characters_only() {

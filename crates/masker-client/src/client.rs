@@ -66,7 +66,7 @@ pub enum ClientError {
     #[error("{}", problem_text(.0))]
     Problem(Box<ErrorBody>),
     /// The daemon refused the request for now, with the time after which it may be repeated.
-    #[error("{}", problem_text(.problem))]
+    #[error("{}; retry after {} s", problem_text(.problem), .after.as_secs())]
     Busy {
         /// The problem.
         problem: Box<ErrorBody>,

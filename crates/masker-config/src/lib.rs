@@ -8,7 +8,7 @@
 //! This crate reads files, but nothing of the process: the environment, the user and the working directory are arguments
 //! ([`HostEnvironment`]).
 //!
-//! This crate uses `masker-core` and `masker-types`. `masker-access`, `masker-http`, `masker-cli` and the daemon use it.
+//! This crate uses `masker-core` and `masker-types`. `masker-access`, `masker-cli`, the daemon and `xtask` use it.
 
 mod audit;
 mod clients;

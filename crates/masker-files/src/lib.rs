@@ -17,6 +17,9 @@ use std::{
 
 use nix::{libc, sys::statvfs::statvfs, unistd::geteuid};
 
+/// The directory in the root of a file system where fsck(8) puts what it finds. It belongs to nobody who stores files there.
+pub const LOST_AND_FOUND: &str = "lost+found";
+
 /// Why a directory is not private.
 #[derive(Debug)]
 pub enum DirectoryProblem {

@@ -21,18 +21,11 @@ use super::{
     shares::Shares,
 };
 use masker_access::{
-    AttemptOutcome, AuthError, KeyPrefix, LimitExceeded, LimitKind, RateLimitStatus, Resource, Timestamps,
-    looks_like_key,
+    AttemptOutcome, AuthError, KeyPrefix, LimitExceeded, LimitKind, Permit, RateLimitStatus, Resource, ScopedOperation,
+    Timestamps, looks_like_key,
 };
 use masker_api::TokenizeItem;
-use masker_audit::AuditOperation;
-use masker_types::{
-    error_code::Code,
-    limits::{
-        ANSWER_BYTES_PER_BODY_BYTE, ANSWER_BYTES_UNMETERED, LOOKUP_ANSWER_BYTES_MAX, OPERATION_BYTES_MAX,
-        OPERATION_BYTES_PER_BODY_BYTE, REHYDRATION_BYTES_MAX,
-    },
-};
+use masker_types::{error_code::Code, limits::ANSWER_BYTES_UNMETERED};
 
 impl Service {
     /// Admits a request and reads its body, or refuses it.
@@ -48,7 +41,7 @@ impl Service {
         self.authorize(ctx, route)?;
         match route.cost {
             Cost::Request => self.charge_request(ctx, 0)?,
-            Cost::Values => self.check_limits(ctx)?,
+            Cost::Values | Cost::Tokens => self.check_limits(ctx)?,
             // A caller whose limits are used up may still ask what they are.
             Cost::Free => drop(self.charge_request(ctx, 0)),
         }
@@ -57,12 +50,13 @@ impl Service {
         let session = if route.accepts_session { SessionReference::of(&head.headers)? } else { None };
         let connection = Arc::clone(&ctx.connection);
         self.bodies.read(route.body, input, &connection.seat).await?;
-        let bytes = operation_bytes(route, input.body_bytes());
+        let bytes = route.operation_bytes(input.body_bytes());
         if bytes > ANSWER_BYTES_UNMETERED {
             ctx.charge = Some(Shares::charge(Resource::Answers, &connection.seat, bytes).await?);
         }
         // The client decides how long its body takes.
-        self.check_key_not_ended(ctx)?;
+        self.refresh_caller(ctx)?;
+        self.authorize(ctx, route)?;
         if let Some(session) = session {
             self.enter_session(ctx, session)?;
         }
@@ -138,7 +132,7 @@ impl Service {
         let shown = prefix.as_ref().map_or("", KeyPrefix::as_str);
         let request_id = ctx.id.as_str();
         if blocked {
-            // A caller who goes on must not fill the log. The audit log counts.
+            // A caller who goes on must not fill the log. The audit log counts the refusals.
             debug!(request_id, uid, prefix = shown, blocked, reason = %error, "credential refused");
         } else {
             warn!(request_id, uid, prefix = shown, blocked, reason = %error, "credential refused");
@@ -161,13 +155,22 @@ impl Service {
         problem
     }
 
-    /// Checks that the caller's API key was not ended since the request's head was read. To be called after each wait whose
-    /// length others decide, before anything is changed.
+    /// Gives the caller the rights that its API key has now. To be called after each wait whose length others decide, before
+    /// anything is changed.
     ///
     /// # Errors
     /// `auth.revoked`, or `auth.expired` after a rotation without a grace period.
-    pub(super) fn check_key_not_ended(&self, ctx: &RequestContext) -> Result<(), Problem> {
-        self.access.check_not_ended(&ctx.caller).map_err(auth_problem)
+    fn refresh_caller(&self, ctx: &mut RequestContext) -> Result<(), Problem> {
+        self.access.refresh(&mut ctx.caller).map_err(auth_problem)
+    }
+
+    /// Returns a permit by the rights that the caller has after such a wait.
+    ///
+    /// # Errors
+    /// Those of [`Service::refresh_caller`], or `perm.denied`.
+    pub(super) fn renew_permit<O: ScopedOperation>(&self, ctx: &mut RequestContext) -> Result<Permit<O>, Problem> {
+        self.refresh_caller(ctx)?;
+        ctx.permit()
     }
 
     /// Takes a request with this many values or tokens from the caller's limits.
@@ -238,23 +241,11 @@ impl Service {
     }
 }
 
-/// Returns the memory that an operation takes at most, with its answer, by the size of its body.
-fn operation_bytes(route: &Route, body_bytes: usize) -> usize {
-    let answer_bytes_max = match route.audit {
-        AuditRule::Operation(AuditOperation::Rehydrate) => REHYDRATION_BYTES_MAX,
-        AuditRule::Operation(AuditOperation::Lookup) => LOOKUP_ANSWER_BYTES_MAX,
-        _ => 0,
-    };
-    let answer_bytes = body_bytes.saturating_mul(ANSWER_BYTES_PER_BODY_BYTE).min(answer_bytes_max);
-    body_bytes.saturating_mul(OPERATION_BYTES_PER_BODY_BYTE).min(OPERATION_BYTES_MAX) + answer_bytes
-}
-
 pub(super) fn auth_problem(error: AuthError) -> Problem {
     let code = match error {
         AuthError::Missing => Code::AuthMissing,
         AuthError::Revoked => Code::AuthRevoked,
         AuthError::Expired => Code::AuthExpired,
-        AuthError::Replaced => Code::PermDenied,
         _ => Code::AuthInvalid,
     };
     Problem::new(code, error.to_string())

@@ -6,7 +6,6 @@ use tokio::sync::MutexGuard;
 
 use super::{
     Service,
-    admission::auth_problem,
     context::RequestContext,
     input::Input,
     operation::{Outcome, Reply},
@@ -106,8 +105,8 @@ async fn api_key_create(
 ) -> Outcome {
     let request: ApiKeyCreate = input.json()?;
     let now_ms = service.now_ms();
-    let spec = service.key_spec(ctx, request, now_ms)?;
     let _guard = service.lock_keys(ctx).await?;
+    let spec = service.key_spec(ctx, request, now_ms)?;
     service.check_key_count(&spec.workspace, (spec.parent, &ctx.caller.principal().name), now_ms)?;
     let secret = ApiKeySecret::generate(spec.mode, &mut rand::rng());
     let id = ApiKeyId::new(now_ms, &mut rand::rng());
@@ -274,10 +273,10 @@ fn example_api_key(state: &str) -> Value {
 }
 
 impl Service {
-    /// Waits for other changes of API keys, one of which may end the caller's own.
-    async fn lock_keys(&self, ctx: &RequestContext) -> Result<MutexGuard<'_, ()>, Problem> {
+    /// Waits for other changes of API keys, one of which may end the caller's own, or take rights from it.
+    async fn lock_keys(&self, ctx: &mut RequestContext) -> Result<MutexGuard<'_, ()>, Problem> {
         let guard = self.key_changes.lock().await;
-        self.access.check_manages_keys(&ctx.caller).map_err(auth_problem)?;
+        self.renew_permit::<ApiKeysAdmin>(ctx)?;
         Ok(guard)
     }
 
@@ -347,7 +346,7 @@ impl Service {
         let status = key_status(key, self.now_ms());
         self.access.keys().put_all(keys);
         // Nothing else can have ended it: `lock_keys` has checked it.
-        ctx.ended_own_key = self.check_key_not_ended(ctx).is_err();
+        ctx.ended_own_key = self.access.check_not_ended(&ctx.caller).is_err();
         match secret {
             Some(secret) => Reply::json(&ApiKeyIssued { key: secret.into_text(), api_key: status }),
             None => Reply::json(&status),

@@ -100,7 +100,9 @@ async fn audit_head(
 }
 
 fn no_audit_log() -> Problem {
-    Problem::new(Code::AuditUnavailable, "there is no audit log: MASKER_AUDIT_HMAC_KEY is not set")
+    let detail = "there is no audit log: MASKER_AUDIT_HMAC_KEY is not set";
+    // That does not pass.
+    Problem { retry_after_seconds: None, ..Problem::new(Code::AuditUnavailable, detail) }
 }
 
 /// Reads a query for events.

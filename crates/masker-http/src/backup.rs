@@ -21,7 +21,7 @@ use super::{
     request_id::RequestId,
     route::{Route, route},
 };
-use masker_access::{Access, Caller, Permit, VaultAdmin};
+use masker_access::{Access, Caller, Permit, ScopedOperation, VaultAdmin};
 use masker_api::ImportReport;
 use masker_audit::{AuditError, AuditEvent, AuditLog, AuditOperation, DetailValue};
 use masker_types::{error_code::Code, limits::IMPORT_BYTES_MAX};
@@ -93,7 +93,7 @@ async fn vault_export(
 async fn vault_import(
     service: &Service,
     ctx: &mut RequestContext,
-    permit: Permit<VaultAdmin>,
+    _permit: Permit<VaultAdmin>,
     input: &mut Input,
 ) -> Outcome {
     let restore_erased = input.query.read("restore_erased", "`true` or `false`", |text| text.parse().ok())?;
@@ -103,7 +103,7 @@ async fn vault_import(
     let mut upload = Upload { body: input.unread_body(), timeout: service.timeouts.body, received: 0 };
     let file = upload.spool(&service.data_dir).await?;
     let bytes = upload.received;
-    service.check_key_not_ended(ctx)?;
+    let permit = service.renew_permit(ctx)?;
     let outcome = service.vault.import(&permit, file, rules).await?;
     let merged = outcome.merged;
     ctx.number("records", outcome.records);
@@ -152,9 +152,11 @@ struct ExportStream {
 }
 
 impl ExportStream {
-    /// Returns the next piece. It is made when the connection has room for it. A key that ends cuts the export short.
+    /// Returns the next piece. It is made when the connection has room for it. A key that ends or loses the scope cuts the
+    /// export short.
     async fn next(mut self) -> io::Result<Option<(Frame<Bytes>, Self)>> {
-        self.access.check_not_ended(&self.caller).map_err(io::Error::other)?;
+        self.access.refresh(&mut self.caller).map_err(io::Error::other)?;
+        self.caller.require(VaultAdmin::SCOPE).map_err(io::Error::other)?;
         match self.exporting.next().await {
             Ok(Some(piece)) => {
                 self.bytes += piece.len() as u64;

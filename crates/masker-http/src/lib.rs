@@ -5,7 +5,7 @@
 //! goes away. Each resource's module has its routes, handlers and OpenAPI descriptions; [`routes`] lists all of them.
 //!
 //! This crate reads requests within bounds, calls `masker-vault`, and answers in the wire types of `masker-api`. It
-//! knows no store and no cryptography. Only the daemon uses it.
+//! knows no store and no cryptography. The daemon uses it, and `xtask` for the OpenAPI document.
 
 mod admission;
 mod answer;

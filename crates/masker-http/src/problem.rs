@@ -42,7 +42,9 @@ pub(super) struct Problem {
 
 impl Problem {
     pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Problem { code, detail: detail.into(), cause: None, allow: None, close: false, retry_after_seconds: None }
+        let passes = matches!(code, Code::VaultUnavailable | Code::Overloaded | Code::AuditUnavailable);
+        let retry_after_seconds = passes.then_some(1);
+        Problem { code, detail: detail.into(), cause: None, allow: None, close: false, retry_after_seconds }
     }
 
     /// Returns a problem with a request whose body cannot be read to its end.
@@ -87,8 +89,7 @@ impl Problem {
         if self.close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        let soon = matches!(self.code, Code::VaultUnavailable | Code::Overloaded | Code::AuditUnavailable).then_some(1);
-        if let Some(seconds) = self.retry_after_seconds.or(soon) {
+        if let Some(seconds) = self.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status() == StatusCode::UNAUTHORIZED {

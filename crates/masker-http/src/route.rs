@@ -29,7 +29,11 @@ use super::{
 };
 use masker_api::SESSION_HEADER;
 use masker_audit::AuditOperation;
-use masker_types::{error_code::Code, grant::Scope, limits::INLINE_BODY_BYTES_MAX};
+use masker_types::{
+    error_code::Code,
+    grant::Scope,
+    limits::{ANSWER_BYTES_PER_BODY_BYTE, INLINE_BODY_BYTES_MAX, OPERATION_BYTES_MAX, OPERATION_BYTES_PER_BODY_BYTE},
+};
 
 /// Everything that is known about a kind of request before one is made.
 pub struct Route {
@@ -41,6 +45,8 @@ pub struct Route {
     pub(super) audit: AuditRule,
     pub(super) cost: Cost,
     pub(super) body: BodyKind,
+    /// Memory that its answer takes at most beyond a small one, in bytes.
+    answer_bytes_max: usize,
     pub(super) query_names: Vec<String>,
     pub(super) accepts_session: bool,
     pub(super) success: StatusCode,
@@ -89,8 +95,10 @@ pub(super) enum AuditRule {
 pub(super) enum Cost {
     /// One request, taken before its body is read.
     Request,
-    /// One request with all of its values or tokens, taken once they are counted.
+    /// One request with all of its values, taken once they are counted.
     Values,
+    /// One request with all of its tokens, taken once they are counted.
+    Tokens,
     /// One request, which is counted and never refused.
     Free,
 }
@@ -182,6 +190,7 @@ impl Route {
             audit,
             cost,
             body,
+            answer_bytes_max: 0,
             query_names: named(&ParameterIn::Query),
             accepts_session: named(&ParameterIn::Header).iter().any(|name| name.eq_ignore_ascii_case(SESSION_HEADER)),
             success: success.unwrap_or(StatusCode::OK),
@@ -190,6 +199,17 @@ impl Route {
             describe: D::operation,
             schemas: D::schemas,
         }
+    }
+
+    /// Sets the memory that its largest answer takes, in bytes.
+    pub(super) fn with_answer_bytes_max(self, bytes: usize) -> Self {
+        Route { answer_bytes_max: bytes, ..self }
+    }
+
+    /// Returns the memory that its operation takes at most, with its answer, by the size of its body.
+    pub(super) fn operation_bytes(&self, body_bytes: usize) -> usize {
+        let answer_bytes = body_bytes.saturating_mul(ANSWER_BYTES_PER_BODY_BYTE).min(self.answer_bytes_max);
+        body_bytes.saturating_mul(OPERATION_BYTES_PER_BODY_BYTE).min(OPERATION_BYTES_MAX) + answer_bytes
     }
 
     /// Returns the method.
@@ -209,14 +229,14 @@ impl Route {
 
     /// Returns whether its requests contain tokens.
     pub(super) fn takes_tokens(&self) -> bool {
-        use AuditOperation::{Forget, Rehydrate, Rewrap};
-        matches!(self.audit, AuditRule::Operation(Rehydrate | Rewrap | Forget))
+        self.cost == Cost::Tokens
     }
 
     /// Returns whether a request whose body was announced with this size runs on the thread that read it: it has a few
     /// values at most, so it takes no longer than a wake-up on another core.
     pub(super) fn runs_in_place(&self, announced_bytes: Option<u64>) -> bool {
-        self.cost == Cost::Values && announced_bytes.is_some_and(|bytes| bytes <= INLINE_BODY_BYTES_MAX)
+        matches!(self.cost, Cost::Values | Cost::Tokens)
+            && announced_bytes.is_some_and(|bytes| bytes <= INLINE_BODY_BYTES_MAX)
     }
 }
 

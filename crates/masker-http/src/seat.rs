@@ -189,13 +189,7 @@ impl Drop for OperationSlot {
 
 /// Returns the problem of a request whose connection was displaced. It had no effect.
 pub(super) fn displaced() -> Problem {
-    Problem {
-        retry_after_seconds: Some(1),
-        ..Problem::unread(
-            Code::Overloaded,
-            "this request waited for its client, and another one needed its place; try again",
-        )
-    }
+    Problem::unread(Code::Overloaded, "this request waited for its client, and another one needed its place; try again")
 }
 
 /// Returns a monotonic time in milliseconds, exact to a few of them, which takes no system call.

@@ -20,7 +20,7 @@ use super::{
     problem::Problem,
     seat::{Seat, displaced, now_ms},
 };
-use masker_access::{AccountId, Answer, Displaceable, HoldingId, Resource, ShareHolder, ShareLedger, TicketId};
+use masker_access::{AccountId, Displaceable, HoldingId, Resource, ShareDecision, ShareHolder, ShareLedger, TicketId};
 use masker_types::{
     error_code::Code,
     limits::{CONNECTIONS_MAX, OPERATIONS_PERCENT_MAX, QUEUE_WAIT_SECONDS_MAX},
@@ -185,13 +185,13 @@ impl Shares {
     /// Asks the ledger, and prepares to be woken where the answer is a place in the queue.
     fn ask(
         &self,
-        ask: impl FnOnce(&mut ShareLedger<Arc<Seat>>, u64) -> Answer,
+        ask: impl FnOnce(&mut ShareLedger<Arc<Seat>>, u64) -> ShareDecision,
     ) -> Result<HoldingId, Option<(TicketId, Arc<Notify>)>> {
         let mut state = self.lock();
         match ask(&mut state.ledger, now_ms()) {
-            Answer::Granted(id) => Ok(id),
-            Answer::Refused => Err(None),
-            Answer::Queued(ticket) => {
+            ShareDecision::Granted(id) => Ok(id),
+            ShareDecision::Refused => Err(None),
+            ShareDecision::Queued(ticket) => {
                 let notify = Arc::new(Notify::new());
                 state.waiting.insert(ticket, Arc::clone(&notify));
                 Err(Some((ticket, notify)))

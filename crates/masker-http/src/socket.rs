@@ -17,7 +17,7 @@ use std::{
 
 use nix::{
     sys::{
-        socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket},
+        socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, getsockopt, listen, socket, sockopt},
         stat::{Mode, umask},
     },
     unistd::{Gid, chown},
@@ -51,6 +51,12 @@ pub enum SocketError {
     /// The path is not a socket.
     #[error("{0}: this is not a socket; move it away, or configure another path (`[server] socket`)")]
     NotASocket(PathBuf),
+    /// The inherited socket is connected, or does not listen.
+    #[error(
+        "{0}: the inherited socket does not accept connections; hand over a listening one (`ListenStream=` and `Accept=no` \
+         in masker.socket)"
+    )]
+    NotListening(PathBuf),
     /// The socket was changed after it was created.
     #[error(
         "{path}: the socket has mode {mode:o} and group {gid} instead of those configured: another process changed it"
@@ -126,9 +132,12 @@ impl Socket {
     /// Takes over a listening socket from a service manager, which owns its file.
     ///
     /// # Errors
-    /// [`SocketError::System`] if it cannot be made non-blocking.
+    /// [`SocketError::NotListening`], or [`SocketError::System`] if it cannot be made non-blocking.
     pub fn from_inherited(listener: UnixListener) -> Result<Self, SocketError> {
         let socket = Socket { listener, file: None };
+        if !getsockopt(&socket.listener, sockopt::AcceptConn).unwrap_or_default() {
+            return Err(SocketError::NotListening(socket.path()));
+        }
         socket.listener.set_nonblocking(true).map_err(|source| SocketError::System {
             path: socket.path(),
             what: "use the inherited socket",

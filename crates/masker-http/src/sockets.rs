@@ -8,16 +8,20 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use masker_types::limits::{CONNECTIONS_MAX, SHARE_QUEUE_MAX};
+use masker_types::limits::{CONNECTIONS_MAX, OWNER_CONNECTIONS, SHARE_QUEUE_MAX};
 
 /// Sockets that are open at once: those that are served, those that wait for a place, and as many as wait for the others.
 const SOCKETS_MAX: usize = CONNECTIONS_MAX + 2 * SHARE_QUEUE_MAX;
-/// A user has at most this many times the sockets that are free. So one user can have four fifths of them, and two can
-/// have four ninths each.
+/// Sockets that only root and the daemon's own user may have.
+const OWNER_SOCKETS: usize = 2 * OWNER_CONNECTIONS;
+/// A user has at most this many times the sockets that are free for all. So one user can have four fifths of them, and two
+/// can have four ninths each.
 const SOCKETS_PER_FREE: usize = 4;
 
 // A single user can take all connections and wait for more.
-const _: () = assert!(CONNECTIONS_MAX + SHARE_QUEUE_MAX < SOCKETS_MAX * SOCKETS_PER_FREE / (SOCKETS_PER_FREE + 1));
+const _: () = assert!(
+    CONNECTIONS_MAX + SHARE_QUEUE_MAX < (SOCKETS_MAX - OWNER_SOCKETS) * SOCKETS_PER_FREE / (SOCKETS_PER_FREE + 1)
+);
 
 /// The open sockets, counted by user.
 #[derive(Default)]
@@ -40,8 +44,12 @@ impl Sockets {
     pub(super) fn count(self: &Arc<Self>, uid: u32, is_owner: bool) -> Option<SocketCount> {
         let mut counts = self.lock();
         let held = counts.by_user.get(&uid).copied().unwrap_or_default();
-        let free = SOCKETS_MAX.saturating_sub(counts.total);
-        if free == 0 || !(is_owner || held < free * SOCKETS_PER_FREE) {
+        let has_room = if is_owner {
+            counts.total < SOCKETS_MAX
+        } else {
+            held < (SOCKETS_MAX - OWNER_SOCKETS).saturating_sub(counts.total) * SOCKETS_PER_FREE
+        };
+        if !has_room {
             return None;
         }
         counts.total += 1;
@@ -80,10 +88,12 @@ mod tests {
         assert!(first.len() > CONNECTIONS_MAX + SHARE_QUEUE_MAX);
         let second = fill(&sockets, 2);
         assert!(second.len() > SHARE_QUEUE_MAX / 2, "{}", second.len());
-        let others: Vec<Vec<SocketCount>> = (3..6).map(|uid| fill(&sockets, uid)).collect();
-        assert!(others.iter().all(|sockets| !sockets.is_empty()));
-        assert!(sockets.count(0, true).is_some());
-        drop((first, second, others));
+        let third = fill(&sockets, 3);
+        assert!(!third.is_empty());
+        // A user can have many user ids.
+        let others: Vec<Vec<SocketCount>> = (4..504).map(|uid| fill(&sockets, uid)).collect();
+        let owners: Vec<SocketCount> = (0..OWNER_SOCKETS).map(|_| sockets.count(0, true).unwrap()).collect();
+        drop((first, second, third, others, owners));
         let counts = sockets.lock();
         assert_eq!((counts.total, counts.by_user.len()), (0, 0));
     }

@@ -262,15 +262,11 @@ async fn prepared(fixture: &Fixture, method: &Method, path: &'static str) -> Cas
             let id = made("/api/v1/vault/honeytokens", json!({"kind": "PHONE"}), "/honeytoken/id").await;
             (id, Value::Null, true)
         }
+        ("POST", "/api/v1/vault/control-key") => (String::new(), Value::Null, true),
         ("POST", "/api/v1/keys/reload" | "/api/v1/policies/reload") => (String::new(), Value::Null, true),
-        (
-            "POST",
-            "/api/v1/vault/check"
-            | "/api/v1/vault/compact"
-            | "/api/v1/vault/control-key"
-            | "/api/v1/vault/export"
-            | "/api/v1/vault/import",
-        ) => (String::new(), Value::Null, false),
+        ("POST", "/api/v1/vault/check" | "/api/v1/vault/compact" | "/api/v1/vault/export" | "/api/v1/vault/import") => {
+            (String::new(), Value::Null, false)
+        }
         (method, path) => panic!("no case for {method} {path}"),
     };
     Case { method: method.clone(), path, parameter, body, changes }
@@ -295,6 +291,7 @@ async fn state(fixture: &Fixture) -> Value {
         rotations.map(|rotation| format!("{} {}", rotation["id"], rotation["state"])).collect();
     json!({
         "records": fixture.service.vault.records(),
+        "control_epoch": fixture.service.vault.position()().control.epoch,
         "reloads": fixture.reloads.load(Ordering::Relaxed),
         "rotations": rotations,
         "api_keys": read("/api/v1/api-keys").await,

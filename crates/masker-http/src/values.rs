@@ -18,7 +18,11 @@ use masker_api::{
     RewrapResult, TokenItem, TokenizeItem, TokenizeRequest, TokenizeResult,
 };
 use masker_core::policy::{Policy, PolicySet};
-use masker_types::{error_code::Code, limits::ITEMS_PER_REQUEST_MAX, quote::suggestion};
+use masker_types::{
+    error_code::Code,
+    limits::{ITEMS_PER_REQUEST_MAX, LOOKUP_ANSWER_BYTES_MAX, REHYDRATION_BYTES_MAX},
+    quote::suggestion,
+};
 use masker_vault::{ForgottenValue, ItemFailure, TokenInput, Tokenized, ValueInput};
 
 pub(super) fn routes() -> Vec<Route> {
@@ -34,28 +38,30 @@ pub(super) fn routes() -> Vec<Route> {
             handler: rehydrate / __path_rehydrate,
             access: Scope(Rehydrate),
             audit: Operation(Rehydrate),
-            cost: Values,
+            cost: Tokens,
             body: Buffered,
-        },
+        }
+        .with_answer_bytes_max(REHYDRATION_BYTES_MAX),
         route! {
             handler: lookup / __path_lookup,
             access: Scope(Lookup),
             audit: Operation(Lookup),
             cost: Values,
             body: Buffered,
-        },
+        }
+        .with_answer_bytes_max(LOOKUP_ANSWER_BYTES_MAX),
         route! {
             handler: rewrap / __path_rewrap,
             access: Scope(Rewrap),
             audit: Operation(Rewrap),
-            cost: Values,
+            cost: Tokens,
             body: Buffered,
         },
         route! {
             handler: forget / __path_forget,
             access: Scope(Forget),
             audit: Operation(Forget),
-            cost: Values,
+            cost: Tokens,
             body: Buffered,
         },
     ]
@@ -86,6 +92,11 @@ async fn tokenize(service: &Service, ctx: &mut RequestContext, permit: Permit<To
     let (request, policy) = admit_values(service, ctx, &permit, input, &policies)?;
     let items = value_inputs(request.context.as_deref().unwrap_or_default(), &request.items);
     let outcomes = ctx.record_outcomes(service.vault.tokenize(&permit, policy, &items).await?);
+    let shown = outcomes.iter().zip(&items).filter_map(|(outcome, item)| match outcome {
+        Tokenized::Failed(ItemFailure::ValueIsToken) => Some(item.value),
+        _ => None,
+    });
+    service.note_shown_as_values(ctx, shown);
     if let Some(session) = &ctx.session {
         session.note_minted(outcomes.iter().filter_map(Tokenized::token));
     }
@@ -160,12 +171,13 @@ async fn rehydrate(service: &Service, ctx: &mut RequestContext, permit: Permit<R
 async fn lookup(service: &Service, ctx: &mut RequestContext, permit: Permit<Lookup>, input: &Input) -> Outcome {
     let policies = Arc::clone(&ctx.policies);
     let (request, policy) = admit_values(service, ctx, &permit, input, &policies)?;
-    let outcomes = ctx.record_outcomes(
-        service
-            .vault
-            .lookup(&permit, policy, &value_inputs(request.context.as_deref().unwrap_or_default(), &request.items))
-            .await?,
-    );
+    let items = value_inputs(request.context.as_deref().unwrap_or_default(), &request.items);
+    let outcomes = ctx.record_outcomes(service.vault.lookup(&permit, policy, &items).await?);
+    let shown = outcomes.iter().zip(&items).filter_map(|(outcome, item)| match outcome {
+        Err(ItemFailure::ValueIsToken) => Some(item.value),
+        _ => None,
+    });
+    service.note_shown_as_values(ctx, shown);
     let results = outcomes.into_iter().zip(&request.items).enumerate().map(|(index, (outcome, item))| match outcome {
         Ok(found) => {
             LookupResult::Tokens { tokens: found.tokens, exact: found.exact, more: found.more.then_some(true) }
@@ -277,6 +289,11 @@ async fn forget_values(
     items: &[ValueInput<'_>],
 ) -> Outcome {
     let outcomes = ctx.record_outcomes(service.vault.forget_values(permit, lookup, policy, items).await?);
+    let shown = outcomes.iter().zip(items).filter_map(|(outcome, item)| match outcome.failure {
+        Some(ItemFailure::ValueIsToken) => Some(item.value),
+        _ => None,
+    });
+    service.note_shown_as_values(ctx, shown);
     let mut receipt = ErasureReceipt::default();
     for ((kid, fingerprint), count) in outcomes.iter().flat_map(|forgotten| &forgotten.sealed_under) {
         receipt.add(*kid, *fingerprint, *count);
@@ -295,6 +312,13 @@ async fn forget_values(
         }
     });
     Reply::json(&BatchResponse { results: results.collect() })
+}
+
+impl Service {
+    /// Notes the honeytokens among tokens that were sent in the place of values.
+    fn note_shown_as_values<'v>(&self, ctx: &mut RequestContext, tokens: impl Iterator<Item = &'v str>) {
+        self.record_honeytokens(ctx, tokens.filter_map(|token| self.vault.honeytoken(token)));
+    }
 }
 
 /// Reads a batch of values with its policy, and takes it from the caller's limits and budget.

@@ -1,4 +1,4 @@
-//! The position of a vault: which vault it is, and how far its commits have come.
+//! The position of a vault: which vault it is, and its latest commit.
 
 use std::fmt;
 
@@ -11,11 +11,11 @@ pub struct VaultPosition {
     pub epoch: u64,
     /// The number of the commit, which continues over epochs.
     pub sequence: u64,
-    /// How far the control rows have come; the default where they are not counted.
+    /// The version of the control rows; the default where they are not counted.
     pub control: ControlPosition,
 }
 
-/// How far the rows that grant or withhold have come, such as API keys.
+/// The version of the rows that grant or withhold, such as API keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ControlPosition {
     /// The number of the key that authenticates them.

@@ -316,12 +316,14 @@ impl Eraser {
             if chunk.is_empty() {
                 break;
             }
-            let count = chunk.len();
             let erased = match self.writer.commit(ForgetChange { lane: lane.clone(), erasures: chunk }).await {
                 Ok(erased) => erased,
                 Err(failed) if !is_begun => return Err(failed),
-                // Some records are erased, so the request is answered and recorded.
-                Err(_) => vec![Err(ItemFailure::Interrupted); count],
+                // Some records are erased, so the request is answered and recorded. Further commits would only wait as long.
+                Err(_) => {
+                    positions.for_each(|position| results[position] = Err(ItemFailure::Interrupted));
+                    break;
+                }
             };
             is_begun = true;
             for (position, erased) in positions.by_ref().zip(erased) {

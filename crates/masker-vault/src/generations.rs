@@ -48,8 +48,9 @@ impl Ledger {
                 return None;
             }
             Some(format!(
-                "{} need the key {kid} with fingerprint {fingerprint}, which would no longer be loaded; load it as \
-                 MASKER_KEY_{kid}_OLD if another key replaces it, or else as MASKER_KEY_{kid} again",
+                "{} the key {kid} with fingerprint {fingerprint}, which would no longer be loaded; load it as \
+                 MASKER_KEY_{kid}_OLD if another key replaces it, or else as MASKER_KEY_{kid} again; a restart goes on \
+                 without it, and `masker vault purge --key {fingerprint}` gives the records up",
                 needs(row.records, row.index_rows)
             ))
         };
@@ -187,7 +188,7 @@ impl Ledger {
 fn missing_key_warning((kid, fingerprint): (Kid, Fingerprint), row: &KnownGeneration, second_tokens: bool) -> String {
     let consequence = if second_tokens { "get second tokens" } else { "are refused" };
     format!(
-        "{} need the key {kid} with fingerprint {fingerprint}, which is not loaded: they cannot be rehydrated, \
+        "{} the key {kid} with fingerprint {fingerprint}, which is not loaded: they cannot be rehydrated, \
          and values of {kid} that the vault does not find {consequence}; load it as MASKER_KEY_{kid}_OLD (or as \
          MASKER_KEY_{kid}, if it is the newest), or give them up by `masker vault purge --key {fingerprint}`",
         needs(row.records, row.index_rows)

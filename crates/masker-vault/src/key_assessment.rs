@@ -43,17 +43,16 @@ impl KeyAssessment {
         let (reason, advice) = match (generation.loaded, proven) {
             (Some(Role::Active), _) => ("new tokens are minted under it".to_owned(), Advice::Nothing),
             (None, _) if is_needed => (
-                format!("{needs} need it, and it is not loaded"),
+                format!("{needs} it, and it is not loaded"),
                 Advice::Load(format!(
-                    "load the key {fingerprint} as MASKER_KEY_{kid}{} and run `masker keys reload`: {needs} cannot do \
-                     without it",
+                    "load the key {fingerprint} as MASKER_KEY_{kid}{} and run `masker keys reload`: {needs} it",
                     if old { "_OLD" } else { "" }
                 )),
             ),
             (Some(Role::Old), _) if is_needed => (
-                format!("{needs} need it{}", in_sessions(generation)),
+                format!("{needs} it{}", in_sessions(generation)),
                 Advice::Rotate(format!(
-                    "rotate the vault's records: `masker vault rotate-key --new-kid {kid}` ({needs} still need \
+                    "rotate the vault's records: `masker vault rotate-key --new-kid {kid}` ({needs} \
                      {fingerprint}{})",
                     grace(generation, now)
                 )),
@@ -105,11 +104,14 @@ pub fn advice(generations: &[GenerationStatus], now: Timestamp) -> Vec<(Kid, Str
     kids.into_iter().map(line).collect()
 }
 
-/// Formats counts, such as `12,080 records`. Every record has index rows, so these are named only where none is left.
+/// Says what needs a key, such as `12,080 records need`. Every record has index rows, so these are named only where none is
+/// left.
 pub(super) fn needs(records: u64, index_rows: u64) -> String {
-    match records {
-        0 => format!("{} index rows", grouped(index_rows)),
-        _ => format!("{} records", grouped(records)),
+    match (records, index_rows) {
+        (0, 1) => "1 index row needs".to_owned(),
+        (0, _) => format!("{} index rows need", grouped(index_rows)),
+        (1, _) => "1 record needs".to_owned(),
+        _ => format!("{} records need", grouped(records)),
     }
 }
 

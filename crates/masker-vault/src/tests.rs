@@ -567,7 +567,7 @@ async fn a_reload_does_not_take_away_an_active_key_that_the_vault_needs() {
     let wrong = ring(3, None, 3);
     assert_eq!(vault.validate_keyring(&wrong).len(), 1);
     let refused = vault.replace_keys(wrong).await.unwrap_err().to_string();
-    assert!(refused.contains("1 records") && refused.contains("MASKER_KEY_K_A_OLD"), "{refused}");
+    assert!(refused.contains("1 record needs") && refused.contains("MASKER_KEY_K_A_OLD"), "{refused}");
     assert_eq!(value(&vault, &token).await.unwrap(), ("v".to_owned(), Role::Active));
     vault.replace_keys(ring(3, Some(2), 3)).await.unwrap();
     assert_eq!(value(&vault, &token).await.unwrap(), ("v".to_owned(), Role::Old));

@@ -113,6 +113,8 @@ impl Vault {
     /// Mints `MSK1` tokens again under the active key of their kid, in their own suite; `MSKV1` tokens come back as they
     /// are. An old key is used even when its grace period is over, for rewrapping is how its tokens are replaced. Results
     /// keep the order of the tokens. Does not read the store.
+    ///
+    /// An item fails with [`ItemFailure`] if the caller may not use the token, or if it does not open.
     pub fn rewrap(
         &self,
         permit: &Permit<Rewrap>,

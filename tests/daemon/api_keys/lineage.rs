@@ -136,6 +136,44 @@ fn only_who_holds_all_that_a_key_ever_had_changes_or_rotates_it() {
 }
 
 #[test]
+fn a_narrowed_key_hands_out_nothing_that_it_lost() {
+    let site = Site::new();
+    let daemon = site.launch().care_keys().start();
+    let mut root = daemon.client();
+    let admin = create(&mut root, "admin", &["tokenize", "rehydrate", "api-keys:admin"], json!({}));
+    // A request of which the body is still arriving when its key is narrowed.
+    let begin = |path: &str, body: &str| {
+        let mut late = daemon.client();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: masker\r\nauthorization: Bearer {}\r\nexpect: 100-continue\r\n\
+             content-length: {}\r\n\r\n",
+            admin.key,
+            body.len()
+        );
+        late.send_raw(head.as_bytes()).unwrap();
+        late.receive_continue();
+        late
+    };
+    let child = json!({"name": "late", "scopes": ["rehydrate"], "limits": "none"}).to_string();
+    let tokens = json!({"tokens": [root.token("PHONE", "415-555-2671")]}).to_string();
+    let mut creating = begin("/api/v1/api-keys", &child);
+    let mut rehydrating = begin("/api/v1/rehydrate", &tokens);
+    root.exchange("PATCH", &admin.path(), br#"{"scopes": ["tokenize", "api-keys:admin"]}"#).ok();
+    creating.send_raw(child.as_bytes()).unwrap();
+    let detail = creating.receive().problem(403, "perm.denied");
+    assert!(detail.contains("`rehydrate`"), "{detail}");
+    rehydrating.send_raw(tokens.as_bytes()).unwrap();
+    rehydrating.receive().problem(403, "perm.denied");
+
+    let child = json!({"name": "late", "scopes": ["tokenize"], "limits": "none"}).to_string();
+    let mut creating = begin("/api/v1/api-keys", &child);
+    root.exchange("PATCH", &admin.path(), br#"{"scopes": ["tokenize"]}"#).ok();
+    creating.send_raw(child.as_bytes()).unwrap();
+    creating.receive().problem(403, "perm.denied");
+    daemon.stop();
+}
+
+#[test]
 fn a_secret_in_its_grace_period_manages_no_keys() {
     let site = Site::new();
     let daemon = site.launch().care_keys().env("MASKER_AUDIT_HMAC_KEY", TestKey::named("audit").base64()).start();

@@ -1,7 +1,7 @@
 //! A log that was tampered with: what is reported, where, and what an operator can do. And directories that cannot
 //! hold a log.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use serde_json::json;
 
@@ -98,7 +98,7 @@ fn reports_a_log_whose_end_is_cut_off() {
     fs::create_dir(&copy).unwrap();
     fs::copy(&segment, copy.join(segment.file_name().unwrap())).unwrap();
     let (report, code) = verify(&site, &[copy.to_str().unwrap()]);
-    assert_eq!((code, &report["compared_with"]), (Some(0), &json!(null)), "{report}");
+    assert_eq!((code, &report["ok"], &report["compared_with"]), (Some(2), &json!(true), &json!(null)), "{report}");
     let (report, code) = verify(&site, &[]);
     assert_eq!(
         (code, &report["line"], &report["compared_with"]),
@@ -166,12 +166,26 @@ fn verifies_the_log_while_a_daemon_has_the_vault() {
     let site = site();
     let daemon = launch(&site).start();
     daemon.client().token("PHONE", "1");
-    let output = super::audit(&site, &["verify"]);
-    let (out, error) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    assert_eq!(output.status.code(), Some(0), "{out}{error}");
-    assert!(error.contains("not compared") && error.contains("--head"), "{error}");
-    let head = out.lines().find_map(|line| line.strip_prefix("head\t")).expect("a head").to_owned();
+    let (report, code) = verify(&site, &[]);
+    assert_eq!((code, &report["compared_with"]), (Some(0), &json!("daemon")), "{report}");
+    let head = report["head"].as_str().unwrap().to_owned();
     daemon.client().token("PHONE", "2");
+    // A caller without the scope learns no head.
+    let site_config = site.path("masker.toml");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_masker"));
+    command.args(["audit", "verify", "--config", site_config.to_str().unwrap()]).current_dir("/").env_clear();
+    let output = command.env(super::KEY, super::key().base64()).env("MASKER_API_KEY", "mk_unknown").output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("the daemon was asked: ") && error.contains("--head"), "{error}");
+
+    let [segment] = &segments(&site)[..] else { panic!("one segment") };
+    let whole = text_of(segment);
+    fs::write(segment, &whole[..whole.trim_end().rfind('\n').unwrap() + 1]).unwrap();
+    let (report, code) = verify(&site, &[]);
+    assert_eq!((code, &report["compared_with"]), (Some(2), &json!("daemon")), "{report}");
+    assert!(report["why"].as_str().unwrap().starts_with("cut"), "{report}");
+    fs::write(segment, whole).unwrap();
     daemon.stop();
     let (report, code) = verify(&site, &["--head", &head]);
     assert_eq!(code, Some(0), "{report}");

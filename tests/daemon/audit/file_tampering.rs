@@ -29,9 +29,9 @@ fn a_segment_that_is_tampered_with_degrades_health_and_a_new_one_begins() {
             }
         };
         assert!(complaint.contains("chain is broken"), "{complaint}");
+        client.token("PHONE", "415-555-2673");
         let second = segments(&site).pop().unwrap();
         assert_ne!(first, second);
-        client.token("PHONE", "415-555-2673");
         let text = fs::read_to_string(&second).unwrap();
         let why = ["missing: the file was removed", "changed: the file has "];
         assert!(text.contains("\"chain.broken\"") && why.iter().any(|why| text.contains(why)), "{text}");

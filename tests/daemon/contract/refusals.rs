@@ -72,6 +72,11 @@ fn rejects_invalid_requests_by_position_without_quoting_them() {
             assert!(detail.contains("(line 1, column ") && !detail.contains("PRIVATE"), "{detail}");
         }
     }
+    let listed = format!("{{\"items\": [[\"PHONE\", \"{PRIVATE}\"]]}}");
+    for path in ["/api/v1/tokenize", "/api/v1/lookup", "/api/v1/forget"] {
+        let detail = client.exchange("POST", path, listed.as_bytes()).problem(400, "request.invalid");
+        assert!(detail.contains("expected an object") && !detail.contains("PRIVATE"), "{path}: {detail}");
+    }
     let invalid_utf8 = b"{\"items\": [{\"kind\": \"PHONE\", \"value\": \"\xC3\x28\"}]}";
     client.exchange("POST", "/api/v1/tokenize", invalid_utf8).problem(400, "request.invalid");
     let lone_surrogate = br#"{"items": [{"kind": "PHONE", "value": "\ud800"}]}"#;

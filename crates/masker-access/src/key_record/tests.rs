@@ -190,7 +190,7 @@ fn what_a_change_takes_away_is_separated_from_what_it_gives() {
         ..ApiKeyUpdate::default()
     };
     let before = key().changed(change(&["tokenize", "rehydrate"], Some(NOW + 9))).unwrap();
-    let ended_by = |next: ApiKeyUpdate| before.without_ended_by(&before.changed(next).unwrap());
+    let ended_by = |next: ApiKeyUpdate| before.restricted_to(&before.changed(next).unwrap());
     assert!(ended_by(ApiKeyUpdate::default()).is_none());
     assert!(ended_by(change(&["*"], None)).is_none(), "it only gives");
     let less = ended_by(change(&["tokenize", "lookup"], None)).unwrap();
@@ -201,10 +201,10 @@ fn what_a_change_takes_away_is_separated_from_what_it_gives() {
     let fewer = ended_by(ApiKeyUpdate { limits: Some(Limits::standard()), ..change(&["tokenize", "rehydrate"], None) });
     assert!(fewer.is_none(), "it has these limits");
 
-    assert!(before.without_ended_by(&before.rotated(&secret(2), 60, NOW).unwrap()).is_none());
-    let rotated = before.without_ended_by(&before.rotated(&secret(2), 0, NOW).unwrap()).unwrap();
+    assert!(before.restricted_to(&before.rotated(&secret(2), 60, NOW).unwrap()).is_none());
+    let rotated = before.restricted_to(&before.rotated(&secret(2), 0, NOW).unwrap()).unwrap();
     assert_eq!(accepted(&rotated, 1, NOW), Some(Err(KeyRejection::Expired)));
-    let revoked = before.without_ended_by(&before.revoked(NOW)).unwrap();
+    let revoked = before.restricted_to(&before.revoked(NOW)).unwrap();
     assert_eq!(accepted(&revoked, 1, NOW), Some(Err(KeyRejection::Revoked)));
 }
 

@@ -101,7 +101,7 @@ pub struct TicketId(u64);
 
 /// The result of asking for a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum ShareDecision {
     /// It is granted.
     Granted(HoldingId),
     /// It is queued.
@@ -181,7 +181,7 @@ fn percent(of: usize, percent: u64) -> usize {
     usize::try_from(of as u64 * percent / 100).unwrap_or(usize::MAX)
 }
 
-/// What stands in the way of a part.
+/// Why a part cannot be granted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shortage {
     /// The account has all that it may take.
@@ -214,29 +214,38 @@ impl<H: Clone + Deref<Target: Displaceable>> ShareLedger<H> {
     }
 
     /// Asks for a part of a resource. If there is none, displaces what waits for its client.
-    pub fn ask(&mut self, resource: Resource, account: AccountId, amount: usize, holder: H, now_ms: u64) -> Answer {
+    pub fn ask(
+        &mut self,
+        resource: Resource,
+        account: AccountId,
+        amount: usize,
+        holder: H,
+        now_ms: u64,
+    ) -> ShareDecision {
         self.ask_for(Ticket { resource, account, amount, holder, grows: None, granted: None }, now_ms)
     }
 
     /// Asks for more of what is held.
-    pub fn ask_more(&mut self, id: HoldingId, amount: usize, now_ms: u64) -> Answer {
-        let Some(Holding { resource, account, holder, .. }) = self.holdings.get(&id) else { return Answer::Refused };
+    pub fn ask_more(&mut self, id: HoldingId, amount: usize, now_ms: u64) -> ShareDecision {
+        let Some(Holding { resource, account, holder, .. }) = self.holdings.get(&id) else {
+            return ShareDecision::Refused;
+        };
         let (resource, account, holder) = (*resource, *account, holder.clone());
         self.ask_for(Ticket { resource, account, amount, holder, grows: Some(id), granted: None }, now_ms)
     }
 
-    fn ask_for(&mut self, ticket: Ticket<H>, now_ms: u64) -> Answer {
+    fn ask_for(&mut self, ticket: Ticket<H>, now_ms: u64) -> ShareDecision {
         let waits_behind_others = self.waiting(ticket.resource).any(|(_, other)| self.shortage(other).is_none());
         if !waits_behind_others && self.shortage(&ticket).is_none() {
-            return Answer::Granted(self.grant(&ticket));
+            return ShareDecision::Granted(self.grant(&ticket));
         }
         if self.queue.len() >= SHARE_QUEUE_MAX && !self.has_room_in_queue(ticket.account) {
-            return Answer::Refused;
+            return ShareDecision::Refused;
         }
         let id = TicketId(self.number());
         self.queue.insert(id, ticket);
         self.press(id, now_ms);
-        Answer::Queued(id)
+        ShareDecision::Queued(id)
     }
 
     /// Returns whether an account has fewer places in the queue than another, and may take one although it is full. Each
@@ -308,7 +317,7 @@ impl<H: Clone + Deref<Target: Displaceable>> ShareLedger<H> {
         self.accounts.get(&account).map_or(0, |account| account.beyond_guarantee(resource, account.used(resource)))
     }
 
-    /// Returns what stands in the way of a part; `None` if it can be granted.
+    /// Returns why a part cannot be granted; `None` if it can.
     fn shortage(&self, ticket: &Ticket<H>) -> Option<Shortage> {
         let account = self.accounts.get(&ticket.account)?;
         let (resource, before) = (ticket.resource, account.used(ticket.resource));

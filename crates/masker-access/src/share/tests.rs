@@ -31,16 +31,16 @@ impl Displaceable for TestSeat {
 
 type Ledger = ShareLedger<Rc<TestSeat>>;
 
-fn granted(answer: Answer) -> HoldingId {
+fn granted(answer: ShareDecision) -> HoldingId {
     match answer {
-        Answer::Granted(id) => id,
+        ShareDecision::Granted(id) => id,
         other => panic!("{other:?}"),
     }
 }
 
-fn queued(answer: Answer) -> TicketId {
+fn queued(answer: ShareDecision) -> TicketId {
     match answer {
-        Answer::Queued(id) => id,
+        ShareDecision::Queued(id) => id,
         other => panic!("{other:?}"),
     }
 }
@@ -51,13 +51,13 @@ fn fill(ledger: &mut Ledger, account: AccountId) -> Vec<(HoldingId, Rc<TestSeat>
     for number in 0..2 * CONNECTIONS_MAX as u64 {
         let one = seat(Activity::Idle(number));
         match ledger.ask(Resource::Connections, account, 1, Rc::clone(&one), 0) {
-            Answer::Granted(id) => taken.push((id, one)),
-            Answer::Queued(ticket) => {
+            ShareDecision::Granted(id) => taken.push((id, one)),
+            ShareDecision::Queued(ticket) => {
                 assert_eq!(ledger.cancel(ticket), None);
                 one.displaced.set(true);
                 break;
             }
-            Answer::Refused => panic!("the queue is not full"),
+            ShareDecision::Refused => panic!("the queue is not full"),
         }
     }
     for (_, seat) in &taken {
@@ -66,7 +66,7 @@ fn fill(ledger: &mut Ledger, account: AccountId) -> Vec<(HoldingId, Rc<TestSeat>
     taken
 }
 
-fn ask(ledger: &mut Ledger, account: AccountId, seat: &Rc<TestSeat>) -> Answer {
+fn ask(ledger: &mut Ledger, account: AccountId, seat: &Rc<TestSeat>) -> ShareDecision {
     ledger.ask(Resource::Connections, account, 1, Rc::clone(seat), 0)
 }
 
@@ -167,9 +167,9 @@ fn the_queue_is_bounded_and_has_a_place_for_everyone() {
     for _ in 0..SHARE_QUEUE_MAX {
         queued(ask(&mut ledger, greedy, &seat(Activity::Working)));
     }
-    assert_eq!(ask(&mut ledger, greedy, &seat(Activity::Working)), Answer::Refused);
+    assert_eq!(ask(&mut ledger, greedy, &seat(Activity::Working)), ShareDecision::Refused);
     queued(ask(&mut ledger, modest, &seat(Activity::Working)));
-    assert_eq!(ask(&mut ledger, modest, &seat(Activity::Working)), Answer::Refused);
+    assert_eq!(ask(&mut ledger, modest, &seat(Activity::Working)), ShareDecision::Refused);
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn what_is_given_back_counts_no_more() {
     let held = granted(ledger.ask(Resource::Answers, account, 140 * MIB, seat(Activity::Working), 0));
     assert!(ledger.shrink(held, 3 * MIB).is_empty());
     assert_eq!(ledger.used(Resource::Answers), 3 * MIB);
-    assert!(matches!(ledger.ask_more(held, MIB, 0), Answer::Granted(id) if id == held));
+    assert!(matches!(ledger.ask_more(held, MIB, 0), ShareDecision::Granted(id) if id == held));
     assert_eq!(ledger.used(Resource::Answers), 4 * MIB);
     ledger.release(held);
     assert_eq!(ledger.used(Resource::Answers), 0);
@@ -235,7 +235,7 @@ fn no_number_of_answers_of_one_account_leaves_others_without_room() {
     let accounts: Vec<AccountId> = (0..3).map(|_| ledger.open_account(false, Share::default())).collect();
     for account in &accounts[..2] {
         let busy = || seat(Activity::Working);
-        while let Answer::Granted(_) = ledger.ask(Resource::Answers, *account, MIB, busy(), 0) {}
+        while let ShareDecision::Granted(_) = ledger.ask(Resource::Answers, *account, MIB, busy(), 0) {}
         ledger.queue.clear();
     }
     granted(ledger.ask(Resource::Answers, accounts[2], 20 * MIB, seat(Activity::Working), 0));

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use clap_complete::ArgValueCandidates;
 
 use super::help;
+use crate::completion;
 
 /// `masker keys`.
 #[derive(Subcommand)]
@@ -13,14 +15,14 @@ pub enum KeysCommand {
     #[command(after_help = help::KEYS_GENERATE)]
     Generate {
         /// The key id that policies use
-        #[arg(long, value_name = "KID", default_value = "K_HEALTHCARE")]
+        #[arg(long, value_name = "KID", default_value = "K_HEALTHCARE", add = ArgValueCandidates::new(completion::kids))]
         kid: String,
     },
     /// Print the fingerprint of a key from standard input; does not ask the daemon
     #[command(after_help = help::KEYS_FINGERPRINT)]
     Fingerprint {
         /// The key id of the key
-        #[arg(long, value_name = "KID", default_value = "K_HEALTHCARE")]
+        #[arg(long, value_name = "KID", default_value = "K_HEALTHCARE", add = ArgValueCandidates::new(completion::kids))]
         kid: String,
     },
     /// Show generations, grace periods, the records of each key, and which keys can be removed
@@ -44,7 +46,7 @@ pub enum ApiKeysCommand {
     #[command(after_help = help::API_KEYS_SHOW)]
     Show {
         /// The id of the API key
-        #[arg(value_name = "ID")]
+        #[arg(value_name = "ID", add = ArgValueCandidates::new(completion::api_key_ids))]
         id: String,
     },
     /// Replace the secret of an API key and print the new one once
@@ -54,7 +56,7 @@ pub enum ApiKeysCommand {
     #[command(after_help = help::API_KEYS_REVOKE)]
     Revoke {
         /// The id of the API key
-        #[arg(value_name = "ID")]
+        #[arg(value_name = "ID", add = ArgValueCandidates::new(completion::api_key_ids))]
         id: String,
         /// Do not revoke the API keys that it has created
         #[arg(long)]
@@ -78,7 +80,7 @@ pub struct ApiKeyCreateArgs {
     #[arg(long, value_name = "NAME")]
     pub owner: Option<String>,
     /// A policy that the API key may use; separate several with commas, or repeat the option [default: all]
-    #[arg(long = "policy", value_name = "NAME", value_delimiter = ',')]
+    #[arg(long = "policy", value_name = "NAME", value_delimiter = ',', add = ArgValueCandidates::new(completion::policies))]
     pub policies: Vec<String>,
     /// A context that the API key may use, or a prefix such as `clinic-7/*`; can be repeated [default: all]
     #[arg(long = "context", value_name = "TEXT")]
@@ -100,7 +102,7 @@ pub struct ApiKeyCreateArgs {
 #[derive(Clone, Args)]
 pub struct ApiKeyRotateArgs {
     /// The id of the API key
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = ArgValueCandidates::new(completion::api_key_ids))]
     pub id: String,
     /// How long the previous secret remains valid: 0, 90s, 30m, 24h, at most 30d [default: 24h]
     #[arg(long, value_name = "DURATION")]
@@ -214,7 +216,7 @@ pub struct VerifyArgs {
     /// The directory of the log, or some of its segments [default: the configured directory]
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    /// A head that the log must contain: NUMBER:HASH, or the hash [default: the head that the vault has recorded]
+    /// A head that the log must contain: NUMBER:HASH, or the hash [default: the head of the daemon or its vault]
     #[arg(long, value_name = "HEAD")]
     pub head: Option<String>,
 }

@@ -370,13 +370,15 @@ Examples:
   masker audit verify ./copy --head 81274:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
   masker audit verify audit-20260301T000000Z-000061.jsonl.zst audit-20260302T000000Z-000062.jsonl
 
-The command needs only the key of the chain (MASKER_AUDIT_HMAC_KEY, MASKER_AUDIT_HMAC_KEY_FILE, or the credential) and \
+The command needs the key of the chain (MASKER_AUDIT_HMAC_KEY, MASKER_AUDIT_HMAC_KEY_FILE, or the credential) and \
 the files. If they do not verify, it reports the first wrong line and the reason (changed, missing, reordered, cut), \
 and the exit code is 2.
 
-A log that was cut off at the end of a line is a valid, shorter chain. So the log is also compared with a head that \
-was stored elsewhere: the one of --head, which the daemon's log shows at the end of each segment and at each stop, or \
-the one that the vault has recorded, if this is the configured log and no daemon has the vault open.";
+A log that was cut off at the end of a line is a valid, shorter chain. So the log is also compared with a head: the one \
+of --head, which the daemon's log shows at the end of each segment and at each stop; or, if this is the configured log, \
+the one that the running daemon has, or that its vault has recorded. Without a head, the exit code is 2.
+
+Root and the daemon's user can run it. To read the vault, root becomes its owner.";
 
 pub(super) const AUDIT_SHOW: &str = "\
 Examples:

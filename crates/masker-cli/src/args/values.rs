@@ -3,15 +3,18 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgGroup, Args, ValueEnum};
+use clap_complete::ArgValueCandidates;
+
+use crate::completion;
 
 /// `masker tokenize`: [`ValueArgs`], or a file of records.
 #[derive(Clone, Args)]
 pub struct TokenizeArgs {
     /// The kind of the values, such as PHONE
-    #[arg(long, short, value_name = "KIND", required_unless_present_any = ["form", "columns", "fields"])]
+    #[arg(long, short, value_name = "KIND", required_unless_present_any = ["form", "columns", "fields"], add = ArgValueCandidates::new(completion::kinds))]
     pub kind: Option<String>,
     /// The policy [default: the daemon's default policy]
-    #[arg(long, short, value_name = "NAME")]
+    #[arg(long, short, value_name = "NAME", add = ArgValueCandidates::new(completion::policies))]
     pub policy: Option<String>,
     /// The context that the tokens are bound to, such as a tenant
     #[arg(long, short, value_name = "TEXT")]
@@ -143,10 +146,10 @@ impl BulkArgs {
 #[derive(Clone, Args)]
 pub struct ValueArgs {
     /// The kind of the values, such as PHONE
-    #[arg(long, short, value_name = "KIND")]
+    #[arg(long, short, value_name = "KIND", add = ArgValueCandidates::new(completion::kinds))]
     pub kind: String,
     /// The policy [default: the daemon's default policy]
-    #[arg(long, short, value_name = "NAME")]
+    #[arg(long, short, value_name = "NAME", add = ArgValueCandidates::new(completion::policies))]
     pub policy: Option<String>,
     /// The context that the tokens are bound to, such as a tenant
     #[arg(long, short, value_name = "TEXT")]
@@ -163,10 +166,10 @@ pub struct ValueArgs {
 #[derive(Clone, Args)]
 pub struct ForgetArgs {
     /// Take values of this kind instead of tokens, and erase every token of each, in every spelling that matches
-    #[arg(long, short, value_name = "KIND")]
+    #[arg(long, short, value_name = "KIND", add = ArgValueCandidates::new(completion::kinds))]
     pub kind: Option<String>,
     /// The policy that tokenized the values [default: the daemon's default policy]
-    #[arg(long, short, value_name = "NAME", requires = "kind")]
+    #[arg(long, short, value_name = "NAME", requires = "kind", add = ArgValueCandidates::new(completion::policies))]
     pub policy: Option<String>,
     /// The context that the tokens were minted with
     #[arg(long, short, value_name = "TEXT")]

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
+use clap_complete::ArgValueCandidates;
 use masker_types::engine::EngineKind;
 
 use super::{ForgetArgs, help};
+use crate::completion;
 
 /// `masker vault`.
 #[derive(Subcommand)]
@@ -122,10 +124,10 @@ pub struct PurgeArgs {
 #[derive(Clone, Args)]
 pub struct RotateArgs {
     /// The key id whose active key the records move to
-    #[arg(long, value_name = "KID")]
+    #[arg(long, value_name = "KID", add = ArgValueCandidates::new(completion::kids))]
     pub new_kid: String,
     /// The key id whose records move [default: the same key id, records under its old keys]
-    #[arg(long, value_name = "KID")]
+    #[arg(long, value_name = "KID", add = ArgValueCandidates::new(completion::kids))]
     pub old_kid: Option<String>,
     /// Open every record and report what would happen, without writing anything
     #[arg(long)]
@@ -142,7 +144,7 @@ pub struct RotateArgs {
 #[derive(Clone, Args)]
 pub struct PlantArgs {
     /// The kind of the value, such as PHONE
-    #[arg(long, short, value_name = "KIND")]
+    #[arg(long, short, value_name = "KIND", add = ArgValueCandidates::new(completion::kinds))]
     pub kind: String,
     /// Read the value from standard input; it must belong to nobody [default: a generated value]
     #[arg(long)]

@@ -125,8 +125,10 @@ fn show_issued(issued: &ApiKeyIssued, ctx: &mut CommandContext<'_>) -> Result<Ex
     let key = &issued.api_key;
     output.note(&format!(
         "this key is shown once and stored nowhere: give it to its application as MASKER_API_KEY, or for the header \
-         `Authorization: Bearer`; its id is {} and its prefix {}",
-        key.id, key.prefix
+         `Authorization: Bearer`; its id is {} and its prefix {}; its limits: {}",
+        key.id,
+        key.prefix,
+        format::limits(&key.limits)
     ));
     Ok(Exit::Done)
 }

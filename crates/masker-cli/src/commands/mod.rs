@@ -10,11 +10,10 @@ mod status;
 mod values;
 mod vault;
 
-use clap::CommandFactory;
-
 use self::values::ValueOperation;
 use crate::{
-    args::{Arguments, ClientCommand},
+    args::ClientCommand,
+    completion,
     context::{CommandContext, CommandError},
     doctor,
     exit::Exit,
@@ -50,10 +49,7 @@ pub(crate) async fn run(command: ClientCommand, ctx: &mut CommandContext<'_>) ->
         ClientCommand::Status(args) => live::run(&args, ctx).await,
         ClientCommand::Doctor => doctor::command::run(ctx).await,
         ClientCommand::Completions { shell } => {
-            // Generated into memory, because the generator panics if it cannot write.
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Arguments::command(), "masker", &mut script);
-            ctx.output.bytes(&script)?;
+            ctx.output.bytes(&completion::script(shell).map_err(CommandError::Output)?)?;
             Ok(Exit::Done)
         }
     }

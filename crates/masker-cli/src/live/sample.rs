@@ -160,7 +160,7 @@ impl Sampler {
             Some(client) => client,
             None => {
                 let client = Client::connect(&self.socket).await?.with_authorization(self.authorization.clone());
-                SamplingClient { client, own: OwnRequests::new() }
+                SamplingClient { client, own: OwnRequests::new(), refused: BTreeMap::new() }
             }
         };
         let health = client.health().await?;
@@ -223,10 +223,18 @@ async fn rotation(client: &mut SamplingClient) -> Result<Observed<Option<Rotatio
     Ok(list.map(|list| list.rotations.first().cloned()))
 }
 
-/// A connection that counts its requests, so that they can be left out of what is shown.
+/// A connection that counts its requests, so that they can be left out of what is shown. It does not repeat a request that
+/// was refused until [`SLOW_SAMPLE_SECONDS`] later, so that a view without a scope is no series of failures.
 struct SamplingClient {
     client: Client,
     own: OwnRequests,
+    refused: BTreeMap<&'static str, RefusedRoute>,
+}
+
+/// A route that was refused.
+struct RefusedRoute {
+    why: String,
+    until: Instant,
 }
 
 impl SamplingClient {
@@ -239,18 +247,53 @@ impl SamplingClient {
 
     async fn metrics(&mut self) -> Result<Observed<Scrape>, ClientError> {
         let route = "/metrics";
+        if let Some(withheld) = self.refused(route) {
+            return Ok(Observed::withheld(withheld));
+        }
         let response = self.client.text(route).await;
         self.count_response(route, &response, |_| 200);
-        Ok(part(response)?.map(|text| Scrape::parse(text)))
+        Ok(self.part(route, response)?.map(|text| Scrape::parse(text)))
     }
 
     async fn get<T: DeserializeOwned>(&mut self, route: &'static str) -> Result<Observed<T>, ClientError> {
+        if let Some(withheld) = self.refused(route) {
+            return Ok(Observed::withheld(withheld));
+        }
         let response = self.client.get(route).await;
         self.count_response(route, &response, |reply| reply.status);
-        Ok(match part(response)? {
+        Ok(match self.part(route, response)? {
             Observed::Seen(reply) => Observed::Seen(reply.json()?),
             Observed::Withheld { withheld } => Observed::Withheld { withheld },
         })
+    }
+
+    /// Returns why a route was refused, unless it is time to ask again.
+    fn refused(&self, route: &'static str) -> Option<&str> {
+        let refused = self.refused.get(route).filter(|refused| Instant::now() < refused.until)?;
+        Some(&refused.why)
+    }
+
+    /// Converts a refusal to its reason, and notes it. Returns any other error.
+    fn part<T>(&mut self, route: &'static str, response: Result<T, ClientError>) -> Result<Observed<T>, ClientError> {
+        let mut pause = Duration::from_secs(SLOW_SAMPLE_SECONDS);
+        let why = match response {
+            Ok(response) => {
+                self.refused.remove(route);
+                return Ok(Observed::Seen(response));
+            }
+            Err(ClientError::Problem(problem)) if problem.status == 403 => {
+                let scope = problem.detail.split('`').find(|word| word.contains(':')).unwrap_or("a scope");
+                format!("needs {scope}")
+            }
+            Err(ClientError::Busy { after, .. }) => {
+                pause = after;
+                format!("limited for {} s", after.as_secs())
+            }
+            Err(ClientError::Problem(problem)) => problem.title,
+            Err(error) => return Err(error),
+        };
+        self.refused.insert(route, RefusedRoute { why: why.clone(), until: Instant::now() + pause });
+        Ok(Observed::withheld(why))
     }
 
     fn count(&mut self, route: &'static str, status: u16) {
@@ -271,19 +314,5 @@ impl SamplingClient {
             }
             Err(_) => {}
         }
-    }
-}
-
-/// Converts a refusal to its reason. Returns any other error.
-fn part<T>(response: Result<T, ClientError>) -> Result<Observed<T>, ClientError> {
-    match response {
-        Ok(response) => Ok(Observed::Seen(response)),
-        Err(ClientError::Problem(problem)) if problem.status == 403 => {
-            let scope = problem.detail.split('`').find(|word| word.contains(':')).unwrap_or("a scope");
-            Ok(Observed::withheld(format!("needs {scope}")))
-        }
-        Err(ClientError::Busy { after, .. }) => Ok(Observed::withheld(format!("limited for {} s", after.as_secs()))),
-        Err(ClientError::Problem(problem)) => Ok(Observed::withheld(problem.title)),
-        Err(error) => Err(error),
     }
 }

@@ -186,7 +186,10 @@ impl OpenContext<'_> {
             };
             return match lost {
                 Some(0) if sound && !self.is_behind_record(&manifest) => self.continue_serving(engine, witness),
-                _ => self.start_epoch(engine, witness.position(), lost.unwrap_or(0)),
+                _ => {
+                    let lost = lost.unwrap_or_else(|| self.commits_recorded_since(&manifest));
+                    self.start_epoch(engine, witness.position(), lost)
+                }
             };
         }
         self.check_position(&manifest, &witness)?;
@@ -236,11 +239,11 @@ impl OpenContext<'_> {
         let database = self.paths.database();
         let copying = |source: io::Error| match source.kind() {
             // Removing the part that was copied does not make enough room.
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                let bytes = driver.copied_bytes(&database).unwrap_or(0);
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                let room = driver.copied_bytes(&database).ok();
                 StoreOpenError::NoRoomToRecover {
                     path: self.paths.root.clone(),
-                    mebibytes: bytes.div_ceil(1 << 20),
+                    room: room.map_or_else(String::new, |bytes| format!("about {} MiB of ", bytes.div_ceil(1 << 20))),
                     source,
                 }
             }
@@ -350,13 +353,17 @@ impl OpenContext<'_> {
         Some(CommitPosition { epoch: recorded.epoch, sequence: recorded.sequence })
     }
 
+    /// Returns whether the database lacks commits that were recorded. A higher epoch excuses no lower number: anyone who can
+    /// write the files can raise it, and a start that accepted a loss may have failed before that was recorded.
     fn is_behind_record(&self, manifest: &Manifest) -> bool {
-        self.recorded_position(manifest).is_some_and(|recorded| recorded > manifest.position)
+        let found = manifest.position;
+        self.recorded_position(manifest)
+            .is_some_and(|recorded| recorded.epoch > found.epoch || recorded.sequence > found.sequence)
     }
 
     /// Returns how many commits were recorded that the database lacks.
     fn commits_recorded_since(&self, manifest: &Manifest) -> u64 {
-        let recorded = self.recorded_position(manifest).filter(|recorded| *recorded > manifest.position);
+        let recorded = self.recorded_position(manifest);
         recorded.map_or(0, |recorded| recorded.sequence.saturating_sub(manifest.position.sequence))
     }
 

@@ -201,14 +201,14 @@ pub enum StoreOpenError {
     },
     /// There is no room for the copy on which recovery is tried. Nothing was changed.
     #[error(
-        "the vault in {path} cannot be opened: its recovery is tried on a copy first, which needs about {mebibytes} MiB of \
-         free space ({source}); make room, and it opens"
+        "the vault in {path} cannot be opened: its recovery is tried on a copy first, which needs {room}\
+         free space ({source}); make room, and start again"
     )]
     NoRoomToRecover {
         /// The directory.
         path: PathBuf,
-        /// The size of the copy, in MiB.
-        mebibytes: u64,
+        /// The size of the copy, such as `about 12 MiB of `; empty if it is not known.
+        room: String,
         /// The error of the operating system.
         source: io::Error,
     },

@@ -11,7 +11,7 @@ use std::{
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
-use masker_files::DirectoryProblem;
+use masker_files::{DirectoryProblem, LOST_AND_FOUND};
 use masker_types::{audit::AUDIT_DIRECTORY, engine::EngineKind};
 
 use super::open_error::StoreOpenError;
@@ -95,7 +95,7 @@ impl VaultPaths {
         for entry in fs::read_dir(&self.root)? {
             let name = entry?.file_name();
             let ours =
-                ["lock", "witness", "witness.new", "rehearsal", "lost+found", AUDIT_DIRECTORY].map(OsString::from);
+                ["lock", "witness", "witness.new", "rehearsal", LOST_AND_FOUND, AUDIT_DIRECTORY].map(OsString::from);
             let databases =
                 self.for_each_engine().flat_map(|paths| [paths.database(), paths.new_database(), paths.old_database()]);
             if databases.into_iter().any(|database| database.file_name() == Some(&name)) {
@@ -199,6 +199,9 @@ pub(super) fn remove_durably(path: &Path) -> io::Result<()> {
 }
 
 /// Returns every file under a directory.
+///
+/// # Errors
+/// An I/O error if a directory cannot be read.
 pub fn files_under(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(path)? {

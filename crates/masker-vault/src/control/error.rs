@@ -23,8 +23,9 @@ pub enum ControlKeyError {
     SlotsRemoved,
     /// Two slots hold different keys.
     #[error(
-        "the slots of {} {} and {} {} hold different control keys: the vault's files were changed; restore them, or \
-         load only keys whose slots agree",
+        "the slots of {} {} and {} {} hold different control keys: the vault's files were changed; restore them, \
+         load only keys whose slots agree, or start with `--accept-new-control-key`, which keeps records, honeytokens and \
+         tombstones, and removes the API keys",
         .0.0, .0.1, .1.0, .1.1
     )]
     SlotsDisagree((Kid, Fingerprint), (Kid, Fingerprint)),

@@ -12,15 +12,12 @@ use super::{
     state::{ControlState, SlotChange, Stored, slot, slot_name},
     store::ControlledStore,
 };
-use crate::ledger::all_rows;
+use crate::paged_scan::PagedScan;
 use masker_core::crypto::ControlKey;
 use masker_store::{
     RowBatch, RowChange, RowKey, StoreError,
     record::{RowName, split_tag},
 };
-
-/// Rows read at a time.
-const PAGE_ROWS: usize = 1_000;
 
 impl ControlledStore {
     /// Returns a batch with the tags of a new control key, which also tags all other rows again. Its slots are those of the
@@ -65,8 +62,9 @@ impl ControlledStore {
     pub(super) async fn compared(&self, before: &ControlState) -> Result<ControlState, StoreError> {
         let mut found = ControlState::empty(Arc::clone(&before.key));
         for space in spaces::control().chain([RowName::TOMBSTONES]) {
-            for (key, stored) in all_rows(self.store.as_ref(), space).await? {
-                found.add(&key, split_tag(&stored).0);
+            let mut scan = PagedScan::new(space);
+            while let Some(page) = scan.next(self.store.as_ref()).await? {
+                page.iter().for_each(|(key, stored)| found.add(key, split_tag(stored).0));
             }
         }
         let tombstones = before.tombstones.filter(|known| found.tombstones == Some(*known));
@@ -88,11 +86,9 @@ impl ControlledStore {
         space: u8,
         rows: &mut BTreeMap<RowKey, RowChange>,
     ) -> Result<(), StoreError> {
-        let mut after = None;
-        loop {
-            let page = self.store.scan_after(space, after.take(), PAGE_ROWS).await?;
-            after = page.rows.last().map(|(key, _)| key.clone());
-            for (key, stored) in page.rows {
+        let mut scan = PagedScan::new(space);
+        while let Some(page) = scan.next(self.store.as_ref()).await? {
+            for (key, stored) in page {
                 let Entry::Vacant(unchanged) = rows.entry(key) else { continue };
                 let key = unchanged.key().clone();
                 unchanged.insert(match before.open(&key, stored) {
@@ -100,9 +96,7 @@ impl ControlledStore {
                     Stored::Void => RowChange::Remove(key),
                 });
             }
-            if page.is_last {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{
     spaces::{self, Protection},
@@ -154,6 +154,7 @@ impl ControlledStore {
         match self.store.apply(batch).await {
             Ok(ApplyOutcome::Durable) => {
                 if replaces_key {
+                    self.keeps_key.store(false, Ordering::Relaxed);
                     self.named().clear();
                     info!(epoch = after.key.epoch(), "the vault has a new control key");
                 }
@@ -166,7 +167,13 @@ impl ControlledStore {
             }
             Err(failed) => {
                 // A large batch may fail again and again, and the others with it.
-                self.keeps_key.fetch_or(replaces_key, Ordering::Relaxed);
+                if replaces_key {
+                    self.keeps_key.store(true, Ordering::Relaxed);
+                    warn!(
+                        error = %failed,
+                        "the vault keeps its control key, which a key that was removed may open: run `masker vault new-control-key`"
+                    );
+                }
                 Err(failed)
             }
         }

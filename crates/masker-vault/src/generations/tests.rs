@@ -204,7 +204,7 @@ fn a_missing_key_may_hide_a_value() {
     assert!(register.0.missing_key_warnings(&both, &BTreeSet::new()).is_empty());
     let said = |second_tokens: BTreeSet<Kid>| register.0.missing_key_warnings(&new, &second_tokens).remove(0);
     let refused = said(BTreeSet::new());
-    assert!(refused.starts_with(&format!("1 records need the key K_A with fingerprint {fingerprint}")), "{refused}");
+    assert!(refused.starts_with(&format!("1 record needs the key K_A with fingerprint {fingerprint}")), "{refused}");
     assert!(refused.contains("does not find are refused") && refused.contains("MASKER_KEY_K_A_OLD"), "{refused}");
     assert!(said(BTreeSet::from([kid()])).contains("does not find get second tokens"));
 }

@@ -228,8 +228,11 @@ impl Vault {
     }
 
     /// Removes sessions that were closed `retention_days` ago or earlier, and open ones that were unused for as long.
-    /// Returns how many were removed or have ended, and [`VaultError`] if the store fails. Then others are left for the next
-    /// time, and the rows of those that have ended are removed by a later [`Vault::flush_sessions`].
+    /// Returns how many were removed or have ended.
+    ///
+    /// # Errors
+    /// The second part is [`VaultError`] if the store fails. Then others are left for the next time, and a later
+    /// [`Vault::flush_sessions`] removes the rows of those that have ended.
     pub async fn purge_sessions(&self, retention_days: u32) -> (u64, Result<(), VaultError>) {
         self.sessions.purge_sessions(retention_days).await
     }

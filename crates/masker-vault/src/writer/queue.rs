@@ -6,7 +6,7 @@
 //! of the change that was taken last). So a small change of a caller who has nothing else waiting is among the next to be
 //! taken, however much others have waiting.
 //!
-//! A lane is bounded, and so are all together. Changes for which there is no room wait outside, and come in in their order as
+//! A lane is bounded, and so are all together. Changes for which there is no room wait outside, and enter in order as
 //! soon as there is room in their lane.
 
 use std::{
@@ -70,7 +70,7 @@ struct WaitingChange {
     change: Box<dyn QueuedChange>,
 }
 
-/// A change that waits for room. Its requester hears when it is in, and is gone if the channel is closed.
+/// A change that waits for room. Its requester is notified when it has entered, and is gone if the channel is closed.
 struct OutsideChange {
     lane: Lane,
     change: Box<dyn QueuedChange>,
@@ -159,9 +159,9 @@ impl QueueState {
                     self.add(lane, change);
                     return Ok(None);
                 }
-                let (admitted, hears) = oneshot::channel();
+                let (admitted, notice) = oneshot::channel();
                 self.outside.push_back(OutsideChange { lane, change, admitted });
-                Ok(Some(hears))
+                Ok(Some(notice))
             }
         }
     }
@@ -339,7 +339,7 @@ mod tests {
         assert_eq!(queue.waiting(), WRITER_LANE_MAX);
     }
 
-    /// Changes of a full lane come in in their order, and before those that come when there is room again.
+    /// Changes of a full lane enter in order, and before those that come when there is room again.
     #[tokio::test]
     async fn changes_that_wait_for_room_keep_their_order() {
         let queue = ChangeQueue::default();

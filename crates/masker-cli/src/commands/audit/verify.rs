@@ -1,20 +1,27 @@
-//! `masker audit verify`: verifies the audit log offline, with only its key and its files.
+//! `masker audit verify`: verifies the audit log with its key, its files, and a head that it must contain.
 
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::Serialize;
+use tokio::time::timeout;
 
 use crate::{
     args::VerifyArgs,
     context::{CommandContext, CommandError},
     exit::Exit,
 };
+use masker_api::AuditHead;
 use masker_audit::{ChainHead, ExpectedHead, LineError, LogSource, VerifiedLog, VerifyError, verify as verify_log};
-use masker_config::Credentials;
+use masker_client::ClientError;
+use masker_config::{Config, Credentials};
 use masker_core::crypto::ChainKey;
+
+/// How long to wait for the daemon, in seconds.
+const RESPONSE_SECONDS_MAX: u64 = 5;
 
 /// The result, as `--json` prints it.
 #[derive(Serialize)]
@@ -22,7 +29,7 @@ struct VerifyReport {
     ok: bool,
     #[serde(flatten)]
     found: VerifyResult,
-    /// The source of the head that the log was compared with: `argument`, `vault`, or none.
+    /// The source of the head that the log was compared with: `argument`, `daemon`, `vault`, or none.
     compared_with: Option<&'static str>,
 }
 
@@ -53,25 +60,34 @@ struct HeadExpectation {
 }
 
 /// `masker audit verify`.
-pub(super) fn verify(args: &VerifyArgs, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn verify(args: &VerifyArgs, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let other = |error: &dyn ToString| CommandError::Other(error.to_string());
     let key = Credentials::audit_key(ctx.environment()).map_err(|error| other(&error))?.ok_or_else(|| {
         other(&"the key of the chain is missing: set MASKER_AUDIT_HMAC_KEY, or MASKER_AUDIT_HMAC_KEY_FILE to its file")
     })?;
     let key = ChainKey::new(&key).map_err(|error| other(&error))?;
     let source = source(args, ctx)?;
-    let expected = expected(args, &source, ctx)?;
+    let expected = expected(args, &source, ctx).await?;
     let verified = verify_log(&source, &key, expected.head.as_ref());
     let (ok, found) = match verified {
-        Ok(found) => (true, sound(&found)),
+        Ok(found) => {
+            if expected.head.is_none() {
+                ctx.output.note(
+                    "the lines verify, but nothing shows whether events at the end are missing: give a head that was \
+                     kept elsewhere, with --head",
+                );
+            }
+            (true, sound(&found))
+        }
         Err(VerifyError::Io { path, source }) => {
             return Err(other(&format!("failed to read {}: {source}", path.display())));
         }
         Err(error) => (false, failing(error, ctx)),
     };
+    let is_proven = ok && expected.head.is_some();
     let report = VerifyReport { ok, found, compared_with: expected.from };
     show(&report, ctx)?;
-    Ok(if ok { Exit::Done } else { Exit::Failure })
+    Ok(if is_proven { Exit::Done } else { Exit::Failure })
 }
 
 fn source(args: &VerifyArgs, ctx: &CommandContext<'_>) -> Result<LogSource, CommandError> {
@@ -85,8 +101,13 @@ fn source(args: &VerifyArgs, ctx: &CommandContext<'_>) -> Result<LogSource, Comm
     }
 }
 
-/// Returns the head to compare the log with: the one of `--head`, or the one that the vault has recorded of this log.
-fn expected(args: &VerifyArgs, source: &LogSource, ctx: &CommandContext<'_>) -> Result<HeadExpectation, CommandError> {
+/// Returns the head to compare the log with: the one of `--head`, or for the configured log the one that the running daemon
+/// has, or else the one that the vault has recorded.
+async fn expected(
+    args: &VerifyArgs,
+    source: &LogSource,
+    ctx: &mut CommandContext<'_>,
+) -> Result<HeadExpectation, CommandError> {
     if let Some(text) = &args.head {
         let head = text.parse().map_err(|_| {
             CommandError::Usage("--head: expected NUMBER:HASH as in the daemon's log, or the hash".to_owned())
@@ -100,22 +121,38 @@ fn expected(args: &VerifyArgs, source: &LogSource, ctx: &CommandContext<'_>) -> 
         Err(_) if !args.paths.is_empty() => return Ok(nothing),
         Err(invalid) => return Err(invalid),
     };
-    let is_ours = matches!(source, LogSource::Directory(directory) if is_same(directory, &config.audit.path));
-    let recorded = if is_ours {
-        ctx.recorded_audit_head(&config.vault.data_dir)
-    } else {
-        Err("this is not the configured log".to_owned())
-    };
-    match recorded {
-        Ok(Some(head)) => Ok(HeadExpectation { head: Some(head.into()), from: Some("vault") }),
-        Ok(None) => Ok(nothing),
+    if !matches!(source, LogSource::Directory(directory) if is_same(directory, &config.audit.path)) {
+        return Ok(nothing);
+    }
+    match known_head(&config, ctx).await {
+        Ok((Some(head), from)) => Ok(HeadExpectation { head: Some(head.into()), from: Some(from) }),
+        Ok((None, _)) => Ok(nothing),
         Err(why) => {
-            ctx.output.note(&format!(
-                "not compared with the head that the vault has recorded: {why}. Only a comparison with --head finds events \
-                 that were cut off at the end"
-            ));
+            ctx.output.note(&format!("the head of the log is not known: {why}"));
             Ok(nothing)
         }
+    }
+}
+
+/// Returns the head that the daemon or its vault has, and which of the two.
+async fn known_head(
+    config: &Config,
+    ctx: &mut CommandContext<'_>,
+) -> Result<(Option<ChainHead>, &'static str), String> {
+    let asked = timeout(Duration::from_secs(RESPONSE_SECONDS_MAX), ctx.get("/api/v1/audit/head")).await;
+    match asked {
+        Ok(Ok(reply)) => {
+            let head: AuditHead = reply.json().map_err(|error| error.to_string())?;
+            let head = format!("{}:{}", head.sequence, head.hash);
+            let head = head.parse().map_err(|_| format!("the daemon has sent an invalid head: {head}"))?;
+            Ok((Some(head), "daemon"))
+        }
+        Ok(Err(CommandError::Client(ClientError::NoSocket(_) | ClientError::Refused(_)))) => {
+            let recorded = ctx.recorded_audit_head(&config.vault.data_dir)?;
+            Ok((recorded, "vault"))
+        }
+        Ok(Err(failed)) => Err(format!("the daemon was asked: {failed}")),
+        Err(_) => Err(format!("the daemon did not respond within {RESPONSE_SECONDS_MAX} s")),
     }
 }
 
@@ -159,6 +196,7 @@ fn show(report: &VerifyReport, ctx: &mut CommandContext<'_>) -> Result<(), Comma
     match &report.found {
         VerifyResult::Sound { events, first, last, first_hash, head, segments, removed_before } => {
             let compared = match report.compared_with {
+                Some("daemon") => "the head that the daemon has",
                 Some("vault") => "the head that the vault has recorded",
                 Some(_) => "--head",
                 None => "nothing",

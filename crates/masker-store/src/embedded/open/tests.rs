@@ -157,6 +157,28 @@ fn an_older_copy_with_its_witness_is_behind_the_recorded_position() {
 }
 
 #[test]
+fn a_higher_epoch_excuses_no_missing_commits() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, older) = (folder.path().join("vault"), folder.path().join("older"));
+    commit(&root, StoreOptions::default());
+    copy_all(&root, &older);
+    commit(&root, StoreOptions::default());
+    let [_, recorded] = commit(&root, StoreOptions::default());
+    fs::remove_dir_all(&root).unwrap();
+    fs::rename(&older, &root).unwrap();
+
+    let options = StoreOptions { recorded: Some(recorded), ..StoreOptions::default() };
+    let accepting = StoreOptions { accept_loss: true, ..options };
+    // This start begins an epoch, and fails before the audit log has recorded that.
+    let first = EmbeddedStore::open(&root, accepting).unwrap().accepted_loss();
+    let refused = EmbeddedStore::open(&root, options).err().unwrap();
+    assert!(matches!(refused, StoreOpenError::BehindAuditLog { .. }), "{refused}");
+    let store = EmbeddedStore::open(&root, accepting).unwrap();
+    assert!(first == Some(2) && store.accepted_loss().is_some_and(|lost| lost > 0), "{first:?}");
+    assert_eq!(store.position().epoch, recorded.epoch + 2);
+}
+
+#[test]
 fn a_vault_that_was_recorded_is_not_replaced_by_a_new_one() {
     let folder = tempfile::tempdir().unwrap();
     let (root, other) = (folder.path().join("vault"), folder.path().join("other"));

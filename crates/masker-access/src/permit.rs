@@ -122,6 +122,7 @@ impl Denied {
 /// [`Caller::permit`] makes one.
 pub struct Permit<O: ScopedOperation> {
     principal: Arc<Principal>,
+    uid: u32,
     policies: Arc<PolicySet>,
     operation: PhantomData<fn() -> O>,
 }
@@ -157,7 +158,12 @@ impl Caller {
     /// [`Denied::Scope`] if the scope is missing.
     pub fn permit<O: ScopedOperation>(&self, policies: &Arc<PolicySet>) -> Result<Permit<O>, Denied> {
         self.require(O::SCOPE)?;
-        Ok(Permit { principal: Arc::clone(&self.principal), policies: Arc::clone(policies), operation: PhantomData })
+        Ok(Permit {
+            principal: Arc::clone(&self.principal),
+            uid: self.peer.uid(),
+            policies: Arc::clone(policies),
+            operation: PhantomData,
+        })
     }
 }
 
@@ -171,7 +177,7 @@ impl<O: ScopedOperation> Permit<O> {
     pub fn caller_id(&self) -> CallerId {
         match &self.principal.credential {
             Some(key) => CallerId::ApiKey(key.id),
-            None => CallerId::Client(self.principal.name.as_str().into()),
+            None => CallerId::Client(self.principal.name.as_str().into(), self.uid),
         }
     }
 

@@ -41,15 +41,15 @@ pub struct Principal {
 pub enum CallerId {
     /// An API key.
     ApiKey(ApiKeyId),
-    /// A client of the configuration, or one of the two names for callers that no client matches.
-    Client(Arc<str>),
+    /// A user as a client of the configuration, or under one of the two names for callers that no client matches.
+    Client(Arc<str>, u32),
 }
 
 impl fmt::Debug for CallerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CallerId::ApiKey(id) => write!(f, "ApiKey({id:?})"),
-            CallerId::Client(name) => write!(f, "Client({name})"),
+            CallerId::Client(name, uid) => write!(f, "Client({name}, uid {uid})"),
         }
     }
 }

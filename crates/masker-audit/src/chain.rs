@@ -303,6 +303,12 @@ impl<'k> ChainVerifier<'k> {
         self.head
     }
 
+    /// Goes on after a line that does not verify, from the number and the hash that it states: the next line can have been
+    /// written after it.
+    pub(super) fn resume_after(&mut self, line: &[u8]) {
+        self.head = ParsedLine::parse(line).map(|line| ChainHead { sequence: line.fields.seq, hash: line.hash });
+    }
+
     /// Verifies the next line, given without its line end.
     pub(super) fn verify_line<'a>(&mut self, line: &'a [u8]) -> Result<VerifiedLine<'a>, LineError> {
         let ParsedLine { event, fields, hash } = ParsedLine::parse(line).ok_or(LineError::Malformed)?;

@@ -98,6 +98,12 @@ impl CommandError {
         }
     }
 
+    /// Returns whether a request has more values than the caller's limits ever allow at once.
+    pub(super) fn is_too_large_for_limit(&self) -> bool {
+        const TOO_MANY_REQUESTS: u16 = 429;
+        matches!(self, CommandError::Client(ClientError::Problem(problem)) if problem.status == TOO_MANY_REQUESTS)
+    }
+
     /// Returns whether the reader of the results has closed its end, as `head` does. That is not a failure.
     pub(super) fn is_broken_pipe(&self) -> bool {
         matches!(self, CommandError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)

@@ -1,4 +1,10 @@
-//! What kind of file an input is, by its first bytes.
+//! What kind of file an input is, by its first bytes, and whether it is the output.
+
+use std::io;
+
+use nix::sys::stat::{FileStat, SFlag, fstat};
+
+use crate::context::CommandError;
 
 /// The byte order mark, with which UTF-8 text may begin.
 pub(super) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -57,6 +63,24 @@ pub(super) fn of(beginning: &[u8]) -> FileKind {
         return FileKind::Utf16Unmarked;
     }
     FileKind::Text
+}
+
+/// Refuses standard input and output that are one file: it would be overwritten while it is read, or grow without end.
+///
+/// # Errors
+/// [`CommandError::Usage`].
+pub(super) fn refuse_same_file() -> Result<(), CommandError> {
+    let is_file = |found: &FileStat| found.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits();
+    match (fstat(io::stdin()), fstat(io::stdout())) {
+        (Ok(input), Ok(output))
+            if is_file(&input) && (input.st_dev, input.st_ino) == (output.st_dev, output.st_ino) =>
+        {
+            let message = "the input file is also the output: write to another file, and rename it when the command has succeeded";
+            Err(CommandError::Usage(message.to_owned()))
+        }
+        // What is closed is reported where it is used.
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

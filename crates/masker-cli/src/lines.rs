@@ -37,7 +37,7 @@ pub(super) struct LineReader<R> {
 
 /// Complete lines, and the number of bytes that they take in the buffer.
 struct SplitLines {
-    lines: Vec<Result<Zeroizing<String>, InvalidLine>>,
+    lines: InputLines,
     consumed: usize,
 }
 
@@ -52,8 +52,11 @@ pub(super) enum InvalidLine {
     CarriageReturn,
 }
 
+/// A line, or why it cannot be sent.
+pub(super) type InputLine = Result<Zeroizing<String>, InvalidLine>;
+
 /// Lines in input order.
-pub(super) type InputLines = Vec<Result<Zeroizing<String>, InvalidLine>>;
+pub(super) type InputLines = Vec<InputLine>;
 
 impl<R: Read> LineReader<R> {
     pub(super) fn new(source: R, end: LineEnd) -> Self {

@@ -108,6 +108,14 @@ pub(super) fn read(root: &Section<'_>, file: &Path) -> AccessConfig {
         if let Some(keys) = section.integer("api_keys_per_workspace", 1..=API_KEYS_MAX_UPPER) {
             access.api_keys_per_workspace = u32::try_from(keys.value).unwrap_or(API_KEYS_MAX_DEFAULT);
         }
+        if access.unlisted_scopes().allows(Scope::ApiKeysAdmin) && !access.unlisted_limits.is_unlimited() {
+            section.report(
+                section.line(),
+                "`unlisted` has `api-keys:admin`, and `unlisted_limits` are set: the keys that such callers create would share one \
+                 set of limits; list those who create keys as clients"
+                    .to_owned(),
+            );
+        }
         section.finish();
     }
     let mut names = BTreeSet::new();

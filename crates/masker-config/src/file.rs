@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -23,7 +25,7 @@ use masker_types::{engine::EngineKind, kind::Kid, limits::CLIENT_SECONDS_MAX, qu
 
 /// The mode bits that a socket must have: the user of the daemon can connect to it.
 const OWNER_MODE: u32 = 0o600;
-/// The mode bit that lets every user of the host connect.
+/// The mode bit that lets every user of the host write a file, and connect to a socket.
 const OTHERS_WRITE: u32 = 0o002;
 
 /// The settings of a file, without defaults.
@@ -52,6 +54,11 @@ pub(super) struct FileSettings {
     pub(super) log_format: Option<LogFormat>,
 }
 
+/// Returns whether only this user or root can have written a file, by its owner and its mode.
+fn is_trusted(file: &Path, uid: u32) -> bool {
+    fs::metadata(file).is_ok_and(|found| [0, uid].contains(&found.uid()) && found.mode() & OTHERS_WRITE == 0)
+}
+
 impl FileSettings {
     /// Returns the first file of the search order, and its settings. A file that a flag or variable names must exist. The
     /// other files are optional, but an existing file that cannot be read is an error, because its settings should apply.
@@ -70,6 +77,12 @@ impl FileSettings {
         let usual = [Some(host.current_dir.join("masker.toml")), home, Some(host.system_dir.join("masker.toml"))];
         for file in usual.into_iter().flatten() {
             match Self::read(&file) {
+                Ok(_) if file.parent() == Some(host.current_dir) && !is_trusted(&file, host.uid) => {
+                    let message = "another user owns or can change this file, which could name a socket of theirs: name it with \
+                                   --config if you trust it, or run the command in another directory";
+                    errors.add(file.display(), message);
+                    return (Some(file), FileSettings::default());
+                }
                 Ok(settings) => return (Some(file), settings),
                 Err(FileError::Text(TextFileError::NotFound)) => {}
                 Err(error) => {

@@ -28,7 +28,9 @@ impl TestHost {
         let dir = TempDir::new().unwrap();
         fs::create_dir(dir.path().join("work")).unwrap();
         let home = dir.path().join("home").into_os_string();
-        TestHost { dir, variables: vec![("HOME".into(), home)], uid: 1_000 }
+        // The files belong to the user of the test.
+        let uid = Some(nix::unistd::geteuid().as_raw()).filter(|uid| *uid != 0).unwrap_or(1_000);
+        TestHost { dir, variables: vec![("HOME".into(), home)], uid }
     }
 
     fn set(mut self, name: &str, value: impl Into<OsString>) -> Self {
@@ -451,4 +453,19 @@ fn sessions_are_kept_for_a_day_to_ten_years() {
         assert_eq!(config.is_ok(), is_valid, "{days}");
         assert!(config.is_err() || config.unwrap().sessions.retention_days.to_string() == days);
     }
+}
+
+#[test]
+fn a_file_in_the_working_directory_that_others_can_change_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let host = TestHost::new();
+    let file = host.write("work/masker.toml", "[server]\nsocket = \"/t\"\n");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+    let refused = host.load().unwrap_err().to_string();
+    assert!(refused.contains("work/masker.toml") && refused.contains("--config"), "{refused}");
+    // Who names it trusts it.
+    host.load_from(Some(&file)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    host.load().unwrap();
 }

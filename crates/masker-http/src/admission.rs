@@ -257,11 +257,13 @@ fn limit_problem(exceeded: &LimitExceeded) -> Problem {
         LimitKind::Quota => (Code::QuotaExceeded, exceeded.which),
     };
     let seconds = exceeded.retry_after_seconds;
+    // Waiting does not help a request that is too large for the limit.
+    let retry_after_seconds = exceeded.max_values.is_none().then_some(seconds);
     let detail = match exceeded.max_values {
-        Some(most) => format!("`{which}` of this caller allows at most {most} values in one request"),
+        Some(most) => format!("`{which}` of this caller allows at most {most} values in one request; split it"),
         None => format!("`{which}` of this caller is used up for {seconds} s; `masker whoami` shows its limits"),
     };
-    Problem { retry_after_seconds: Some(seconds), ..Problem::new(code, detail) }
+    Problem { retry_after_seconds, ..Problem::new(code, detail) }
 }
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");

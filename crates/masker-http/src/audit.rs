@@ -1,24 +1,27 @@
 //! The audit events of a request, recorded before its answer is sent.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use hyper::StatusCode;
+use tracing::warn;
 
 use super::{
     Service,
     context::{AuditFact, Incident, RequestContext},
     problem::Problem,
     refusal_counts::{CountedRefusals, LastRefusal, RefusalKind},
+    request_id::RequestId,
     route::AuditRule,
 };
 use masker_access::{Caller, KeyPrefix, Principal};
 use masker_audit as audit;
-use masker_audit::{AuditError, AuditEvent, AuditOperation, DetailValue, EncodedCaller, OutcomeCount};
+use masker_audit::{AuditError, AuditEvent, AuditLog, AuditOperation, DetailValue, EncodedCaller, OutcomeCount};
 use masker_types::error_code::Code;
-use masker_vault::ItemOutcomeKey;
+use masker_vault::{HoneytokenId, ItemOutcomeKey};
 
 /// How a request ended.
 #[derive(Clone, Copy)]
@@ -43,7 +46,6 @@ impl Service {
     /// # Errors
     /// `audit.unavailable`: the answer must not be sent.
     pub(super) async fn record(&self, ctx: &RequestContext, ended: RequestResult) -> Result<(), Problem> {
-        let Some(log) = &self.audit else { return Ok(()) };
         let audited = match ctx.route.map(|route| route.audit) {
             Some(AuditRule::Operation(operation)) => Some(operation),
             Some(AuditRule::Unaudited(_)) | None => None,
@@ -57,9 +59,10 @@ impl Service {
             (None, None) if ended.code == Some(Code::PermDenied) => AuditOperation::Denied,
             (None, None) => return Ok(()),
         };
+        let log = self.audit.as_ref();
         let caller = ctx.connection.caller_cache.text(&ctx.caller);
         if let Some(code) = ended.code.filter(|code| is_refusal(*code, ctx)) {
-            log.ready().map_err(unavailable)?;
+            self.audit_ready()?;
             let principal = ctx.caller.principal();
             let kind = RefusalKind {
                 uid: ctx.caller.peer().uid(),
@@ -68,16 +71,21 @@ impl Service {
                 route: ctx.route.map(|route| route.index),
                 op: operation,
                 outcome: code.as_str(),
+                honeytokens: ctx.honeytokens.keys().copied().collect(),
             };
             let (caller, status) = (Arc::clone(&caller), ended.status.as_u16());
             let fact = ctx.incident.as_ref().and_then(Incident::facts).and_then(|(name, fact)| match fact {
                 DetailValue::Text(text) => Some((name, text.to_owned())),
                 DetailValue::Number(_) | DetailValue::Flag(_) => None,
             });
-            if !self.refusals.note(kind, LastRefusal { caller, request_id: ctx.id, status, fact }) {
+            let honeytokens = ctx.honeytokens.clone();
+            if !self.refusals.note(kind, LastRefusal { caller, request_id: ctx.id, status, fact, honeytokens }) {
                 return Ok(());
             }
         }
+        let principal = ctx.caller.principal();
+        log_honeytokens(ctx.id, ctx.caller.peer().uid(), &principal.name, &ctx.honeytokens);
+        let Some(log) = log else { return Ok(()) };
         let session = ctx.details.session.map(|id| id.to_string());
         let counts: Vec<OutcomeCount> = ctx.details.counts.iter().map(outcome_count).collect();
         let mut detail: Vec<(&'static str, DetailValue<'_>)> = Vec::new();
@@ -126,10 +134,15 @@ impl Service {
     }
 
     async fn record_counted(&self, counts: Vec<CountedRefusals>) {
-        let Some(log) = &self.audit else { return };
         let mut unrecorded = Vec::new();
-        for counted in counts {
+        for mut counted in counts {
             let last = &counted.last;
+            log_honeytokens(last.request_id, counted.uid, &counted.name, &last.honeytokens);
+            let Some(log) = &self.audit else { continue };
+            if record_honeytokens(log, last).await.is_err() {
+                unrecorded.push(counted);
+                continue;
+            }
             let mut detail = vec![("repeated", DetailValue::Number(counted.repeated))];
             detail.extend(last.fact.iter().map(|(name, text)| (*name, DetailValue::Text(text))));
             let event = AuditEvent {
@@ -141,10 +154,34 @@ impl Service {
             };
             // While the log cannot be written, health says so, and these are tried again.
             if log.record(&event).await.is_err() {
+                // Their events are written.
+                counted.last.honeytokens.clear();
                 unrecorded.push(counted);
             }
         }
         self.refusals.put_back(unrecorded);
+    }
+}
+
+/// Records how often refusals that are counted together have shown each honeytoken.
+async fn record_honeytokens(log: &AuditLog, last: &LastRefusal) -> Result<(), AuditError> {
+    for (id, times) in &last.honeytokens {
+        let id = id.to_string();
+        let detail = [("honeytoken_id", DetailValue::Text(&id)), ("times", DetailValue::Number(*times))];
+        let event = AuditEvent {
+            caller: Some(&last.caller),
+            request_id: Some(last.request_id.as_str()),
+            detail: &detail,
+            ..AuditEvent::new(AuditOperation::HoneytokenRehydrated, "warning")
+        };
+        log.record(&event).await?;
+    }
+    Ok(())
+}
+
+fn log_honeytokens(id: RequestId, uid: u32, caller: &str, honeytokens: &BTreeMap<HoneytokenId, u64>) {
+    for (honeytoken, times) in honeytokens {
+        warn!(request_id = id.as_str(), uid, caller, honeytoken = honeytoken.to_string(), times, "honeytoken used");
     }
 }
 
@@ -156,7 +193,7 @@ fn is_refusal(code: Code, ctx: &RequestContext) -> bool {
         code => (400..500).contains(&code.status()) && !matches!(code.status(), 409 | 422),
     };
     let has_done_nothing = ctx.details.counts.is_empty() && ctx.details.facts.is_empty();
-    is_refused && has_done_nothing && ctx.honeytokens.is_empty() && ctx.budget_warnings.is_empty()
+    is_refused && has_done_nothing && ctx.budget_warnings.is_empty()
 }
 
 /// The caller of a connection as audit events hold it. Nearly always it is the same for all requests.

@@ -53,8 +53,9 @@ pub(super) fn routes() -> Vec<Route> {
     ),
     responses((status = 200, description = "The events", body = AuditEvents, example = json!({
         "events": [{
-            "caller": {"name": "billing", "uid": 1001}, "id": "01JAXM2Q4C8Z9V7T5R3P1N0KHG", "op": "rehydrate",
-            "outcome": "ok", "sequence": 42, "status": 200, "ts": "2026-01-31T12:00:00.000000Z"
+            "caller": {"gid": 1001, "mode": "live", "name": "billing", "pid": 4711, "uid": 1001}, "duration_us": 180,
+            "op": "rehydrate", "outcome": "ok", "policy": "healthcare-default", "request_id": "0198b2c4d5e6f708",
+            "seq": 42, "status": 200, "time": "2026-01-31T12:00:00.000Z", "v": 1
         }],
         "cursor": "42",
         "more": false

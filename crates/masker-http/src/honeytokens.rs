@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{
     Service,
@@ -141,13 +141,8 @@ impl Service {
     /// was planted.
     pub(super) fn record_honeytokens(&self, ctx: &mut RequestContext, shown: impl Iterator<Item = HoneytokenId>) {
         for id in shown {
+            self.metrics.vault.honeytokens_rehydrated.inc();
             *ctx.honeytokens.entry(id).or_default() += 1;
-        }
-        for (id, times) in &ctx.honeytokens {
-            self.metrics.vault.honeytokens_rehydrated.inc_by(*times);
-            let (uid, honeytoken) = (ctx.caller.peer().uid(), id.to_string());
-            let caller = &ctx.caller.principal().name;
-            warn!(request_id = ctx.id.as_str(), uid, caller, honeytoken, times, "honeytoken used");
         }
     }
 }

@@ -4,7 +4,7 @@
 //! them are counted, and have one event together when the second is over, or when the daemon stops.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -13,6 +13,7 @@ use std::{
 use super::request_id::RequestId;
 use masker_audit::{AuditOperation, EncodedCaller};
 use masker_types::limits::REFUSALS_COUNTED_MAX;
+use masker_vault::HoneytokenId;
 
 /// The time in which repeated refusals are counted together.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -30,6 +31,8 @@ pub(super) struct RefusalKind {
     pub(super) op: AuditOperation,
     /// The code.
     pub(super) outcome: &'static str,
+    /// The honeytokens that it showed.
+    pub(super) honeytokens: Vec<HoneytokenId>,
 }
 
 /// The last of several refusals, which their event names.
@@ -40,10 +43,15 @@ pub(super) struct LastRefusal {
     pub(super) status: u16,
     /// Why its caller is not known: a fact by name.
     pub(super) fact: Option<(&'static str, String)>,
+    /// The honeytokens that it showed, with how often.
+    pub(super) honeytokens: BTreeMap<HoneytokenId, u64>,
 }
 
 /// Refusals after the first of their kind.
 pub(super) struct CountedRefusals {
+    pub(super) uid: u32,
+    /// The name of the client or of the API key.
+    pub(super) name: String,
     pub(super) op: AuditOperation,
     pub(super) outcome: &'static str,
     pub(super) last: LastRefusal,
@@ -70,10 +78,16 @@ struct Current {
 
 impl Counts {
     /// Counts a refusal. Returns whether it needs an event of its own.
-    fn note(&mut self, kind: RefusalKind, last: LastRefusal, now: Instant) -> bool {
+    fn note(&mut self, kind: RefusalKind, mut last: LastRefusal, now: Instant) -> bool {
         if let Some(current) = self.current.get_mut(&kind) {
             if now.saturating_duration_since(current.began) < WINDOW {
-                let repeated = current.repeated.as_ref().map_or(0, |(_, repeated)| *repeated) + 1;
+                let mut repeated = 1;
+                if let Some((before, count)) = current.repeated.take() {
+                    repeated += count;
+                    for (id, times) in before.honeytokens {
+                        *last.honeytokens.entry(id).or_default() += times;
+                    }
+                }
                 current.repeated = Some((last, repeated));
                 return false;
             }
@@ -101,7 +115,7 @@ impl Counts {
 }
 
 fn counted(kind: &RefusalKind, (last, repeated): (LastRefusal, u64)) -> CountedRefusals {
-    CountedRefusals { op: kind.op, outcome: kind.outcome, last, repeated }
+    CountedRefusals { uid: kind.uid, name: kind.name.clone(), op: kind.op, outcome: kind.outcome, last, repeated }
 }
 
 impl RefusalCounts {
@@ -139,7 +153,15 @@ mod tests {
 
     fn kind(uid: u32, outcome: &'static str) -> RefusalKind {
         let op = AuditOperation::Tokenize;
-        RefusalKind { uid, name: "x".to_owned(), key_prefix: None, route: Some(1), op, outcome }
+        RefusalKind {
+            uid,
+            name: "x".to_owned(),
+            key_prefix: None,
+            route: Some(1),
+            op,
+            outcome,
+            honeytokens: Vec::new(),
+        }
     }
 
     fn last(ids: &RequestIds) -> LastRefusal {
@@ -153,7 +175,13 @@ mod tests {
             uid: 7,
             unit: None,
         };
-        LastRefusal { caller: Arc::new(EncodedCaller::new(&caller)), request_id: ids.next(), status: 403, fact: None }
+        LastRefusal {
+            caller: Arc::new(EncodedCaller::new(&caller)),
+            request_id: ids.next(),
+            status: 403,
+            fact: None,
+            honeytokens: BTreeMap::new(),
+        }
     }
 
     fn sums(counts: Vec<CountedRefusals>) -> Vec<(&'static str, u64)> {

@@ -23,8 +23,8 @@ use nix::{
     unistd::{Gid, chown},
 };
 
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 1_024;
+/// Connections that may wait to be accepted; the kernel's own limit (`net.core.somaxconn`) is the same by default.
+const BACKLOG: i32 = 4_096;
 /// Time that another daemon may take to create a socket at the same path, in seconds.
 const LOCK_SECONDS_MAX: u64 = 5;
 /// Pause between two attempts to take the lock, in milliseconds.

@@ -262,3 +262,46 @@ fn a_row_that_ends_a_run_is_in_the_list_of_failures() {
     }
     daemon.stop();
 }
+
+#[test]
+fn requests_are_as_large_as_the_limits_of_the_caller_allow() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let limits = json!({"limits": {"values_per_second": 1_000_000, "values_burst": 300}});
+    let key = create(&mut daemon.client(), "app", &["tokenize", "rehydrate"], limits).key;
+    let run = |line: &str, input: &[u8]| {
+        let mut command = command(&daemon, line);
+        command.env("MASKER_API_KEY", &key);
+        feed(command, input).whole()
+    };
+    let table = rows(1_000);
+    let tokens = run(SWAP, table.as_bytes());
+    let back = run("rehydrate --csv --column phone --column card", &tokens);
+    assert!(back == table.as_bytes());
+    let list: String = (0..2_500).map(|number| format!("415{number:07}\n")).collect();
+    let tokens = run("tokenize --kind PHONE", list.as_bytes());
+    assert!(run("rehydrate", &tokens) == list.as_bytes());
+    daemon.stop();
+}
+
+#[test]
+fn an_input_that_is_also_the_output_is_refused() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let file = site.path("in.csv");
+    fs::write(&file, rows(3)).unwrap();
+    for line in [SWAP, "tokenize --kind PHONE"] {
+        let mut command = command(&daemon, line);
+        command.stdin(File::open(&file).unwrap());
+        command.stdout(File::options().append(true).open(&file).unwrap());
+        let refused = ended(command);
+        assert!(refused.code == Some(64) && refused.stderr.contains("is also the output"), "{}", refused.stderr);
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), rows(3));
+    let empty = masker(&daemon, SWAP, "");
+    assert!(empty.refused(1).contains("the input is empty"), "{}", empty.stderr);
+    let context = "x".repeat(257);
+    let long = masker(&daemon, &format!("{SWAP} --context {context}"), rows(3));
+    assert!(long.refused(64).contains("256 bytes"), "{}", long.stderr);
+    daemon.stop();
+}

@@ -302,8 +302,8 @@ Examples:
   echo nobody@example.org | masker vault plant-honeytoken --kind EMAIL --value-stdin
 
 The command prints the token; no other command shows it. Rehydrating it returns a value like any other, writes the \
-event `honeytoken.rehydrated` to the audit log, and counts in `masker_honeytoken_rehydrated_total`. A value that \
-already has a token is refused, because the token may be in use.";
+event `honeytoken.rehydrated` to the audit log, and counts in `masker_honeytoken_rehydrated_total`. Its token is \
+one of its own: no search by value finds it, and a value that has other tokens keeps them.";
 
 pub(super) const VAULT_HONEYTOKENS: &str = "\
 Examples:

@@ -6,6 +6,7 @@ use clap::{ArgGroup, Args, ValueEnum};
 use clap_complete::ArgValueCandidates;
 
 use crate::completion;
+use masker_types::limits::CONTEXT_BYTES_MAX;
 
 /// `masker tokenize`: [`ValueArgs`], or a file of records.
 #[derive(Clone, Args)]
@@ -17,7 +18,7 @@ pub struct TokenizeArgs {
     #[arg(long, short, value_name = "NAME", add = ArgValueCandidates::new(completion::policies))]
     pub policy: Option<String>,
     /// The context that the tokens are bound to, such as a tenant
-    #[arg(long, short, value_name = "TEXT")]
+    #[arg(long, short, value_name = "TEXT", value_parser = context)]
     pub context: Option<String>,
     /// The values [default: standard input, one per line; other users can read arguments in the list of processes]
     #[arg(value_name = "VALUE")]
@@ -152,7 +153,7 @@ pub struct ValueArgs {
     #[arg(long, short, value_name = "NAME", add = ArgValueCandidates::new(completion::policies))]
     pub policy: Option<String>,
     /// The context that the tokens are bound to, such as a tenant
-    #[arg(long, short, value_name = "TEXT")]
+    #[arg(long, short, value_name = "TEXT", value_parser = context)]
     pub context: Option<String>,
     /// The values [default: standard input, one per line; other users can read arguments in the list of processes]
     #[arg(value_name = "VALUE")]
@@ -172,7 +173,7 @@ pub struct ForgetArgs {
     #[arg(long, short, value_name = "NAME", requires = "kind", add = ArgValueCandidates::new(completion::policies))]
     pub policy: Option<String>,
     /// The context that the tokens were minted with
-    #[arg(long, short, value_name = "TEXT")]
+    #[arg(long, short, value_name = "TEXT", value_parser = context)]
     pub context: Option<String>,
     /// The tokens or values [default: standard input, one per line; other users can read arguments in the list of processes]
     #[arg(value_name = "ITEM")]
@@ -186,9 +187,17 @@ pub struct ForgetArgs {
 #[derive(Clone, Args)]
 pub struct TokenArgs {
     /// The context that the tokens were minted with
-    #[arg(long, short, value_name = "TEXT")]
+    #[arg(long, short, value_name = "TEXT", value_parser = context)]
     pub context: Option<String>,
     /// The tokens [default: standard input, one per line]
     #[arg(value_name = "TOKEN")]
     pub tokens: Vec<OsString>,
+}
+
+/// Checks the length of a context.
+pub(super) fn context(text: &str) -> Result<String, String> {
+    if text.len() > CONTEXT_BYTES_MAX {
+        return Err(format!("a context has at most {CONTEXT_BYTES_MAX} bytes"));
+    }
+    Ok(text.to_owned())
 }

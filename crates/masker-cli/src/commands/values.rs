@@ -8,11 +8,13 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::bulk::{PAUSE_MAX, PAUSES_MAX};
 use crate::{
     args::{ForgetArgs, TokenArgs, ValueArgs},
     context::{CommandContext, CommandError},
     exit::Exit,
-    lines::{InputLines, InvalidLine, LineEnd, LineReader},
+    file_kind::refuse_same_file,
+    lines::{InputLine, InputLines, InvalidLine, LineEnd, LineReader},
     read_ahead::ReadAhead,
     signals::Signals,
 };
@@ -20,6 +22,7 @@ use masker_api::{
     BatchResponse, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, TokenItem, TokenizeItem,
     TokenizeRequest, TokenizeResult,
 };
+use masker_client::ClientError;
 use masker_types::{
     error_code::Code,
     limits::{ITEMS_PER_REQUEST_MAX, LOOKUP_TOKENS_MAX},
@@ -177,7 +180,7 @@ pub(super) async fn run(
     values_end: LineEnd,
     ctx: &mut CommandContext<'_>,
 ) -> Result<Exit, CommandError> {
-    let mut run = ValueRun { operation, values_end, ctx, done: 0, written: 0, failed: 0 };
+    let mut run = ValueRun { operation, values_end, ctx, done: 0, written: 0, failed: 0, lines_max: usize::MAX };
     let mut signals = Signals::listen()?;
     let outcome = tokio::select! {
         biased;
@@ -204,6 +207,8 @@ struct ValueRun<'a, 's> {
     /// Number of items whose result is written.
     written: u64,
     failed: u64,
+    /// Most lines of a request, as far as the daemon has shown the caller's limits.
+    lines_max: usize,
 }
 
 impl ValueRun<'_, '_> {
@@ -215,7 +220,7 @@ impl ValueRun<'_, '_> {
         for arguments in arguments.chunks(ITEMS_PER_REQUEST_MAX) {
             let text =
                 |argument: &OsString| argument.to_str().map(|text| text.to_owned().into()).ok_or(InvalidLine::NotUtf8);
-            self.batch(&arguments.iter().map(text).collect()).await?;
+            self.batch(&arguments.iter().map(text).collect::<InputLines>()).await?;
         }
         Ok(())
     }
@@ -232,6 +237,7 @@ impl ValueRun<'_, '_> {
 
     async fn standard_input(&mut self) -> Result<(), CommandError> {
         let stdin = io::stdin();
+        refuse_same_file()?;
         if stdin.is_terminal() {
             let items = self.operation.items_name();
             self.ctx.output.note(&terminal_hint(items, self.input_end()));
@@ -253,7 +259,30 @@ impl ValueRun<'_, '_> {
         if self.operation.takes_values() { self.values_end } else { LineEnd::Break }
     }
 
-    async fn batch(&mut self, lines: &InputLines) -> Result<(), CommandError> {
+    /// Sends lines in as many requests as the caller's limits need, and waits when they are used up.
+    async fn batch(&mut self, lines: &[InputLine]) -> Result<(), CommandError> {
+        let (mut rest, mut pauses) = (lines, 0);
+        while !rest.is_empty() {
+            let (part, others) = rest.split_at(rest.len().min(self.lines_max));
+            match self.send(part).await {
+                Err(refused) if refused.is_too_large_for_limit() && part.len() > 1 => self.lines_max = part.len() / 2,
+                Err(CommandError::Client(ClientError::Busy { problem, after }))
+                    if problem.status == 429 && after <= PAUSE_MAX && pauses < PAUSES_MAX =>
+                {
+                    pauses += 1;
+                    tokio::time::sleep(after).await;
+                }
+                sent => {
+                    sent?;
+                    (rest, pauses) = (others, 0);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends lines in one request, and prints the results.
+    async fn send(&mut self, lines: &[InputLine]) -> Result<(), CommandError> {
         let texts: Vec<&str> = lines.iter().flatten().map(|text| text.as_str()).collect();
         let (path, reply) = match &self.operation {
             ValueOperation::Tokenize(args) => {
@@ -295,7 +324,7 @@ impl ValueRun<'_, '_> {
     fn show<'r, T: LineOutcome + Deserialize<'r>>(
         &mut self,
         path: &str,
-        lines: &InputLines,
+        lines: &[InputLine],
         mut answer: BatchResponse<T>,
     ) -> Result<(), CommandError> {
         for error in answer.results.iter_mut().filter_map(T::error_mut) {

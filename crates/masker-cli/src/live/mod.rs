@@ -98,8 +98,11 @@ async fn print_once(
 /// Returns the line of a sample.
 fn line(model: &StatusModel) -> String {
     let status = if model.status == HealthStatus::Ok { "ok" } else { "degraded" };
-    let mut facts =
-        vec![status.to_owned(), format!("masker {}", model.version), format!("up {}", span(model.uptime_seconds))];
+    let mut facts = vec![status.to_owned()];
+    // Who lacks the scope is shown no version.
+    if !model.version.is_empty() {
+        facts.extend([format!("masker {}", model.version), format!("up {}", span(model.uptime_seconds))]);
+    }
     if let Some(traffic) = model.traffic.seen() {
         let requests = model.requests_per_second.map_or_else(|| "-".to_owned(), rate);
         facts.push(format!(

@@ -149,7 +149,8 @@ pub enum StoreOpenError {
     },
     /// The database is older than the state that the audit log has recorded.
     #[error(
-        "the vault in {path} is an older copy: the audit log has recorded {lost} later commits; put the newer vault back, or {RESTORE}"
+        "the vault in {path} is an older copy: {}; put the newer vault back, or {RESTORE}",
+        recorded_later(*.lost)
     )]
     BehindAuditLog {
         /// The directory.
@@ -220,6 +221,15 @@ pub enum StoreOpenError {
         /// The directory.
         path: PathBuf,
     },
+}
+
+/// Says what the audit log has recorded and a vault lacks.
+fn recorded_later(lost: u64) -> String {
+    match lost {
+        0 => "the audit log has recorded that a loss was accepted since, which began another history".to_owned(),
+        1 => "the audit log has recorded 1 later commit".to_owned(),
+        _ => format!("the audit log has recorded {lost} later commits"),
+    }
 }
 
 impl StoreOpenError {

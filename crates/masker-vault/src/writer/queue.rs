@@ -271,11 +271,11 @@ mod tests {
     }
 
     fn caller(name: u32) -> Lane {
-        Lane::Caller(CallerId::Client(name.to_string().into()))
+        Lane::Caller(CallerId::Client(name.to_string().into(), 1))
     }
 
     fn few() -> Lane {
-        Lane::Caller(CallerId::Client("few".into()))
+        Lane::Caller(CallerId::Client("few".into(), 1))
     }
 
     #[tokio::test]

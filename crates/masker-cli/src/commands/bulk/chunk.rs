@@ -1,6 +1,6 @@
 //! A chunk of rows and its requests.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use hyper::body::Bytes;
 
@@ -24,6 +24,8 @@ const CHUNK_BYTES: usize = 1024 * 1024;
 const CHUNK_ROWS: usize = 8 * 1024;
 /// Size in bytes at which a request takes no more values.
 const REQUEST_BYTES: usize = 1024 * 1024;
+/// The end of a request's body.
+const END: &[u8] = b"]}";
 
 /// Rows that were read. Their contents are wiped on drop.
 pub(super) struct Chunk {
@@ -70,10 +72,30 @@ pub(super) struct Gap {
     pub(super) sent: Option<Cell>,
 }
 
-/// The values of one request.
+/// The values of one request, which can be sent in parts.
 pub(super) struct ChunkRequest {
-    pub(super) body: WipedBytes,
-    pub(super) items: usize,
+    /// The body without its end.
+    body: WipedBytes,
+    /// Where each item begins in the body.
+    starts: Vec<usize>,
+}
+
+impl ChunkRequest {
+    fn new(opening: Vec<u8>) -> Self {
+        ChunkRequest { body: opening.into(), starts: Vec::new() }
+    }
+
+    /// Returns the body of a request with a part of the items.
+    fn part(&self, opening: &[u8], items: Range<usize>) -> WipedBytes {
+        let start = self.starts.get(items.start).copied().unwrap_or(self.body.len());
+        // The next item begins after a comma.
+        let end = self.starts.get(items.end).map_or(self.body.len(), |next| next - 1);
+        let mut body = WipedBytes::from(Vec::with_capacity(opening.len() + (end - start) + END.len()));
+        body.extend_from_slice(opening);
+        body.extend_from_slice(&self.body[start..end]);
+        body.extend_from_slice(END);
+        body
+    }
 }
 
 impl Chunk {
@@ -158,17 +180,17 @@ impl Chunk {
         let sent = Some(Cell { start, end: self.originals.len(), ..*cell });
         self.gaps.push(Gap { at: self.text.len(), row: self.rows.len(), column, sent });
         let request = match self.requests.last_mut() {
-            Some(last) if last.items < plan.batch && last.body.len() < REQUEST_BYTES => last,
+            Some(last) if last.starts.len() < plan.batch && last.body.len() < REQUEST_BYTES => last,
             _ => {
-                self.requests.push(ChunkRequest { body: plan.opening.clone().into(), items: 0 });
+                self.requests.push(ChunkRequest::new(plan.opening.clone()));
                 let last = self.requests.len() - 1;
                 &mut self.requests[last]
             }
         };
-        if request.items > 0 {
+        if !request.starts.is_empty() {
             request.body.push(b',');
         }
-        request.items += 1;
+        request.starts.push(request.body.len());
         if let Some(column) = plan.columns.get(column) {
             request.body.extend_from_slice(&column.item_opening);
         }
@@ -176,28 +198,41 @@ impl Chunk {
         request.body.extend_from_slice(plan.operation.item_end());
     }
 
-    /// Takes the requests, with complete bodies.
-    pub(super) fn take_requests(&mut self) -> Vec<ChunkRequest> {
-        let mut requests = std::mem::take(&mut self.requests);
-        for request in &mut requests {
-            request.body.extend_from_slice(b"]}");
-        }
-        requests
+    /// Returns the bodies of the requests, each with the number of its values.
+    #[cfg(test)]
+    pub(super) fn bodies(&self, plan: &BulkPlan) -> Vec<(WipedBytes, usize)> {
+        let whole = |request: &ChunkRequest| {
+            let items = request.starts.len();
+            (request.part(&plan.opening, 0..items), items)
+        };
+        self.requests.iter().map(whole).collect()
     }
 
-    /// Sends the requests, and fills the gaps with the results.
+    /// Sends the requests, in parts if the caller's limits allow no more values at once, and fills the gaps with the results.
     pub(super) async fn swap(
         mut self,
         plan: &BulkPlan,
         connections: &ConnectionPool,
     ) -> Result<ProcessedChunk, CommandError> {
-        let requests = self.take_requests();
+        let requests = std::mem::take(&mut self.requests);
         let mut replies = Vec::with_capacity(requests.len());
         if !requests.is_empty() {
             let mut client = connections.take().await?;
-            for ChunkRequest { body, items } in requests {
-                let body = Bytes::from_owner(body);
-                replies.push((connections.send(&mut client, plan.operation.path(), body).await?, items));
+            for request in requests {
+                let mut first = 0;
+                while first < request.starts.len() {
+                    let end = request.starts.len().min(first.saturating_add(connections.values_max()));
+                    let body = Bytes::from_owner(request.part(&plan.opening, first..end));
+                    match connections.send(&mut client, plan.operation.path(), body).await {
+                        Err(refused) if refused.is_too_large_for_limit() && end - first > 1 => {
+                            connections.lower_values_max((end - first) / 2);
+                        }
+                        reply => {
+                            replies.push((reply?, end - first));
+                            first = end;
+                        }
+                    }
+                }
             }
             connections.put_back(client);
         }

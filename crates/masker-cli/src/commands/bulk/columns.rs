@@ -116,6 +116,9 @@ pub(super) fn is_plain(name: &str) -> bool {
 /// Returns the message for a missing column. Of the header, which could be a row of values, it contains only a similar name,
 /// if that is plain.
 fn missing(name: &str, header: &[String]) -> String {
+    if header.is_empty() {
+        return "the input is empty, so it has no header: is it also the output?".to_owned();
+    }
     let alike = |cell: &&String| cell.trim().eq_ignore_ascii_case(name.trim());
     let names: Vec<&str> = header.iter().map(String::as_str).collect();
     let named_alike = header.iter().find(alike).map(String::as_str).or_else(|| nearest(name, &names));

@@ -2,7 +2,10 @@
 
 use std::{
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,9 +15,9 @@ use crate::context::{CommandContext, CommandError};
 use masker_client::{Client, ClientError, ClientReply};
 
 /// Longest `Retry-After` of the daemon that does not end the command.
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+pub(in crate::commands) const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Maximum number of retries of one request.
-const PAUSES_MAX: usize = 60;
+pub(in crate::commands) const PAUSES_MAX: usize = 60;
 
 /// Idle connections, and the parameters for opening more.
 pub(super) struct ConnectionPool {
@@ -22,6 +25,8 @@ pub(super) struct ConnectionPool {
     authorization: Option<HeaderValue>,
     masker_session: Option<String>,
     idle: Mutex<Vec<Client>>,
+    /// Most values of a request, as far as the daemon has shown the caller's limits.
+    values_max: AtomicUsize,
 }
 
 impl ConnectionPool {
@@ -32,10 +37,21 @@ impl ConnectionPool {
             authorization: ctx.authorization()?,
             masker_session: ctx.masker_session()?,
             idle: Mutex::default(),
+            values_max: AtomicUsize::new(usize::MAX),
         };
         let client = connections.take().await?;
         connections.put_back(client);
         Ok(connections)
+    }
+
+    /// Returns the most values that a request may have.
+    pub(super) fn values_max(&self) -> usize {
+        self.values_max.load(Ordering::Relaxed)
+    }
+
+    /// Notes that requests may have only this many values.
+    pub(super) fn lower_values_max(&self, values: usize) {
+        self.values_max.fetch_min(values.max(1), Ordering::Relaxed);
     }
 
     /// Returns an idle connection, or opens one.

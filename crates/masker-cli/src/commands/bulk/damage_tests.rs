@@ -85,19 +85,19 @@ fn run(source: Source, line: &[String], input: &[u8], random: &mut ChaCha8Rng) -
     let mut held = HeldOutput::new(wait_for, reader.header());
     let (mut output, mut failed) = (Vec::new(), false);
     loop {
-        let mut chunk = match reader.next_chunk() {
+        let chunk = match reader.next_chunk() {
             Err(_) => return (output, false),
             Ok(None) => break,
             Ok(Some(chunk)) => chunk,
         };
         let answers: Vec<(String, usize)> = chunk
-            .take_requests()
+            .bodies(&plan)
             .iter()
-            .map(|request| {
-                let body: Value = serde_json::from_slice(&request.body).unwrap();
+            .map(|(body, sent)| {
+                let body: Value = serde_json::from_slice(body).unwrap();
                 let items = body["items"].as_array().or(body["tokens"].as_array()).unwrap();
                 let results: Vec<Value> = items.iter().map(fake_swap).collect();
-                (json!({"results": results}).to_string(), request.items)
+                (json!({"results": results}).to_string(), *sent)
             })
             .collect();
         let mut outcomes = Vec::new();

@@ -66,6 +66,8 @@ struct FailureFile {
     file: File,
     is_created: bool,
     is_empty: bool,
+    /// Whether all failures so far are in it.
+    is_complete: bool,
 }
 
 impl FailureLog {
@@ -74,7 +76,7 @@ impl FailureLog {
     /// # Errors
     /// The file exists, and is not one to append to, or cannot be created.
     pub(super) fn open(plan: &BulkPlan) -> Result<Self, CommandError> {
-        let open = |path: &PathBuf| FailureFile::open(path, plan.skip_rows > 0);
+        let open = |path: &PathBuf| FailureFile::open(path, plan.skip_rows);
         let file = plan.failures.as_ref().map(open).transpose()?;
         Ok(FailureLog { shown: Vec::new(), by_code: BTreeMap::new(), file })
     }
@@ -124,7 +126,10 @@ impl FailureLog {
         }
         let codes: Vec<String> = self.by_code.iter().map(|(code, count)| format!("{code} {count}")).collect();
         let all = match &plan.failures {
-            Some(path) => format!("; all are in {}", path.display()),
+            Some(path) if self.file.as_ref().is_some_and(|file| file.is_complete) => {
+                format!("; all are in {}", path.display())
+            }
+            Some(path) => format!("; {} lacks the last ones", path.display()),
             None if failed > SHOWN_MAX as u64 => {
                 format!("; these are the first {SHOWN_MAX}, use --failures FILE for all")
             }
@@ -135,29 +140,40 @@ impl FailureLog {
 }
 
 impl FailureFile {
-    fn open(path: &Path, resumed: bool) -> Result<Self, CommandError> {
-        let opened = |file, is_created, is_empty| FailureFile { path: path.to_owned(), file, is_created, is_empty };
+    /// Creates a file, or continues one with the failures of the rows that are skipped.
+    fn open(path: &Path, skip_rows: u64) -> Result<Self, CommandError> {
+        let opened = |file, is_created, is_empty| FailureFile {
+            path: path.to_owned(),
+            file,
+            is_created,
+            is_empty,
+            is_complete: true,
+        };
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
             Ok(file) => return Ok(opened(file, true, true)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(write_error(path, &error)),
         }
         let exists = |advice| CommandError::Other(format!("--failures: {} exists already: {advice}", path.display()));
-        if !resumed {
+        if skip_rows == 0 {
             return Err(exists("use another name"));
         }
         // Anything else than a list of failures, such as the input, stays as it is.
         let mut options = OpenOptions::new();
         let options = options.read(true).append(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-        let begins = |file: &File| -> io::Result<Vec<u8>> {
-            let mut begins = Vec::new();
-            file.take(HEADER.len() as u64).read_to_end(&mut begins)?;
-            Ok(begins)
-        };
-        let list = options.open(path).and_then(|file| Ok((file.metadata()?.is_file(), begins(&file)?, file)));
+        let list = options.open(path).and_then(|file| {
+            let mut text = Vec::new();
+            if file.metadata()?.is_file() {
+                (&file).read_to_end(&mut text)?;
+            }
+            Ok((file.metadata()?.is_file(), text, file))
+        });
         match list {
-            Ok((true, begins, file)) if begins.is_empty() || begins == HEADER => {
-                Ok(opened(file, false, begins.is_empty()))
+            Ok((true, text, file)) if text.is_empty() || text.starts_with(HEADER) => {
+                // A run that ended early can have listed rows that it did not write, and a part of a line.
+                let kept = length_up_to(&text, skip_rows) as u64;
+                file.set_len(kept).map_err(|error| write_error(path, &error))?;
+                Ok(opened(file, false, kept == 0))
             }
             _ => Err(exists("it is not a list of failures to append to; use another name")),
         }
@@ -169,7 +185,9 @@ impl FailureFile {
             return Ok(());
         }
         let header = if std::mem::take(&mut self.is_empty) { HEADER } else { b"" };
-        self.file.write_all(&[header, records].concat()).map_err(|error| write_error(&self.path, &error))
+        let written = self.file.write_all(&[header, records].concat());
+        self.is_complete &= written.is_ok();
+        written.map_err(|error| write_error(&self.path, &error))
     }
 }
 
@@ -180,6 +198,25 @@ impl Drop for FailureFile {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Returns the length of a list up to the first record that is of a later row, or not whole.
+fn length_up_to(list: &[u8], row_max: u64) -> usize {
+    let mut kept = 0;
+    let mut is_quoted = false;
+    for (at, byte) in list.iter().enumerate() {
+        is_quoted ^= *byte == b'"';
+        if *byte != b'\n' || is_quoted {
+            continue;
+        }
+        let row = list[kept..at].split(|byte| *byte == b',').next().unwrap_or_default();
+        let row = std::str::from_utf8(row).ok().and_then(|row| row.parse::<u64>().ok());
+        if kept > 0 && row.is_none_or(|row| row > row_max) {
+            break;
+        }
+        kept = at + 1;
+    }
+    kept
 }
 
 /// Appends a line of CSV.
@@ -195,4 +232,21 @@ fn add_record(to: &mut Vec<u8>, cells: &[&str]) {
 
 fn write_error(path: &Path, error: &io::Error) -> CommandError {
     CommandError::Other(format!("failed to write --failures {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_continued_after_the_rows_that_are_done() {
+        let list = b"row,column,code,detail\n3,\"a\n7,b\",value.invalid,x\n5,c,value.invalid,\"y, z\"\n9,c,value.inv";
+        let end =
+            |text: &str| list.windows(text.len()).position(|window| window == text.as_bytes()).unwrap() + text.len();
+        assert_eq!(length_up_to(list, 9), end("\"y, z\"\n"), "the last line is not whole");
+        assert_eq!(length_up_to(list, 5), end("\"y, z\"\n"));
+        assert_eq!(length_up_to(list, 4), end("value.invalid,x\n"));
+        assert_eq!(length_up_to(list, 2), HEADER.len());
+        assert_eq!((length_up_to(b"", 2), length_up_to(b"row,col", 2)), (0, 0));
+    }
 }

@@ -47,6 +47,7 @@ use std::{
 
 use tokio::{sync::oneshot, task::JoinHandle};
 
+pub(super) use self::connections::{PAUSE_MAX, PAUSES_MAX};
 use self::{
     connections::ConnectionPool,
     encoding::FileEncoding,
@@ -61,6 +62,7 @@ use crate::{
     args::{RehydrateArgs, TokenizeArgs},
     context::{CommandContext, CommandError},
     exit::Exit,
+    file_kind::refuse_same_file,
     output::Output,
     progress::Progress,
     read_ahead::ReadAhead,
@@ -85,6 +87,7 @@ async fn run(plan: BulkPlan, ctx: &mut CommandContext<'_>) -> Result<Exit, Comma
         let message = "--json cannot be used with --csv or --jsonl: the output has the format of the input";
         return Err(CommandError::Usage(message.to_owned()));
     }
+    refuse_same_file()?;
     let plan = Arc::new(plan);
     if plan.dry_run {
         return dry_run::run(&plan, &mut ctx.output);
@@ -262,11 +265,12 @@ impl BulkRun<'_> {
     fn write(&mut self, mut swapped: ProcessedChunk) -> Result<(), CommandError> {
         self.values += swapped.values;
         self.passed += swapped.passed;
+        // First: a list that lacks failures of rows that are done could not be completed.
+        self.failures.record(&swapped.failures, &self.plan)?;
         self.held.add(&mut swapped);
         while let Some((text, rows)) = self.held.next_due() {
             self.write_rows(&text, rows)?;
         }
-        self.failures.record(&swapped.failures, &self.plan)?;
         if !self.progress.is_hidden() {
             self.progress.reach(swapped.bytes_read.saturating_sub(self.skipped), self.summary());
         }

@@ -19,7 +19,11 @@ const HONEYTOKENS: &str = "/api/v1/vault/honeytokens";
 pub(super) async fn plant(args: &PlantArgs, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let mut value = Zeroizing::new(String::new());
     if args.value_stdin {
-        io::stdin().lock().read_line(&mut value).map_err(CommandError::Input)?;
+        let mut stdin = io::stdin().lock();
+        stdin.read_line(&mut value).map_err(CommandError::Input)?;
+        if !stdin.fill_buf().map_err(CommandError::Input)?.is_empty() {
+            return Err(CommandError::Usage("--value-stdin: expected one line".to_owned()));
+        }
     }
     let request = HoneytokenPlant {
         kind: args.kind.as_str().into(),

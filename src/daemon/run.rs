@@ -17,6 +17,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
+    acceptance,
     audit::{close_audit, open_audit, recorded_position},
     clients::ClientSource,
     engines::driver,
@@ -35,7 +36,7 @@ use super::{
 };
 use masker_access::{Access, ApiKeys};
 use masker_audit::{AuditLog, RecordedVault};
-use masker_config::{Config, Credentials, KeySources};
+use masker_config::{AcceptableState, AcceptedKind, AcceptedStates, Config, Credentials, KeySources};
 use masker_core::keyring::{GracePeriod, Keyring};
 use masker_http as http;
 use masker_http::{DrainReport, Service, ServiceSettings, Socket, Timeouts, Workers, metrics::Metrics};
@@ -47,31 +48,14 @@ use masker_store::{
 };
 use masker_types::limits::{BLOCKING_CALLS_STOP_MS_MAX, DRAIN_SECONDS_MAX, LOG_END_MS_MAX, STOP_SECONDS_MAX};
 use masker_types::vault_position::{ControlPosition, VaultPosition};
-use masker_vault::{KeyRules, Vault, VaultError};
-
-/// What an operator accepts for one start.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ServeOptions {
-    /// Serve a vault that has lost acknowledged commits.
-    pub accept_loss: bool,
-    /// Activate keys that had been replaced.
-    pub accept_key_rollback: bool,
-    /// Record that the audit log's chain is broken, and treat the log as healthy again.
-    pub accept_audit_break: bool,
-    /// Create a vault, or serve another one, although the audit log belongs to a vault that is not there.
-    pub accept_new_vault: bool,
-    /// Delete what is old by a clock that is far past the audit log's last event.
-    pub accept_clock: bool,
-    /// Make a new control key for a vault whose control key no loaded key opens.
-    pub accept_new_control_key: bool,
-}
+use masker_vault::{KeyRefusals, KeyRules, Vault, VaultError, VaultMetrics};
 
 /// Runs the daemon until `SIGTERM` or `SIGINT`. Must be called while the process has one thread.
 ///
 /// Returns 0 after an orderly stop, 1 if the daemon failed to start or to run, and 3 if policies or clients are invalid.
-pub fn serve(config: &Config, credentials: Credentials, options: ServeOptions) -> ExitCode {
+pub fn serve(config: &Config, credentials: Credentials) -> ExitCode {
     logging::start(config.log.level, config.log.format);
-    let exit = match start(config, credentials, options) {
+    let exit = match start(config, credentials) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             for problem in &failure.problems {
@@ -86,19 +70,20 @@ pub fn serve(config: &Config, credentials: Credentials, options: ServeOptions) -
 }
 
 /// Validates the configuration and closes the sandbox as far as it can while the process has one thread, then runs.
-fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Result<(), StartError> {
+fn start(config: &Config, credentials: Credentials) -> Result<(), StartError> {
     connect_to_manager();
     let mut sandbox = Sandbox::begin(config.sandbox);
     let inputs = Inputs::load(config, credentials)?;
     // Before the first thread, because binding the socket narrows the umask of the whole process for a moment.
     let socket = socket::open(config)?;
     // Before the sandbox, which creates the data directory.
-    let store_options = store_options(config, &inputs, options)?;
+    let accepted = acceptance::read(config);
+    let store_options = store_options(config, &inputs, &accepted)?;
     store_options.check_recorded_vault_exists(&config.vault.data_dir)?;
     sandbox.confine(&sandbox_paths(config, &inputs.key_sources, inputs.audit_key.is_some(), &socket));
     LOG.start_thread().map_err(thread_error)?;
     let runtime = start_runtime()?;
-    let outcome = runtime.block_on(run(config, inputs, sandbox, &socket, store_options, options));
+    let outcome = runtime.block_on(run(config, inputs, sandbox, &socket, store_options, accepted));
     // Does not wait for a disk that does not respond: what was acknowledged is durable.
     runtime.shutdown_timeout(Duration::from_millis(BLOCKING_CALLS_STOP_MS_MAX));
     outcome
@@ -111,23 +96,23 @@ async fn run(
     sandbox: Sandbox,
     socket: &Socket,
     store_options: StoreOptions,
-    options: ServeOptions,
+    accepted: AcceptedStates,
 ) -> Result<(), StartError> {
     let mut signals = Signals::new()?;
     let metrics = Arc::new(Metrics::new()?);
     let lost = metrics.http.log_lines_lost.clone();
     LOG.count_lost_lines(Box::new(move |lines| lost.inc_by(lines)));
-    let store = open_store(config, &metrics, store_options).await?;
+    let store = open_store(config, &metrics, store_options, &accepted).await?;
     let (vault_id, found, accepted_loss) = (store.vault_id(), store.position(), store.accepted_loss());
     let recorded_control = recorded_control(&store_options, &found, accepted_loss);
-    let rules = key_rules(config, &inputs, recorded_control, options);
-    let vault = open_vault(config, store, inputs.keyring, &metrics, rules).await?;
+    let rules = key_rules(config, &inputs, recorded_control);
+    let vault = open_vault(config, store, inputs.keyring, &metrics, rules, &accepted).await?;
     for warning in vault.adopt_policies(&inputs.policies).await? {
         warn!("{warning}");
     }
     let recorded = RecordedVault { recorded: store_options.recorded, found, accepted_loss, current: vault.position() };
     let audit_metrics = Arc::clone(&metrics.audit);
-    let audit = open_audit(&config.audit, inputs.audit_key, &vault, recorded, audit_metrics, options).await?;
+    let audit = open_audit(&config.audit, inputs.audit_key, &vault, recorded, audit_metrics, &accepted).await?;
 
     let policy_count = inputs.policies.len();
     let policies = Arc::new(ArcSwap::from_pointee(inputs.policies));
@@ -135,6 +120,7 @@ async fn run(
     let api_keys = Arc::new(ApiKeys::load(vault.api_keys().await?));
     let access = Arc::new(Access::new(clients.with_unrestricted(inputs.clients), api_keys));
 
+    let key_sources = inputs.key_sources.clone();
     let reloader = Arc::new(Reloader {
         keys: inputs.key_sources,
         policies: inputs.policy_source,
@@ -145,7 +131,7 @@ async fn run(
         reload_lock: Mutex::new(()),
     });
     let reload: http::ReloadFn = Box::new(move |target| Box::pin(Arc::clone(&reloader).reload(target)));
-    let settings = service_settings(config, audit.clone(), vault_id);
+    let settings = service_settings(config, audit.clone(), vault_id, key_sources);
     let service = Arc::new(Service::new(Arc::clone(&vault), policies, access, Arc::clone(&metrics), reload, settings)?);
     let listener = tokio::net::UnixListener::from_std(socket.listener()?)?;
     let workers = Workers::start(on_thread_start).map_err(thread_error)?;
@@ -212,21 +198,40 @@ fn sandbox_paths(config: &Config, keys: &KeySources, audited: bool, socket: &Soc
 }
 
 /// Returns how to open the data directory: with the configured engine, as the audit log knows it. Blocks.
-fn store_options(config: &Config, inputs: &Inputs, accepted: ServeOptions) -> Result<StoreOptions, StartError> {
+pub(super) fn store_options(
+    config: &Config,
+    inputs: &Inputs,
+    accepted: &AcceptedStates,
+) -> Result<StoreOptions, StartError> {
     let data_dir = &config.vault.data_dir;
+    let recorded = recorded_position(&config.audit, inputs.audit_key.as_ref(), data_dir)?;
     Ok(StoreOptions {
         engine: driver(config.vault.engine, data_dir)?,
         cache_bytes: config.vault.cache_bytes(),
-        accept_loss: accepted.accept_loss,
-        accept_new_vault: accepted.accept_new_vault,
-        recorded: recorded_position(&config.audit, inputs.audit_key.as_ref(), data_dir)?,
+        accept_loss: false,
+        new_vault: recorded.and_then(|recorded| acceptance::accepted_new_vault(accepted, recorded)),
+        recorded,
     })
 }
 
-/// Opens the data directory.
-async fn open_store(config: &Config, metrics: &Metrics, options: StoreOptions) -> Result<EmbeddedStore, StartError> {
-    let data_dir = config.vault.data_dir.clone();
-    let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(&data_dir, options)).await??;
+/// Opens the data directory. A loss is accepted if it is exactly one that an operator has accepted.
+async fn open_store(
+    config: &Config,
+    metrics: &Metrics,
+    options: StoreOptions,
+    accepted: &AcceptedStates,
+) -> Result<EmbeddedStore, StartError> {
+    let (data_dir, accepted) = (config.vault.data_dir.clone(), accepted.clone());
+    let open = move || {
+        EmbeddedStore::open(&data_dir, options).or_else(|refused| {
+            let loss = acceptance::loss(&refused, &data_dir, options.recorded);
+            match loss.filter(|loss| acceptance::accepts(&accepted, loss)) {
+                Some(_) => EmbeddedStore::open(&data_dir, StoreOptions { accept_loss: true, ..options }),
+                None => Err(refused),
+            }
+        })
+    };
+    let store = tokio::task::spawn_blocking(open).await??;
     metrics.http.vault_info.with_label_values(&[options.engine.kind().name()]).set(1);
     Ok(store)
 }
@@ -234,7 +239,7 @@ async fn open_store(config: &Config, metrics: &Metrics, options: StoreOptions) -
 /// Returns how far the control rows in the vault's files must have come: as far as the audit log has them. The epoch of the
 /// vault does not count, because anyone can write a higher one. If an operator has just accepted a loss, an earlier control
 /// key is accepted, but rows without the latest changes are not: API keys that were revoked would be valid again.
-fn recorded_control(
+pub(super) fn recorded_control(
     options: &StoreOptions,
     found: &VaultPosition,
     accepted_loss: Option<u64>,
@@ -245,12 +250,7 @@ fn recorded_control(
 }
 
 /// Returns the rules that keys are loaded by.
-fn key_rules(
-    config: &Config,
-    inputs: &Inputs,
-    recorded_control: Option<ControlPosition>,
-    options: ServeOptions,
-) -> KeyRules {
+pub(super) fn key_rules(config: &Config, inputs: &Inputs, recorded_control: Option<ControlPosition>) -> KeyRules {
     let second_tokens = config.keys.accept_second_tokens.clone();
     for kid in second_tokens.iter().filter(|kid| inputs.keyring.get(**kid).is_none()) {
         warn!(%kid, "`[keys] accept_second_tokens` names a key that is not loaded");
@@ -258,9 +258,9 @@ fn key_rules(
     KeyRules {
         grace: GracePeriod { days: config.keys.grace_days, action: config.keys.grace_action },
         second_tokens,
-        accept_rollback: options.accept_key_rollback,
+        accept_rollback: false,
         policy_kids: inputs.policies.kids().map(|(_, kid)| kid).collect(),
-        accept_new_control_key: options.accept_new_control_key,
+        accept_new_control_key: false,
         recorded_control,
     }
 }
@@ -271,14 +271,33 @@ async fn open_vault(
     store: EmbeddedStore,
     keyring: Keyring,
     metrics: &Metrics,
-    rules: KeyRules,
+    mut rules: KeyRules,
+    accepted: &AcceptedStates,
 ) -> Result<Arc<Vault>, StartError> {
-    let store = Arc::new(RowCache::new(SharedReads::new(store), config.vault.row_cache_bytes()));
+    let position = store.position();
+    let store: Arc<dyn Store> = Arc::new(RowCache::new(SharedReads::new(store), config.vault.row_cache_bytes()));
+    let is_of_keys =
+        |state: &AcceptableState| matches!(state.kind, AcceptedKind::NewControlKey | AcceptedKind::KeyRollback);
+    if accepted.iter().any(is_of_keys) {
+        // Counts nothing: opening the vault reads the same rows.
+        let metrics = Arc::new(VaultMetrics::new()?);
+        let refused = KeyRefusals::find(Arc::clone(&store), &keyring, &rules, metrics).await?;
+        let accepts = |state: AcceptableState| acceptance::accepts(accepted, &state);
+        rules.accept_new_control_key =
+            refused.control_key.is_some_and(|lost| accepts(acceptance::new_control_key(position, &lost)));
+        rules.accept_rollback = !refused.rollbacks.is_empty()
+            && refused.rollbacks.iter().all(|rollback| accepts(acceptance::key_rollback(position, rollback)));
+    }
     let vault = Vault::open(store, keyring, rules, Arc::clone(&metrics.vault), Arc::new(Timestamp::now)).await?;
     Ok(Arc::new(vault))
 }
 
-fn service_settings(config: &Config, audit: Option<Arc<AuditLog>>, vault_id: [u8; 16]) -> ServiceSettings {
+fn service_settings(
+    config: &Config,
+    audit: Option<Arc<AuditLog>>,
+    vault_id: [u8; 16],
+    key_sources: KeySources,
+) -> ServiceSettings {
     let timeouts = Timeouts {
         head: Duration::from_secs(config.server.head_timeout_seconds),
         body: Duration::from_secs(config.server.body_timeout_seconds),
@@ -290,6 +309,7 @@ fn service_settings(config: &Config, audit: Option<Arc<AuditLog>>, vault_id: [u8
         vault_id,
         data_dir: config.vault.data_dir.clone(),
         api_keys_per_workspace: config.access.api_keys_per_workspace as usize,
+        apply_keys: Arc::new(move |kid| key_sources.changes_of(kid).to_string()),
     }
 }
 

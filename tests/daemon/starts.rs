@@ -67,7 +67,7 @@ fn refuses_to_start_without_the_key_of_a_policy() {
     let log = site.launch().key("K_CARE", &TestKey::named("care")).refused().code(3);
     for (policy, kid) in [("care", "K_PAY"), ("more", "K_MORE")] {
         assert!(log.contains(&format!("`{policy}` names the key {kid}")), "{log}");
-        assert!(log.contains(&format!("set MASKER_KEY_{kid} ")), "{log}");
+        assert!(log.contains(&format!("set MASKER_KEY_{kid}_FILE")), "{log}");
     }
     // The reverse is a warning, because a rotation may need it.
     let daemon = site
@@ -146,7 +146,7 @@ fn refuses_a_damaged_vault_unchanged() {
     fs::write(&witness, &sound[..100]).unwrap();
     let before = files(&site);
     let log = site.launch().care_keys().refused().code(1);
-    assert!(log.contains("is damaged") && log.contains("--accept-loss"), "{log}");
+    assert!(log.contains("is damaged") && log.contains("masker recover"), "{log}");
     assert!(files(&site) == before, "something was changed");
 
     fs::write(&witness, sound).unwrap();

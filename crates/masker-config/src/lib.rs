@@ -10,6 +10,7 @@
 //!
 //! This crate uses `masker-core` and `masker-types`. `masker-access`, `masker-cli`, the daemon and `xtask` use it.
 
+mod acceptance;
 mod audit;
 mod clients;
 mod credentials;
@@ -29,11 +30,12 @@ mod settings;
 mod tests;
 mod text_file;
 
+pub use acceptance::{AcceptableState, AcceptanceError, AcceptedKind, AcceptedStates, NONE};
 pub use audit::AuditConfig;
 pub use clients::{AccessConfig, ClientConfig};
 pub use credentials::{
-    CredentialProblem, CredentialProblems, Credentials, KeySources, OriginKind, PartialCredentials, ReloadedKeys,
-    SecretOrigin, is_secret_name,
+    CredentialProblem, CredentialProblems, Credentials, KeyChanges, KeySources, OriginKind, PartialCredentials,
+    ReloadedKeys, SecretOrigin, is_secret_name,
 };
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};

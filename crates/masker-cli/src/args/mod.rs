@@ -10,14 +10,15 @@ mod vault;
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::PossibleValue};
 use clap_complete::Shell;
-use masker_config::LogLevel;
+use masker_config::{AcceptedKind, LogLevel};
 
 pub use self::{
     access::{
-        ApiKeyCreateArgs, ApiKeyRotateArgs, ApiKeysCommand, AuditCommand, EventArgs, KeysCommand, PolicyCommand,
-        SessionListArgs, SessionStatusArg, SessionsCommand, VerifyArgs,
+        ApiKeyCreateArgs, ApiKeyRotateArgs, ApiKeysCommand, AuditCommand, EventArgs, GenerateArgs, KeysCommand,
+        PolicyCommand, RemoveOldArgs, RotateKeyFileArgs, SessionListArgs, SessionStatusArg, SessionsCommand,
+        VerifyArgs,
     },
     values::{BulkArgs, ForgetArgs, OnError, RehydrateArgs, TokenArgs, TokenizeArgs, ValueArgs},
     vault::{ExportArgs, ImportArgs, PlantArgs, PurgeArgs, RotateArgs, VaultCommand},
@@ -69,7 +70,7 @@ pub struct Global {
 pub enum Command {
     /// Run the daemon in the foreground
     #[command(after_help = help::SERVE)]
-    Serve(ServeArgs),
+    Serve,
     /// Demonstrate masker in a minute, with temporary keys and a temporary vault
     #[command(after_help = help::DEMO)]
     Demo,
@@ -81,6 +82,12 @@ pub enum Command {
 /// A command that asks a daemon, or needs none.
 #[derive(Subcommand)]
 pub enum ClientCommand {
+    /// Make a configuration, a policy and keys for a first start; replaces nothing
+    #[command(after_help = help::INIT)]
+    Init(InitArgs),
+    /// Show what a start refuses and why, and accept exactly that
+    #[command(after_help = help::RECOVER)]
+    Recover(RecoverArgs),
     /// Swap values for tokens
     #[command(after_help = help::TOKENIZE)]
     Tokenize(TokenizeArgs),
@@ -128,27 +135,47 @@ pub enum ClientCommand {
     },
 }
 
-/// `masker serve`.
-#[derive(Clone, Copy, Args)]
-pub struct ServeArgs {
-    /// Serve a vault that has lost acknowledged records, for example after its disk was restored
-    #[arg(long)]
-    pub accept_loss: bool,
-    /// Accept an active key that another key had replaced
-    #[arg(long)]
-    pub accept_key_rollback: bool,
-    /// Acknowledge a broken chain of the audit log, and report the log as healthy again
-    #[arg(long)]
-    pub accept_audit_break: bool,
-    /// Create a vault, or serve another one, although the audit log belongs to a vault that is not there
-    #[arg(long)]
-    pub accept_new_vault: bool,
-    /// Accept a clock that is over 31 days past the audit log's last event, and delete by it what is past its retention
-    #[arg(long)]
-    pub accept_clock: bool,
-    /// Make a new control key for a vault whose control key no loaded key opens; API keys are removed
-    #[arg(long)]
-    pub accept_new_control_key: bool,
+/// `masker init`.
+#[derive(Clone, Args)]
+pub struct InitArgs {
+    /// The directory [default: /etc/masker for root, ~/.config/masker for other users]
+    #[arg(value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// Use the policies at this path, a file or a directory, in place of a new one
+    #[arg(long, value_name = "PATH")]
+    pub policies: Option<PathBuf>,
+}
+
+/// `masker recover`.
+#[derive(Clone, Args)]
+pub struct RecoverArgs {
+    /// Accept what the command shows of this kind; can be repeated
+    #[arg(long, value_name = "KIND")]
+    pub accept: Vec<AcceptedKindArg>,
+}
+
+/// A kind of state that can be accepted, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceptedKindArg(pub AcceptedKind);
+
+impl ValueEnum for AcceptedKindArg {
+    fn value_variants<'a>() -> &'a [Self] {
+        const {
+            let [first, second, third, fourth, fifth, sixth] = AcceptedKind::ALL;
+            &[
+                AcceptedKindArg(first),
+                AcceptedKindArg(second),
+                AcceptedKindArg(third),
+                AcceptedKindArg(fourth),
+                AcceptedKindArg(fifth),
+                AcceptedKindArg(sixth),
+            ]
+        }
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.0.as_str()))
+    }
 }
 
 /// `masker status`.

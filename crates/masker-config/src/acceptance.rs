@@ -77,20 +77,20 @@ impl AcceptedKind {
 pub struct AcceptableState {
     /// What it is.
     pub kind: AcceptedKind,
-    /// The values of [`AcceptedKind::fields`], in their order.
-    values: Vec<String>,
+    /// The contents of [`AcceptedKind::fields`], in their order.
+    contents: Vec<String>,
 }
 
 impl AcceptableState {
-    /// Returns a state. `values` are those of [`AcceptedKind::fields`], in their order.
-    pub fn new<const N: usize>(kind: AcceptedKind, values: [String; N]) -> Self {
+    /// Returns a state. `contents` are those of [`AcceptedKind::fields`], in their order.
+    pub fn new<const N: usize>(kind: AcceptedKind, contents: [String; N]) -> Self {
         debug_assert_eq!(kind.fields().len(), N);
-        AcceptableState { kind, values: values.into() }
+        AcceptableState { kind, contents: contents.into() }
     }
 
-    /// Returns the fields with their values.
+    /// Returns the fields with their contents.
     pub fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.kind.fields().iter().copied().zip(self.values.iter().map(String::as_str))
+        self.kind.fields().iter().copied().zip(self.contents.iter().map(String::as_str))
     }
 
     /// Returns the value of a field; an empty text if the kind has no such field.
@@ -104,22 +104,22 @@ impl AcceptableState {
             section.report_missing("what", "`masker recover` writes it");
         }
         let kind = section.choice("what", &choices)?.value;
-        let mut values = Vec::new();
+        let mut contents = Vec::new();
         for field in kind.fields() {
             if !section.has(field) {
                 section.report_missing(field, "`masker recover` writes it");
             }
-            values.push(section.string(field)?.value.to_owned());
+            contents.push(section.string(field)?.value.to_owned());
         }
         section.finish();
-        Some(AcceptableState { kind, values })
+        Some(AcceptableState { kind, contents })
     }
 
     fn write(&self, text: &mut String) {
         // Writing to a string does not fail.
         let _ = writeln!(text, "\n[[accept]]\nwhat = \"{}\"", self.kind.as_str());
         for (name, value) in self.fields() {
-            // Text without control characters, as all values are, is the same in JSON and in TOML.
+            // Text without control characters, as all contents are, is the same in JSON and in TOML.
             let value: String = value.chars().filter(|character| !character.is_control()).collect();
             let _ = writeln!(text, "{name} = \"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""));
         }

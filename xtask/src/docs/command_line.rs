@@ -11,7 +11,8 @@ use super::{
 const INTRODUCTION: &str = "\
 `masker` is one program: `masker serve` runs the daemon, and the other commands connect to its socket. `masker COMMAND --help` prints
 the text of these pages. Results go to standard output, everything else to standard error. On a terminal, results are tables;
-otherwise they are lines of cells separated by tabs, and with `--json` the responses of the [HTTP interface](http.md).";
+otherwise they are lines of cells separated by tabs, after a line with the names of the columns where there are some. With `--json` they are
+the responses of the [HTTP interface](http.md).";
 
 /// The pages of commands: file, title, introduction, and the commands or groups on it.
 const PAGES: [(&str, &str, &str, &[&str]); 5] = [

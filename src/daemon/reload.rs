@@ -16,7 +16,11 @@ use super::{
 };
 use masker_access::{Access, ClientRules};
 use masker_config::{KeySources, ReloadedKeys};
-use masker_core::{keyring::Keyring, policy::PolicySet};
+use masker_core::{
+    crypto::Fingerprint,
+    keyring::{Keyring, Role},
+    policy::PolicySet,
+};
 use masker_http::{ReloadError, ReloadOutcome, ReloadTarget};
 use masker_types::kind::Kid;
 use masker_vault::{KeyLoadError, Vault};
@@ -91,6 +95,7 @@ impl Reloader {
             })
         })?;
         let (policies, clients) = rules.unzip();
+        let before = (target == ReloadTarget::Keys).then(|| self.loaded_keys());
         let replaced = match (keyring, &policies) {
             (Some(keyring), Some(policies)) => self.vault.replace_keys_and_policies(keyring, policies).await,
             (Some(keyring), None) => self.vault.replace_keys(keyring).await,
@@ -101,6 +106,13 @@ impl Reloader {
             KeyLoadError::Vault(failed) => ReloadError::Vault(failed),
             invalid => ReloadError::Invalid { keys: vec![invalid.to_string()], policies: Vec::new() },
         })?);
+        if before.is_some_and(|before| before == self.loaded_keys())
+            && let Some(unit) = self.keys.unit_of_systemd()
+        {
+            warnings.push(format!(
+                "no key has changed. systemd provides the keys: after a change of their files, {unit} makes it take effect"
+            ));
+        }
         for warning in &warnings {
             warn!("{warning}");
         }
@@ -111,6 +123,11 @@ impl Reloader {
             self.access.replace_clients(clients);
         }
         Ok(ReloadOutcome { policies: self.current.load().len(), warnings })
+    }
+
+    fn loaded_keys(&self) -> BTreeSet<(Kid, Role, Fingerprint)> {
+        let generations = self.vault.generations().into_iter();
+        generations.filter_map(|key| Some((key.kid, key.loaded?, key.fingerprint))).collect()
     }
 
     /// Reads and validates everything to reload, and changes nothing. Blocks.

@@ -135,6 +135,7 @@ async fn run(
     let api_keys = Arc::new(ApiKeys::load(vault.api_keys().await?));
     let access = Arc::new(Access::new(clients.with_unrestricted(inputs.clients), api_keys));
 
+    let key_sources = inputs.key_sources.clone();
     let reloader = Arc::new(Reloader {
         keys: inputs.key_sources,
         policies: inputs.policy_source,
@@ -145,7 +146,7 @@ async fn run(
         reload_lock: Mutex::new(()),
     });
     let reload: http::ReloadFn = Box::new(move |target| Box::pin(Arc::clone(&reloader).reload(target)));
-    let settings = service_settings(config, audit.clone(), vault_id);
+    let settings = service_settings(config, audit.clone(), vault_id, key_sources);
     let service = Arc::new(Service::new(Arc::clone(&vault), policies, access, Arc::clone(&metrics), reload, settings)?);
     let listener = tokio::net::UnixListener::from_std(socket.listener()?)?;
     let workers = Workers::start(on_thread_start).map_err(thread_error)?;
@@ -278,7 +279,12 @@ async fn open_vault(
     Ok(Arc::new(vault))
 }
 
-fn service_settings(config: &Config, audit: Option<Arc<AuditLog>>, vault_id: [u8; 16]) -> ServiceSettings {
+fn service_settings(
+    config: &Config,
+    audit: Option<Arc<AuditLog>>,
+    vault_id: [u8; 16],
+    key_sources: KeySources,
+) -> ServiceSettings {
     let timeouts = Timeouts {
         head: Duration::from_secs(config.server.head_timeout_seconds),
         body: Duration::from_secs(config.server.body_timeout_seconds),
@@ -290,6 +296,7 @@ fn service_settings(config: &Config, audit: Option<Arc<AuditLog>>, vault_id: [u8
         vault_id,
         data_dir: config.vault.data_dir.clone(),
         api_keys_per_workspace: config.access.api_keys_per_workspace as usize,
+        apply_keys: Arc::new(move |kid| key_sources.changes_of(kid).to_string()),
     }
 }
 

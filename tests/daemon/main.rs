@@ -22,6 +22,7 @@ mod keys;
 mod lifecycle;
 mod limits;
 mod log_reader;
+mod operator;
 mod races;
 mod reload;
 mod request_path;

@@ -101,6 +101,8 @@ pub struct KeyAdvice {
     pub kid: String,
     /// One line of text.
     pub text: String,
+    /// What makes changes of its keys take effect, such as "run `masker keys reload`".
+    pub apply: String,
 }
 
 /// `POST /api/v1/keys/reload`.

@@ -18,6 +18,7 @@ pub mod doctor;
 mod exit;
 mod file_kind;
 mod format;
+mod key_files;
 mod lines;
 mod live;
 mod offline;

@@ -23,7 +23,7 @@ pub use name::is_secret_name;
 pub use problems::{CredentialProblem, CredentialProblems};
 use problems::{ProblemCollector, ProblemSubject, printable};
 use sources::{CredentialFile, SecretLocation};
-pub use sources::{KeySources, OriginKind, SecretOrigin};
+pub use sources::{KeyChanges, KeySources, OriginKind, SecretOrigin};
 
 /// The secrets of a daemon.
 pub struct Credentials {

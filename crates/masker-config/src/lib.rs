@@ -32,8 +32,8 @@ mod text_file;
 pub use audit::AuditConfig;
 pub use clients::{AccessConfig, ClientConfig};
 pub use credentials::{
-    CredentialProblem, CredentialProblems, Credentials, KeySources, OriginKind, PartialCredentials, ReloadedKeys,
-    SecretOrigin, is_secret_name,
+    CredentialProblem, CredentialProblems, Credentials, KeyChanges, KeySources, OriginKind, PartialCredentials,
+    ReloadedKeys, SecretOrigin, is_secret_name,
 };
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};

@@ -1,10 +1,14 @@
 //! Files that get their name when they are complete.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    ffi::OsString,
+    fs::{self, File, OpenOptions, Permissions},
     hash::{BuildHasher, RandomState},
     io::{self, Write},
-    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{OpenOptionsExt, PermissionsExt, fchown},
+    },
     path::{Path, PathBuf},
 };
 
@@ -18,8 +22,8 @@ use nix::{
 use super::sync_directory;
 
 /// A file that gets its name when it is complete. Until then it has none, so that nothing is left of it if the process is
-/// killed. Where the file system cannot do that, it has a temporary name beside the final one, which ends in `.partial`, and is
-/// removed on drop. Two writers of one name do not disturb each other.
+/// killed. Where the file system cannot do that, it has a temporary name beside the final one, which begins with a dot and ends in
+/// `.partial`, and is removed on drop. Two writers of one name do not disturb each other.
 #[derive(Debug)]
 pub struct PendingFile {
     file: File,
@@ -44,6 +48,22 @@ impl PendingFile {
         let create = |name: &Path| OpenOptions::new().write(true).create_new(true).mode(0o600).open(name);
         let (temporary, file) = with_temporary_name(path, create)?;
         Ok(PendingFile { file, temporary: Some(temporary), path: path.to_owned() })
+    }
+
+    /// Sets the permission bits of the file.
+    ///
+    /// # Errors
+    /// Returns an error if the system does not allow it.
+    pub fn set_mode(&self, mode: u32) -> io::Result<()> {
+        self.file.set_permissions(Permissions::from_mode(mode))
+    }
+
+    /// Gives the file to a user and a group. Only root can give a file to another user.
+    ///
+    /// # Errors
+    /// Returns an error if the system does not allow it.
+    pub fn set_owner(&self, uid: u32, gid: u32) -> io::Result<()> {
+        fchown(&self.file, Some(uid), Some(gid))
     }
 
     /// Makes the file durable and gives it its final name. With `replace`, it replaces a file of that name.
@@ -115,9 +135,11 @@ fn link(file: &File, name: &Path) -> io::Result<()> {
 /// Creates something under a temporary name beside `path` that is used by no other writer.
 fn with_temporary_name<T>(path: &Path, create: impl Fn(&Path) -> io::Result<T>) -> io::Result<(PathBuf, T)> {
     loop {
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(format!(".{:016x}.partial", RandomState::new().hash_one(std::process::id())));
-        let temporary = PathBuf::from(temporary);
+        // Hidden, so that nothing takes it for a complete file: systemd makes a credential of every other file of a directory.
+        let mut name = OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(format!(".{:016x}.partial", RandomState::new().hash_one(std::process::id())));
+        let temporary = directory_of(path).join(name);
         match create(&temporary) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             created => return Ok((temporary, created?)),
@@ -138,7 +160,7 @@ fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
 mod tests {
     use std::{
         io::{BufRead, BufReader},
-        os::unix::{fs::PermissionsExt, process::ExitStatusExt},
+        os::unix::process::ExitStatusExt,
         process::{Command, Stdio},
     };
 
@@ -161,8 +183,10 @@ mod tests {
             first.write_all(b"first").unwrap();
             second.write_all(b"second, longer").unwrap();
             assert_eq!(first.file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+            second.set_mode(0o400).unwrap();
             second.persist(false).unwrap();
             assert_eq!(fs::read(&path).unwrap(), b"second, longer");
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o400);
             assert_eq!(first.persist(false).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
             assert_eq!(names(directory.path()), ["export"]);
             let mut third = create(&path).unwrap();

@@ -44,14 +44,18 @@ pub(super) fn routes() -> Vec<Route> {
         status = 200,
         description = "Every generation, by fingerprint",
         body = KeyList,
-        example = json!({"keys": [example_key()], "advice": [{"kid": "K_HEALTHCARE", "text": "nothing to do"}]})
+        example = json!({"keys": [example_key()], "advice": [example_advice()]})
     )),
 )]
 async fn keys(service: &Service, _ctx: &mut RequestContext, _permit: Permit<KeysRead>, _input: &Input) -> Outcome {
     // A store that fails is no reason to hide the keys.
     let generations = service.vault.generations_with_sessions().await.unwrap_or_else(|_| service.vault.generations());
-    let advice = advice(&generations, service.vault.now());
-    let advice = advice.into_iter().map(|(kid, text)| KeyAdvice { kid: kid.to_string(), text });
+    let advice = advice(&generations, service.vault.now(), &*service.apply_keys);
+    let advice = advice.into_iter().map(|(kid, text)| KeyAdvice {
+        kid: kid.to_string(),
+        text,
+        apply: (service.apply_keys)(kid),
+    });
     Reply::json(&KeyList { advice: advice.collect(), keys: service.key_statuses(generations) })
 }
 
@@ -85,6 +89,15 @@ async fn keys_reload(
         Err(ReloadError::Vault(failed)) => Err(failed.into()),
         Err(refused) => Err(Problem::new(Code::KeysInvalid, refused.to_string())),
     }
+}
+
+/// Returns an advice for the OpenAPI document.
+fn example_advice() -> Value {
+    json!({
+        "kid": "K_HEALTHCARE",
+        "text": "nothing to do",
+        "apply": "run `systemctl restart masker.service`"
+    })
 }
 
 /// Returns a key generation for the OpenAPI document.

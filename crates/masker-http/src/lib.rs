@@ -77,6 +77,7 @@ use masker_access::{Access, FailedAttempts};
 use masker_audit::AuditLog;
 use masker_core::policy::PolicySet;
 use masker_files::OpenDirectory;
+use masker_types::kind::Kid;
 use masker_vault::Vault;
 use refusal_counts::RefusalCounts;
 use request_id::RequestIds;
@@ -140,6 +141,9 @@ pub struct Timeouts {
     pub write: Duration,
 }
 
+/// Returns what makes changes of the keys of a kid take effect, such as "run `masker keys reload`".
+pub type ApplyKeysFn = Arc<dyn Fn(Kid) -> String + Send + Sync>;
+
 /// The settings of a service.
 #[derive(Clone)]
 pub struct ServiceSettings {
@@ -153,6 +157,8 @@ pub struct ServiceSettings {
     pub data_dir: PathBuf,
     /// How many API keys of a workspace may be active at once.
     pub api_keys_per_workspace: usize,
+    /// What makes changes of the keys of a kid take effect, such as "run `masker keys reload`".
+    pub apply_keys: ApplyKeysFn,
 }
 
 /// Everything that requests share.
@@ -177,6 +183,7 @@ pub struct Service {
     /// One read of the audit log at a time.
     reading_audit: Mutex<()>,
     api_keys_per_workspace: usize,
+    apply_keys: ApplyKeysFn,
     started: Instant,
     ids: RequestIds,
     bodies: BodyReader,
@@ -201,7 +208,7 @@ impl Service {
         reloader: ReloadFn,
         settings: ServiceSettings,
     ) -> Result<Self, ServiceBuildError> {
-        let ServiceSettings { audit, timeouts, vault_id, data_dir, api_keys_per_workspace } = settings;
+        let ServiceSettings { audit, timeouts, vault_id, data_dir, api_keys_per_workspace, apply_keys } = settings;
         gauges::register_at_zero(&metrics);
         let shares = Arc::new(Shares::default());
         shares.set_guaranteed(access.guaranteed_percent());
@@ -223,6 +230,7 @@ impl Service {
             key_changes: Mutex::new(()),
             reading_audit: Mutex::new(()),
             api_keys_per_workspace,
+            apply_keys,
             started: Instant::now(),
             ids: RequestIds::new(),
             bodies: BodyReader::new(timeouts.body),

@@ -120,6 +120,7 @@ impl Fixture {
             vault_id: [7; 16],
             data_dir: folder.path().to_owned(),
             api_keys_per_workspace: 1_000,
+            apply_keys: Arc::new(|_| "apply".to_owned()),
         };
         let policies = Arc::new(ArcSwap::from_pointee(policies));
         let service = Service::new(vault, policies, access, metrics, reloader, settings).expect("a service");

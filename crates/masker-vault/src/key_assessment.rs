@@ -35,6 +35,11 @@ enum Advice {
 impl KeyAssessment {
     /// Assesses a generation at `now`.
     pub fn on(generation: &GenerationStatus, now: Timestamp) -> Self {
+        Self::with_apply(generation, now, &|_| String::new())
+    }
+
+    /// Assesses a generation. `apply` returns what makes changes of the keys of a kid take effect, for the advice.
+    fn with_apply(generation: &GenerationStatus, now: Timestamp, apply: &dyn Fn(Kid) -> String) -> Self {
         let GenerationStatus { kid, fingerprint, .. } = *generation;
         let (old, is_active) = (generation.old_since.is_some(), generation.loaded == Some(Role::Active));
         let is_needed = generation.records + generation.index_rows > 0;
@@ -45,8 +50,9 @@ impl KeyAssessment {
             (None, _) if is_needed => (
                 format!("{needs} it, and it is not loaded"),
                 Advice::Load(format!(
-                    "load the key {fingerprint} as MASKER_KEY_{kid}{} and run `masker keys reload`: {needs} it",
-                    if old { "_OLD" } else { "" }
+                    "put the key {fingerprint} back as MASKER_KEY_{kid}{} and {}: {needs} it",
+                    if old { "_OLD" } else { "" },
+                    apply(kid)
                 )),
             ),
             (Some(Role::Old), _) if is_needed => (
@@ -66,7 +72,8 @@ impl KeyAssessment {
                 match loaded {
                     Some(_) => Advice::Remove(format!(
                         "as far as the vault is concerned, the old key {fingerprint} can be removed: take \
-                         MASKER_KEY_{kid}_OLD away and run `masker keys reload`; but {}",
+                         MASKER_KEY_{kid}_OLD away with `masker keys remove-old`, and {}; but {}",
+                        apply(kid),
                         stateless(generation)
                     )),
                     None => Advice::Nothing,
@@ -88,14 +95,15 @@ impl KeyAssessment {
     }
 }
 
-/// Returns the most urgent advice for each kid, in one line.
-pub fn advice(generations: &[GenerationStatus], now: Timestamp) -> Vec<(Kid, String)> {
+/// Returns the most urgent advice for each kid, in one line. `apply` returns what makes changes of the keys of a kid take
+/// effect, such as "run `masker keys reload`".
+pub fn advice(generations: &[GenerationStatus], now: Timestamp, apply: &dyn Fn(Kid) -> String) -> Vec<(Kid, String)> {
     let mut kids: Vec<Kid> = generations.iter().map(|generation| generation.kid).collect();
     kids.sort_unstable();
     kids.dedup();
     let line = |kid: Kid| {
         let of_kid = generations.iter().filter(|generation| generation.kid == kid);
-        let text = match of_kid.map(|generation| KeyAssessment::on(generation, now).advice).min() {
+        let text = match of_kid.map(|generation| KeyAssessment::with_apply(generation, now, apply).advice).min() {
             Some(Advice::Load(text) | Advice::Rotate(text) | Advice::Prove(text) | Advice::Remove(text)) => text,
             Some(Advice::Nothing) | None => "nothing to do".to_owned(),
         };
@@ -217,7 +225,7 @@ mod tests {
     }
 
     fn line(generations: &[GenerationStatus]) -> String {
-        advice(generations, at(NOW)).remove(0).1
+        advice(generations, at(NOW), &|_| "run `apply`".to_owned()).remove(0).1
     }
 
     #[test]
@@ -252,8 +260,8 @@ mod tests {
         let removable = line(&[active("K_A"), proven.clone(), gone]);
         assert_eq!(
             removable,
-            "as far as the vault is concerned, the old key abababababababab can be removed: take MASKER_KEY_K_A_OLD away \
-             and run `masker keys reload`; but it last opened an `MSK1` token on 2027-01-13, 1,234 of them in the last 30 \
+            "as far as the vault is concerned, the old key abababababababab can be removed: take MASKER_KEY_K_A_OLD \
+             away with `masker keys remove-old`, and run `apply`; but it last opened an `MSK1` token on 2027-01-13, 1,234 of them in the last 30 \
              days, and those that are never used cannot be counted: rewrap those that you know of first"
         );
         let proving = line(&[proven.clone(), unproven.clone()]);
@@ -265,13 +273,12 @@ mod tests {
         );
         assert_eq!(
             line(&[needed, lost.clone()]),
-            "load the key abababababababab as MASKER_KEY_K_A_OLD and run `masker keys reload`: 12,080 records cannot \
-             do without it"
+            "put the key abababababababab back as MASKER_KEY_K_A_OLD and run `apply`: 12,080 records need it"
         );
         let whole_kid = line(&[GenerationStatus { old_since: None, ..lost }]);
         assert!(whole_kid.contains(" as MASKER_KEY_K_A and "), "{whole_kid}");
 
-        let both = advice(&[active("K_B"), old("K_A", 1, 0), active("K_A")], at(NOW));
+        let both = advice(&[active("K_B"), old("K_A", 1, 0), active("K_A")], at(NOW), &|_| String::new());
         let kids: Vec<String> = both.iter().map(|(kid, _)| kid.to_string()).collect();
         assert_eq!((kids, both[1].1.as_str()), (vec!["K_A".to_owned(), "K_B".to_owned()], "nothing to do"));
     }

@@ -11,13 +11,15 @@ use crate::completion;
 /// `masker keys`.
 #[derive(Subcommand)]
 pub enum KeysCommand {
-    /// Generate a key and print it; does not ask the daemon
+    /// Generate a key and print it, or write it to a file; does not ask the daemon
     #[command(after_help = help::KEYS_GENERATE)]
-    Generate {
-        /// The key id that policies use
-        #[arg(long, value_name = "KID", default_value = "K_HEALTHCARE", add = ArgValueCandidates::new(completion::kids))]
-        kid: String,
-    },
+    Generate(GenerateArgs),
+    /// Make the key in a file the old one, and put a new key into its place
+    #[command(after_help = help::KEYS_ROTATE)]
+    Rotate(RotateKeyFileArgs),
+    /// Remove the file of an old key that the vault does not need any more
+    #[command(after_help = help::KEYS_REMOVE_OLD)]
+    RemoveOld(RemoveOldArgs),
     /// Print the fingerprint of a key from standard input; does not ask the daemon
     #[command(after_help = help::KEYS_FINGERPRINT)]
     Fingerprint {
@@ -31,6 +33,42 @@ pub enum KeysCommand {
     /// Reload the keys that come from files, all or none
     #[command(after_help = help::KEYS_RELOAD)]
     Reload,
+}
+
+/// `masker keys generate`.
+#[derive(Clone, Args)]
+pub struct GenerateArgs {
+    /// The key id that policies use [default: the name of the file if it is a key id, else K_HEALTHCARE]
+    #[arg(long, value_name = "KID", add = ArgValueCandidates::new(completion::kids))]
+    pub kid: Option<String>,
+    /// Write the key to this file, which must not exist, and print its fingerprint [default: print the key]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// `masker keys rotate`.
+#[derive(Clone, Args)]
+pub struct RotateKeyFileArgs {
+    /// The directory of the daemon's key files, such as /etc/masker/keys
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// The key id of the key
+    #[arg(long, value_name = "KID", add = ArgValueCandidates::new(completion::kids))]
+    pub kid: String,
+}
+
+/// `masker keys remove-old`.
+#[derive(Clone, Args)]
+pub struct RemoveOldArgs {
+    /// The directory of the daemon's key files, such as /etc/masker/keys
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// The key id of the key
+    #[arg(long, value_name = "KID", add = ArgValueCandidates::new(completion::kids))]
+    pub kid: String,
+    /// Remove the file; without this option, only check whether it can be removed
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// `masker api-keys`.

@@ -3,7 +3,7 @@
 pub(super) const MASKER: &str = "\
 Examples:
   masker demo                              see it work, without any setup
-  masker keys generate --kid K_HEALTHCARE  generate a key for a secret store
+  masker init                              make a configuration, a policy and keys
   masker serve                             run the daemon
   echo 415-555-2671 | masker tokenize --kind PHONE
   masker rehydrate < tokens.txt
@@ -27,6 +27,20 @@ On SIGTERM the daemon responds to the requests in flight and exits. On SIGHUP it
 
 The vault records which key replaced which. The daemon refuses to start with an active key that had been replaced, because \
 the likely cause is that a key and its _OLD are swapped. If you want the earlier key back, use --accept-key-rollback.";
+
+pub(super) const INIT: &str = "\
+Examples:
+  masker init
+  masker init /etc/masker
+  masker init ./masker-test
+  masker init ./masker-test --policies ./policies
+
+What is there is kept, so the command can be repeated, and it adds what is missing. It makes a key for each key id of the \
+policies, and the key of the audit log. Where there is a vault or an audit log already, it makes none in place of a key that is \
+missing: put that one back.
+
+In /etc/masker the files are those that the unit reads. In another directory the keys have the names of a credentials \
+directory: start the daemon with CREDENTIALS_DIRECTORY=DIR/keys. The output says what to run next.";
 
 pub(super) const DEMO: &str = "\
 Examples:
@@ -132,19 +146,38 @@ This cannot be undone. When the command returns, no request with any secret of t
 
 pub(super) const KEYS: &str = "\
 Examples:
-  masker keys generate --kid K_PAYMENTS
+  masker keys generate --kid K_PAYMENTS --output /etc/masker/keys/K_PAYMENTS
   masker keys status
-  masker keys reload";
+  masker keys rotate --dir /etc/masker/keys --kid K_HEALTHCARE";
 
 pub(super) const KEYS_GENERATE: &str = "\
 Examples:
   masker keys generate
-  (umask 0377; masker keys generate --kid K_PAYMENTS | sed 's/^[^=]*=//' > K_PAYMENTS)
+  masker keys generate --output /etc/masker/keys/K_PAYMENTS
+  masker keys generate --kid AUDIT --output /etc/masker/audit.key
   masker keys generate --kid K_PAYMENTS --json | jq -r .key | systemd-creds encrypt --name=MASKER_KEY_K_PAYMENTS - -
 
-The key is 32 random bytes in base64. It is printed once and stored nowhere: without it, the tokens minted under it cannot \
-be rehydrated. To rotate, give the daemon its present key as MASKER_KEY_<KID>_OLD and the new one as MASKER_KEY_<KID>. Then \
-run `masker keys reload`, or restart the daemon if the keys are in variables.";
+The key is 32 random bytes in base64. Without --output it is printed once and stored nowhere. With --output it is written to a \
+new file that only its owner can read, and its fingerprint is printed. Store a copy: without the key, the tokens minted under it \
+cannot be rehydrated.";
+
+pub(super) const KEYS_ROTATE: &str = "\
+Examples:
+  masker keys rotate --dir /etc/masker/keys --kid K_HEALTHCARE
+  masker keys rotate --dir ~/.config/masker/keys --kid K_HEALTHCARE
+
+The file KID becomes KID_OLD, and a new key gets the name KID; in a credentials directory the names are MASKER_KEY_KID and \
+MASKER_KEY_KID_OLD. Nothing is changed if there is an old key already, or if a running daemon says that the vault needs an \
+earlier one. If the command is interrupted, repeat it. The output says what to do next; the page \"Rotating a key\" of the book \
+has the whole procedure.";
+
+pub(super) const KEYS_REMOVE_OLD: &str = "\
+Examples:
+  masker keys remove-old --dir /etc/masker/keys --kid K_HEALTHCARE
+  masker keys remove-old --dir /etc/masker/keys --kid K_HEALTHCARE --yes
+
+The daemon must run: it says whether its vault still needs the key. Stateless tokens (MSK1) are in your applications, and the \
+daemon cannot count those that nobody presents. Keep the copy of the key as long as there are backups that need it.";
 
 pub(super) const KEYS_FINGERPRINT: &str = "\
 Examples:

@@ -16,8 +16,9 @@ use masker_config::LogLevel;
 
 pub use self::{
     access::{
-        ApiKeyCreateArgs, ApiKeyRotateArgs, ApiKeysCommand, AuditCommand, EventArgs, KeysCommand, PolicyCommand,
-        SessionListArgs, SessionStatusArg, SessionsCommand, VerifyArgs,
+        ApiKeyCreateArgs, ApiKeyRotateArgs, ApiKeysCommand, AuditCommand, EventArgs, GenerateArgs, KeysCommand,
+        PolicyCommand, RemoveOldArgs, RotateKeyFileArgs, SessionListArgs, SessionStatusArg, SessionsCommand,
+        VerifyArgs,
     },
     values::{BulkArgs, ForgetArgs, OnError, RehydrateArgs, TokenArgs, TokenizeArgs, ValueArgs},
     vault::{ExportArgs, ImportArgs, PlantArgs, PurgeArgs, RotateArgs, VaultCommand},
@@ -81,6 +82,9 @@ pub enum Command {
 /// A command that asks a daemon, or needs none.
 #[derive(Subcommand)]
 pub enum ClientCommand {
+    /// Make a configuration, a policy and keys for a first start; replaces nothing
+    #[command(after_help = help::INIT)]
+    Init(InitArgs),
     /// Swap values for tokens
     #[command(after_help = help::TOKENIZE)]
     Tokenize(TokenizeArgs),
@@ -149,6 +153,17 @@ pub struct ServeArgs {
     /// Make a new control key for a vault whose control key no loaded key opens; API keys are removed
     #[arg(long)]
     pub accept_new_control_key: bool,
+}
+
+/// `masker init`.
+#[derive(Clone, Args)]
+pub struct InitArgs {
+    /// The directory [default: /etc/masker for root, ~/.config/masker for other users]
+    #[arg(value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// Use the policies at this path, a file or a directory, in place of a new one
+    #[arg(long, value_name = "PATH")]
+    pub policies: Option<PathBuf>,
 }
 
 /// `masker status`.

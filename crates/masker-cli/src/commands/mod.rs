@@ -3,6 +3,7 @@
 mod api_keys;
 mod audit;
 mod bulk;
+mod init;
 mod keys;
 mod policy;
 mod sessions;
@@ -38,6 +39,7 @@ pub(crate) async fn run(command: ClientCommand, ctx: &mut CommandContext<'_>) ->
             let end = LineEnd::of_values(args.null_separated);
             values::run(ValueOperation::Lookup(&args), end, ctx).await
         }
+        ClientCommand::Init(args) => init::run(&args, ctx),
         ClientCommand::ApiKeys(command) => api_keys::run(command, ctx).await,
         ClientCommand::Keys(command) => keys::run(command, ctx).await,
         ClientCommand::Vault(command) => vault::run(command, ctx).await,

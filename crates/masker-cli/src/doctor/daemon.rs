@@ -46,7 +46,11 @@ fn component(name: &str, part: &Component) -> Option<Finding> {
 
 /// `daemon.keys`: no key that records need is missing, and no old key is needed after its grace period.
 pub fn keys(list: &KeyList) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = list.keys.iter().filter_map(key).collect();
+    let apply = |kid: &str| {
+        let of_kid = list.advice.iter().find(|advice| advice.kid == kid);
+        of_kid.map_or("restart the daemon", |advice| &advice.apply)
+    };
+    let mut findings: Vec<Finding> = list.keys.iter().filter_map(|status| key(status, apply(&status.kid))).collect();
     if findings.is_empty() {
         let loaded = list.keys.iter().filter(|key| key.loaded).count();
         findings.push(Finding::ok("daemon.keys", format!("{loaded} keys are loaded, and none is missing")));
@@ -54,7 +58,8 @@ pub fn keys(list: &KeyList) -> Vec<Finding> {
     findings
 }
 
-fn key(key: &KeyStatus) -> Option<Finding> {
+/// `apply` is what makes changes of its key id take effect.
+fn key(key: &KeyStatus, apply: &str) -> Option<Finding> {
     let name = format!("the key {} of {}", key.fingerprint, key.kid);
     if !key.loaded && key.vault_records + key.vault_index_rows > 0 {
         let found = format!("{name} is not loaded, and {} records need it", key.vault_records);
@@ -64,7 +69,7 @@ fn key(key: &KeyStatus) -> Option<Finding> {
     }
     if key.removable && key.loaded {
         let found = format!("nothing needs {name} any longer");
-        let remedy = format!("remove MASKER_KEY_{}_OLD, then run `masker keys reload`", key.kid);
+        let remedy = format!("take MASKER_KEY_{}_OLD away with `masker keys remove-old`, then {apply}", key.kid);
         return Some(Finding::warning("daemon.keys", found, remedy));
     }
     if key.loaded && key.grace_days_left.is_some_and(|days| days <= 0) {

@@ -13,7 +13,7 @@ use super::{
     problems::{ProblemCollector, ProblemSubject, printable},
 };
 use crate::environment::Environment;
-use masker_core::crypto::SecretKey;
+use masker_core::{crypto::SecretKey, keyring::Role};
 use masker_types::kind::Kid;
 
 /// The variable that names the directory of systemd's `LoadCredential=`.
@@ -71,6 +71,33 @@ pub enum OriginKind {
     Credential(PathBuf),
 }
 
+/// What makes changes of keys take effect. It is displayed as an instruction, for the middle of a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyChanges {
+    /// A reload reads the files again.
+    Reload,
+    /// The keys are in variables, which only a start reads.
+    Restart,
+    /// systemd copies the keys when it starts the unit.
+    RestartUnit {
+        /// The name of the unit.
+        unit: String,
+        /// Whether it is a unit of a user's service manager.
+        is_user: bool,
+    },
+}
+
+impl fmt::Display for KeyChanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyChanges::Reload => write!(f, "run `masker keys reload`"),
+            KeyChanges::Restart => write!(f, "restart the daemon with the changed variables"),
+            KeyChanges::RestartUnit { unit, is_user: false } => write!(f, "run `systemctl restart {unit}`"),
+            KeyChanges::RestartUnit { unit, is_user: true } => write!(f, "run `systemctl --user restart {unit}`"),
+        }
+    }
+}
+
 impl SecretOrigin {
     /// Returns the origin of a secret.
     pub(super) fn new(purpose: SecretPurpose, location: &SecretLocation) -> Self {
@@ -121,6 +148,30 @@ impl KeySources {
     /// Returns the credentials directory, if there is one.
     pub fn directory(&self) -> Option<&Path> {
         self.directory.as_deref()
+    }
+
+    /// Returns what makes changes of the keys of a key id take effect.
+    pub fn changes_of(&self, kid: Kid) -> KeyChanges {
+        let sources = [Role::Active, Role::Old].map(|role| self.variables.get(&SecretPurpose::Key(kid, role)));
+        let is_file = |source: &Option<&VariableSource>| matches!(source, Some(VariableSource::File(_)));
+        let is_variable = sources.iter().flatten().any(|source| !matches!(source, VariableSource::File(_)));
+        match self.unit_of_systemd() {
+            // Nothing else of a unit can be replaced while its daemon runs.
+            Some(restart) if is_variable || !sources.iter().any(is_file) => restart,
+            _ if is_variable => KeyChanges::Restart,
+            _ => KeyChanges::Reload,
+        }
+    }
+
+    /// Returns how to restart the unit if systemd provides the keys (`LoadCredential=`). systemd copies them when it starts the
+    /// unit: from /etc/masker/keys, for example, to /run/credentials/masker.service.
+    pub fn unit_of_systemd(&self) -> Option<KeyChanges> {
+        let directory = self.directory.as_deref()?;
+        let unit = directory.file_name()?.to_str().filter(|name| name.ends_with(".service"))?;
+        let parent = directory.parent()?;
+        let is_user = parent.ends_with("credentials") && parent.starts_with("/run/user");
+        let is_system = parent == Path::new("/run/credentials");
+        (is_system || is_user).then(|| KeyChanges::RestartUnit { unit: unit.to_owned(), is_user })
     }
 
     /// Returns the location of each secret, in the order of the names. Lists the credentials directory.

@@ -1,12 +1,10 @@
 //! `masker keys`.
 
-use std::{
-    fmt,
-    io::{self, Read},
-};
+mod generate;
+mod rotate;
 
-use secrecy::ExposeSecret;
-use serde::Serialize;
+use std::io::{self, Read};
+
 use zeroize::Zeroizing;
 
 use crate::{
@@ -14,54 +12,26 @@ use crate::{
     context::{CommandContext, CommandError},
     exit::Exit,
     format::day,
+    key_files::fingerprint_of,
     output::yes_or_no,
 };
 use masker_api::{KeyList, KeyStatus, KeysReloadReport};
-use masker_core::crypto::{GenerationKeys, SecretKey, SecretKeyError};
-use masker_types::{kind::Kid, mode::Mode};
+use masker_core::crypto::{SecretKey, SecretKeyError};
+use masker_types::kind::Kid;
 
 /// Longest text of a key, in bytes: 44 characters and white space around them.
 const KEY_TEXT_BYTES_MAX: usize = 4_096;
 
-#[derive(Serialize)]
-struct GeneratedKey<'a> {
-    kid: &'a str,
-    variable: &'a str,
-    key: &'a str,
-    fingerprint: &'a str,
-}
-
 /// Runs a command of the group.
 pub(super) async fn run(command: KeysCommand, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     match command {
-        KeysCommand::Generate { kid } => generate(&kid, ctx),
+        KeysCommand::Generate(args) => generate::run(&args, ctx),
         KeysCommand::Fingerprint { kid } => fingerprint(&kid, ctx),
+        KeysCommand::Rotate(args) => rotate::rotate(&args, ctx).await,
+        KeysCommand::RemoveOld(args) => rotate::remove_old(&args, ctx).await,
         KeysCommand::Status => status(ctx).await,
         KeysCommand::Reload => reload(ctx).await,
     }
-}
-
-/// `masker keys generate`.
-fn generate(kid: &str, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
-    let kid = parse_kid(kid)?;
-    let error = |error: &dyn fmt::Display| CommandError::Other(format!("failed to generate a key: {error}"));
-    let key = SecretKey::generate(&mut rand::rng()).map_err(|cause| error(&cause))?;
-    let (variable, fingerprint) = (format!("MASKER_KEY_{kid}"), fingerprint_of(kid, &key)?);
-    let key = key.to_base64();
-    let output = &mut ctx.output;
-    if output.is_json() {
-        output.json(&GeneratedKey {
-            kid: kid.as_str(),
-            variable: &variable,
-            key: key.expose_secret(),
-            fingerprint: &fingerprint,
-        })?;
-    } else {
-        output.line(&Zeroizing::new(format!("{variable}={}", key.expose_secret())))?;
-    }
-    output.flush()?;
-    output.note(&format!("the fingerprint of the key: {fingerprint}"));
-    Ok(Exit::Done)
 }
 
 fn parse_kid(text: &str) -> Result<Kid, CommandError> {
@@ -72,12 +42,6 @@ fn parse_kid(text: &str) -> Result<Kid, CommandError> {
                 .to_owned(),
         )
     })
-}
-
-fn fingerprint_of(kid: Kid, key: &SecretKey) -> Result<String, CommandError> {
-    let keys = GenerationKeys::derive(kid, key, Mode::Live);
-    let keys = keys.map_err(|error| CommandError::Other(format!("failed to derive the fingerprint: {error}")))?;
-    Ok(keys.fingerprint().to_string())
 }
 
 /// `masker keys fingerprint`.

@@ -41,7 +41,7 @@ impl Inputs {
         }
         if credentials.audit_key.is_none() {
             warn!(
-                "MASKER_AUDIT_HMAC_KEY is not set: there is no audit log (`head -c 32 /dev/urandom | base64` makes a key)"
+                "MASKER_AUDIT_HMAC_KEY is not set: there is no audit log (`masker keys generate --kid AUDIT --output FILE` makes a key)"
             );
         }
         let active = credentials.keys.iter().filter(|key| key.role == Role::Active);

@@ -33,8 +33,8 @@ pub(super) fn policies_without_key(policies: &PolicySet, kids: &BTreeSet<Kid>) -
     let missing: BTreeSet<(&str, Kid)> = policies.kids().filter(|(_, kid)| !kids.contains(kid)).collect();
     let problem = |(policy, kid): (&str, Kid)| {
         format!(
-            "the policy `{policy}` names the key {kid}, which is not loaded: set MASKER_KEY_{kid} \
-             (`masker keys generate --kid {kid}` makes one), or remove the kid from the policy"
+            "the policy `{policy}` names the key {kid}, which is not loaded: put the key back where the others are, or set \
+             MASKER_KEY_{kid}_FILE; if {kid} never had a key, `masker keys generate --kid {kid} --output FILE` makes one"
         )
     };
     missing.into_iter().map(problem).collect()

@@ -70,8 +70,9 @@ fn shipped_site() -> Site {
     site
 }
 
-/// Starts a daemon with a key for each key id of the repository's policies.
+/// Starts a daemon with a key for each key id of the repository's policies, and with an audit log.
 fn start_shipped(site: &Site) -> Daemon {
     let kids = ["K_HEALTHCARE", "K_PAYMENTS", "K_STATELESS"];
-    kids.iter().fold(site.launch(), |launch, kid| launch.key(kid, &TestKey::named(kid))).start()
+    let launch = site.launch().env("MASKER_AUDIT_HMAC_KEY", TestKey::named("audit").base64());
+    kids.iter().fold(launch, |launch, kid| launch.key(kid, &TestKey::named(kid))).start()
 }

@@ -10,12 +10,12 @@ use std::{
 use jiff::Timestamp;
 use tracing::{error, warn};
 
-use super::{run::ServeOptions, start_error::StartError};
+use super::{acceptance, run::Accepted, start_error::StartError};
 use masker_audit::{
     AuditEvent, AuditLog, AuditMetrics, AuditOperation, AuditOptions, ChainHead, DetailValue, OutcomeCount,
     RecordedVault,
 };
-use masker_config::AuditConfig;
+use masker_config::{AcceptableState, AcceptedKind, AuditConfig};
 use masker_core::crypto::SecretKey;
 use masker_files::LOST_AND_FOUND;
 use masker_http::{ReloadError, ReloadOutcome};
@@ -59,10 +59,11 @@ pub(super) async fn open_audit(
     vault: &Vault,
     recorded: RecordedVault,
     metrics: Arc<AuditMetrics>,
-    accepted: ServeOptions,
+    accepted: &Accepted,
 ) -> Result<Option<Arc<AuditLog>>, StartError> {
     let Some(key) = key else { return Ok(None) };
     let head = vault.audit_head().await?.map(|row| ChainHead { sequence: row.sequence, hash: row.hash });
+    let (accept_break, accept_clock) = accepted_of_log(config, &key, accepted).await?;
     let options = AuditOptions {
         directory: config.path.clone(),
         key,
@@ -70,8 +71,8 @@ pub(super) async fn open_audit(
         on_failure: config.on_failure,
         retention_days: config.retention_days,
         segment_bytes_max: config.segment_bytes_max(),
-        accept_break: accepted.accept_audit_break,
-        accept_clock: accepted.accept_clock,
+        accept_break,
+        accept_clock,
         metrics,
     };
     let open = move || AuditLog::open(options, head, Some(recorded), Arc::new(Timestamp::now));
@@ -89,6 +90,23 @@ pub(super) async fn open_audit(
     log.record(&AuditEvent { counts: &counts, detail: &detail, ..AuditEvent::new(AuditOperation::Start, "ok") })
         .await?;
     Ok(Some(log))
+}
+
+/// Returns whether the break of the log's chain, and the clock, are exactly what an operator has accepted.
+async fn accepted_of_log(
+    config: &AuditConfig,
+    key: &SecretKey,
+    accepted: &Accepted,
+) -> Result<(bool, bool), StartError> {
+    let Accepted { states, flags } = accepted;
+    let is_of_log = |state: &AcceptableState| matches!(state.kind, AcceptedKind::AuditBreak | AcceptedKind::Clock);
+    let mut accepts = (flags.accept_audit_break, flags.accept_clock);
+    if states.iter().any(is_of_log) {
+        let log = tokio::task::block_in_place(|| masker_audit::condition(&config.path, key))?;
+        accepts.0 |= acceptance::audit_break(&log).is_some_and(|state| acceptance::accepts(states, &state));
+        accepts.1 |= acceptance::accepts_clock(states, &log, Timestamp::now());
+    }
+    Ok(accepts)
 }
 
 /// Returns the loaded keys, each with the number of records that it seals.

@@ -1,5 +1,6 @@
 //! `masker serve`: the daemon and its life from start to stop.
 
+mod acceptance;
 mod audit;
 mod clients;
 pub mod engines;
@@ -11,6 +12,7 @@ mod offline;
 mod periodic;
 mod policies;
 mod recorded_audit_head;
+mod refusals;
 mod reload;
 mod run;
 pub mod sandbox;

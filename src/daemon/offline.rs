@@ -8,7 +8,12 @@ use masker_store::embedded::{self, Migrated};
 use masker_types::engine::EngineKind;
 
 /// The operations, for the command line: its crate must not depend on the engines.
-pub const OFFLINE: OfflineTools = OfflineTools { recorded_audit_head, vault_entries: embedded::vault_entries, migrate };
+pub const OFFLINE: OfflineTools = OfflineTools {
+    recorded_audit_head,
+    vault_entries: embedded::vault_entries,
+    migrate,
+    find_refusals: super::refusals::find,
+};
 
 fn migrate(
     data_dir: &Path,

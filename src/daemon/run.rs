@@ -17,6 +17,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
+    acceptance,
     audit::{close_audit, open_audit, recorded_position},
     clients::ClientSource,
     engines::driver,
@@ -35,7 +36,7 @@ use super::{
 };
 use masker_access::{Access, ApiKeys};
 use masker_audit::{AuditLog, RecordedVault};
-use masker_config::{Config, Credentials, KeySources};
+use masker_config::{AcceptableState, AcceptedKind, AcceptedStates, Config, Credentials, KeySources};
 use masker_core::keyring::{GracePeriod, Keyring};
 use masker_http as http;
 use masker_http::{DrainReport, Service, ServiceSettings, Socket, Timeouts, Workers, metrics::Metrics};
@@ -47,7 +48,7 @@ use masker_store::{
 };
 use masker_types::limits::{BLOCKING_CALLS_STOP_MS_MAX, DRAIN_SECONDS_MAX, LOG_END_MS_MAX, STOP_SECONDS_MAX};
 use masker_types::vault_position::{ControlPosition, VaultPosition};
-use masker_vault::{KeyRules, Vault, VaultError};
+use masker_vault::{KeyRefusals, KeyRules, Vault, VaultError, VaultMetrics};
 
 /// What an operator accepts for one start.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,6 +65,12 @@ pub struct ServeOptions {
     pub accept_clock: bool,
     /// Make a new control key for a vault whose control key no loaded key opens.
     pub accept_new_control_key: bool,
+}
+
+/// What an operator accepts: exact states, and what the command line names.
+pub(super) struct Accepted {
+    pub(super) states: AcceptedStates,
+    pub(super) flags: ServeOptions,
 }
 
 /// Runs the daemon until `SIGTERM` or `SIGINT`. Must be called while the process has one thread.
@@ -93,12 +100,14 @@ fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Re
     // Before the first thread, because binding the socket narrows the umask of the whole process for a moment.
     let socket = socket::open(config)?;
     // Before the sandbox, which creates the data directory.
-    let store_options = store_options(config, &inputs, options)?;
+    let accepted = acceptance::read(config);
+    let store_options = store_options(config, &inputs, &accepted, options)?;
     store_options.check_recorded_vault_exists(&config.vault.data_dir)?;
     sandbox.confine(&sandbox_paths(config, &inputs.key_sources, inputs.audit_key.is_some(), &socket));
     LOG.start_thread().map_err(thread_error)?;
     let runtime = start_runtime()?;
-    let outcome = runtime.block_on(run(config, inputs, sandbox, &socket, store_options, options));
+    let accepted = Accepted { states: accepted, flags: options };
+    let outcome = runtime.block_on(run(config, inputs, sandbox, &socket, store_options, accepted));
     // Does not wait for a disk that does not respond: what was acknowledged is durable.
     runtime.shutdown_timeout(Duration::from_millis(BLOCKING_CALLS_STOP_MS_MAX));
     outcome
@@ -111,23 +120,23 @@ async fn run(
     sandbox: Sandbox,
     socket: &Socket,
     store_options: StoreOptions,
-    options: ServeOptions,
+    accepted: Accepted,
 ) -> Result<(), StartError> {
     let mut signals = Signals::new()?;
     let metrics = Arc::new(Metrics::new()?);
     let lost = metrics.http.log_lines_lost.clone();
     LOG.count_lost_lines(Box::new(move |lines| lost.inc_by(lines)));
-    let store = open_store(config, &metrics, store_options).await?;
+    let store = open_store(config, &metrics, store_options, &accepted.states).await?;
     let (vault_id, found, accepted_loss) = (store.vault_id(), store.position(), store.accepted_loss());
     let recorded_control = recorded_control(&store_options, &found, accepted_loss);
-    let rules = key_rules(config, &inputs, recorded_control, options);
-    let vault = open_vault(config, store, inputs.keyring, &metrics, rules).await?;
+    let rules = key_rules(config, &inputs, recorded_control, accepted.flags);
+    let vault = open_vault(config, store, inputs.keyring, &metrics, rules, &accepted.states).await?;
     for warning in vault.adopt_policies(&inputs.policies).await? {
         warn!("{warning}");
     }
     let recorded = RecordedVault { recorded: store_options.recorded, found, accepted_loss, current: vault.position() };
     let audit_metrics = Arc::clone(&metrics.audit);
-    let audit = open_audit(&config.audit, inputs.audit_key, &vault, recorded, audit_metrics, options).await?;
+    let audit = open_audit(&config.audit, inputs.audit_key, &vault, recorded, audit_metrics, &accepted).await?;
 
     let policy_count = inputs.policies.len();
     let policies = Arc::new(ArcSwap::from_pointee(inputs.policies));
@@ -213,21 +222,41 @@ fn sandbox_paths(config: &Config, keys: &KeySources, audited: bool, socket: &Soc
 }
 
 /// Returns how to open the data directory: with the configured engine, as the audit log knows it. Blocks.
-fn store_options(config: &Config, inputs: &Inputs, accepted: ServeOptions) -> Result<StoreOptions, StartError> {
+pub(super) fn store_options(
+    config: &Config,
+    inputs: &Inputs,
+    states: &AcceptedStates,
+    accepted: ServeOptions,
+) -> Result<StoreOptions, StartError> {
     let data_dir = &config.vault.data_dir;
+    let recorded = recorded_position(&config.audit, inputs.audit_key.as_ref(), data_dir)?;
     Ok(StoreOptions {
         engine: driver(config.vault.engine, data_dir)?,
         cache_bytes: config.vault.cache_bytes(),
         accept_loss: accepted.accept_loss,
-        accept_new_vault: accepted.accept_new_vault,
-        recorded: recorded_position(&config.audit, inputs.audit_key.as_ref(), data_dir)?,
+        new_vault: recorded.and_then(|recorded| acceptance::accepted_new_vault(states, recorded)),
+        recorded,
     })
 }
 
-/// Opens the data directory.
-async fn open_store(config: &Config, metrics: &Metrics, options: StoreOptions) -> Result<EmbeddedStore, StartError> {
-    let data_dir = config.vault.data_dir.clone();
-    let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(&data_dir, options)).await??;
+/// Opens the data directory. A loss is accepted if it is exactly one that an operator has accepted.
+async fn open_store(
+    config: &Config,
+    metrics: &Metrics,
+    options: StoreOptions,
+    accepted: &AcceptedStates,
+) -> Result<EmbeddedStore, StartError> {
+    let (data_dir, accepted) = (config.vault.data_dir.clone(), accepted.clone());
+    let open = move || {
+        EmbeddedStore::open(&data_dir, options).or_else(|refused| {
+            let loss = acceptance::loss(&refused, &data_dir, options.recorded);
+            match loss.filter(|loss| acceptance::accepts(&accepted, loss)) {
+                Some(_) => EmbeddedStore::open(&data_dir, StoreOptions { accept_loss: true, ..options }),
+                None => Err(refused),
+            }
+        })
+    };
+    let store = tokio::task::spawn_blocking(open).await??;
     metrics.http.vault_info.with_label_values(&[options.engine.kind().name()]).set(1);
     Ok(store)
 }
@@ -235,7 +264,7 @@ async fn open_store(config: &Config, metrics: &Metrics, options: StoreOptions) -
 /// Returns how far the control rows in the vault's files must have come: as far as the audit log has them. The epoch of the
 /// vault does not count, because anyone can write a higher one. If an operator has just accepted a loss, an earlier control
 /// key is accepted, but rows without the latest changes are not: API keys that were revoked would be valid again.
-fn recorded_control(
+pub(super) fn recorded_control(
     options: &StoreOptions,
     found: &VaultPosition,
     accepted_loss: Option<u64>,
@@ -246,7 +275,7 @@ fn recorded_control(
 }
 
 /// Returns the rules that keys are loaded by.
-fn key_rules(
+pub(super) fn key_rules(
     config: &Config,
     inputs: &Inputs,
     recorded_control: Option<ControlPosition>,
@@ -272,9 +301,23 @@ async fn open_vault(
     store: EmbeddedStore,
     keyring: Keyring,
     metrics: &Metrics,
-    rules: KeyRules,
+    mut rules: KeyRules,
+    accepted: &AcceptedStates,
 ) -> Result<Arc<Vault>, StartError> {
-    let store = Arc::new(RowCache::new(SharedReads::new(store), config.vault.row_cache_bytes()));
+    let position = store.position();
+    let store: Arc<dyn Store> = Arc::new(RowCache::new(SharedReads::new(store), config.vault.row_cache_bytes()));
+    let is_of_keys =
+        |state: &AcceptableState| matches!(state.kind, AcceptedKind::NewControlKey | AcceptedKind::KeyRollback);
+    if accepted.iter().any(is_of_keys) {
+        // Counts nothing: opening the vault reads the same rows.
+        let metrics = Arc::new(VaultMetrics::new()?);
+        let refused = KeyRefusals::find(Arc::clone(&store), &keyring, &rules, metrics).await?;
+        let accepts = |state: AcceptableState| acceptance::accepts(accepted, &state);
+        rules.accept_new_control_key |=
+            refused.control_key.is_some_and(|lost| accepts(acceptance::new_control_key(position, &lost)));
+        rules.accept_rollback |= !refused.rollbacks.is_empty()
+            && refused.rollbacks.iter().all(|rollback| accepts(acceptance::key_rollback(position, rollback)));
+    }
     let vault = Vault::open(store, keyring, rules, Arc::clone(&metrics.vault), Arc::new(Timestamp::now)).await?;
     Ok(Arc::new(vault))
 }

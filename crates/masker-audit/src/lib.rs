@@ -14,6 +14,7 @@
 
 mod background;
 mod chain;
+mod condition;
 mod directory;
 mod error;
 mod event;
@@ -42,6 +43,7 @@ mod write_group;
 mod writer;
 
 pub use chain::{ChainHead, InvalidHead, LineError, parse_hash};
+pub use condition::{BreakPlace, LogCondition, condition};
 pub use error::{AuditError, AuditOpenError};
 pub use event::{AuditEvent, AuditOperation, CallerIdentity, DetailValue, EncodedCaller, OutcomeCount};
 pub use log::{AuditLog, OpenedLog};

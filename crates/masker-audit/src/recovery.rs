@@ -15,7 +15,7 @@ use super::{
     chain::{ChainHead, ChainVerifier, KeyCheck, LineError, VerifiedLine},
     event::AuditOperation,
     segment::{DirectoryListing, NextLine, Segment, SegmentLines, is_damage},
-    trusted_time::{TrustedTime, TrustedTimeDetail},
+    trusted_time::TrustedTime,
     writer::LogPosition,
 };
 use jiff::Timestamp;
@@ -348,14 +348,7 @@ impl ExaminedSegment {
         if line.opened.is_some() {
             self.begun = Some(time);
         }
-        match &self.trusted_time {
-            Some(trusted) if line.is(AuditOperation::ClockAccepted) => trusted.set(time),
-            Some(trusted) => trusted.advance(time),
-            None => {
-                let stated = line.detail::<TrustedTimeDetail>().and_then(|detail| detail.time());
-                self.trusted_time = Some(TrustedTime::new(stated.unwrap_or(time)));
-            }
-        }
+        TrustedTime::follow(&mut self.trusted_time, line, time);
     }
 }
 

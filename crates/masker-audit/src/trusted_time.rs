@@ -13,6 +13,8 @@ use jiff::{SignedDuration, Timestamp};
 use masker_types::limits::CLOCK_AHEAD_DAYS_MAX;
 use serde::Deserialize;
 
+use super::{chain::VerifiedLine, event::AuditOperation};
+
 /// The name of the detail with the trusted time, of events that are recorded while the clock is not trusted.
 pub(super) const TRUSTED_TIME: &str = "trusted_time";
 
@@ -42,6 +44,18 @@ impl TrustedTime {
         }
     }
 
+    /// Follows the lines of a segment. `trusted` is the trusted time before this line, unless it is the first.
+    pub(super) fn follow(trusted: &mut Option<Self>, line: &VerifiedLine<'_>, time: Timestamp) {
+        match trusted {
+            Some(trusted) if line.is(AuditOperation::ClockAccepted) => trusted.set(time),
+            Some(trusted) => trusted.advance(time),
+            None => {
+                let stated = line.detail::<TrustedTimeDetail>().and_then(|detail| detail.time());
+                *trusted = Some(TrustedTime::new(stated.unwrap_or(time)));
+            }
+        }
+    }
+
     /// Trusts a clock that shows `now`.
     pub(super) fn set(&self, now: Timestamp) {
         self.0.store(now.as_millisecond(), Ordering::Relaxed);
@@ -50,12 +64,12 @@ impl TrustedTime {
 
 /// The trusted time in the details of an event.
 #[derive(Deserialize)]
-pub(super) struct TrustedTimeDetail {
+struct TrustedTimeDetail {
     trusted_time: String,
 }
 
 impl TrustedTimeDetail {
-    pub(super) fn time(&self) -> Option<Timestamp> {
+    fn time(&self) -> Option<Timestamp> {
         self.trusted_time.parse().ok()
     }
 }

@@ -50,7 +50,8 @@ pub fn recorded_position(directory: &Path, key: &SecretKey) -> Result<Option<Vau
     })
 }
 
-fn latest_position(segments: &[Segment], key: &ChainKey) -> io::Result<Option<VaultPosition>> {
+/// Returns the latest position in these segments.
+pub(super) fn latest_position(segments: &[Segment], key: &ChainKey) -> io::Result<Option<VaultPosition>> {
     for segment in segments.iter().rev() {
         if let Some(position) = latest_position_in(segment, key)? {
             return Ok(Some(position));

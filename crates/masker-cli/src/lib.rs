@@ -41,7 +41,7 @@ pub use self::{
     completion::complete_if_asked,
     credential::{CredentialError, authorization},
     exit::Exit,
-    offline::{Migrate, MigrationSizes, OfflineTools, ReadAuditHead},
+    offline::{FindRefusals, Migrate, MigrationSizes, OfflineTools, ReadAuditHead, Refusal, Refusals},
 };
 
 /// Runs a command to its end, writes its results or its error, and returns the exit code. Must not be called from within a

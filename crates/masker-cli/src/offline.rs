@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use masker_audit::ChainHead;
+use masker_config::{AcceptableState, Config, Credentials};
 use masker_types::engine::EngineKind;
 use serde::{Serialize, Serializer};
 
@@ -16,6 +17,42 @@ pub struct OfflineTools {
     pub vault_entries: fn(&Path) -> Vec<PathBuf>,
     /// Moves the vault to another engine.
     pub migrate: Migrate,
+    /// Finds what a start refuses or reports until an operator accepts it.
+    pub find_refusals: FindRefusals,
+}
+
+/// Finds what a start with this configuration and these keys refuses or reports until an operator accepts it. As root it works as
+/// the owner of the data directory.
+pub type FindRefusals = fn(&Config, Credentials) -> Refusals;
+
+/// What a start refuses or reports.
+#[derive(Clone, Debug, Default)]
+pub struct Refusals {
+    /// What an operator can accept.
+    pub refused: Vec<Refusal>,
+    /// What nobody can accept: messages for the user.
+    pub problems: Vec<String>,
+}
+
+impl Refusals {
+    /// Adds what an operator can accept.
+    pub fn refuse(&mut self, state: AcceptableState, why: String) {
+        self.refused.push(Refusal { state, why });
+    }
+
+    /// Adds what nobody can accept.
+    pub fn problem(&mut self, problem: String) {
+        self.problems.push(problem);
+    }
+}
+
+/// A state that a start refuses or reports.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The state, as `recover.toml` describes it.
+    pub state: AcceptableState,
+    /// The reason: a message for the user.
+    pub why: String,
 }
 
 /// Reads the audit log's head that the vault in this data directory has recorded. The error is a message for the user.

@@ -10,6 +10,7 @@
 //!
 //! This crate uses `masker-core` and `masker-types`. `masker-access`, `masker-cli`, the daemon and `xtask` use it.
 
+mod acceptance;
 mod audit;
 mod clients;
 mod credentials;
@@ -29,6 +30,7 @@ mod settings;
 mod tests;
 mod text_file;
 
+pub use acceptance::{AcceptableState, AcceptanceError, AcceptedKind, AcceptedStates, NONE};
 pub use audit::AuditConfig;
 pub use clients::{AccessConfig, ClientConfig};
 pub use credentials::{

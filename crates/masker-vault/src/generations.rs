@@ -122,10 +122,15 @@ impl LedgerDraft {
 
     /// Returns what to correct, for each kid whose active key had been replaced.
     pub(super) fn rollbacks(&self, keyring: &Keyring) -> Vec<String> {
+        self.key_rollbacks(keyring).into_iter().map(|rollback| rollback.text).collect()
+    }
+
+    /// Returns each active key that had been replaced.
+    pub(super) fn key_rollbacks(&self, keyring: &Keyring) -> Vec<KeyRollback> {
         keyring.iter().filter_map(|(kid, _)| self.rollback(kid, keyring)).collect()
     }
 
-    fn rollback(&self, kid: Kid, keyring: &Keyring) -> Option<String> {
+    fn rollback(&self, kid: Kid, keyring: &Keyring) -> Option<KeyRollback> {
         let pair = keyring.get(kid)?;
         let active = pair.active().fingerprint();
         let since = self.ledger.generations.get(&(kid, active))?.old_since_ms?;
@@ -137,7 +142,7 @@ impl LedgerDraft {
         // If there are several, the one that was active last.
         let later = later.max_by_key(|(_, row)| (row.old_since_ms.is_none(), row.old_since_ms, row.first_seen_ms));
         let replaced_by = later.map(|(name, _)| name.1);
-        Some(match (replaced_by, pair.old()) {
+        let text = match (replaced_by, pair.old()) {
             (Some(by), Some(old)) if old.fingerprint() == by => format!(
                 "MASKER_KEY_{kid} and MASKER_KEY_{kid}_OLD are swapped: {by} replaced {active} on {}; swap them back, or \
                  start with `--accept-key-rollback` if the key that was replaced is to be active again",
@@ -154,7 +159,8 @@ impl LedgerDraft {
                  `--accept-key-rollback` if it is to be active again",
                 at(since)
             ),
-        })
+        };
+        Some(KeyRollback { kid, active, replaced_by, since: at(since), text })
     }
 
     /// Notes that a full pass has found nothing that needs this generation, unless the ledger counts something.
@@ -166,6 +172,21 @@ impl LedgerDraft {
             self.set_generation(name, KnownGeneration { proven_at_ms: Some(at_ms), ..row });
         }
     }
+}
+
+/// An active key that another one had replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRollback {
+    /// The key id.
+    pub kid: Kid,
+    /// The active key.
+    pub active: Fingerprint,
+    /// The key that replaced it, if the vault knows it.
+    pub replaced_by: Option<Fingerprint>,
+    /// Since when it is old.
+    pub since: Timestamp,
+    /// What to correct: a message for an operator.
+    pub text: String,
 }
 
 /// Returns whether another generation of its kid is the active one.

@@ -25,7 +25,7 @@ const PAGES: [(&str, &str, &str, &[&str]); 5] = [
         "command-line-daemon.md",
         "Commands of the daemon",
         "Commands that run, watch and examine the daemon.",
-        &["init", "serve", "demo", "health", "status", "doctor", "whoami", "completions"],
+        &["init", "serve", "recover", "demo", "health", "status", "doctor", "whoami", "completions"],
     ),
     (
         "command-line-keys.md",

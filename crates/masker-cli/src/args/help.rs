@@ -42,6 +42,23 @@ missing: put that one back.
 In /etc/masker the files are those that the unit reads. In another directory the keys have the names of a credentials \
 directory: start the daemon with CREDENTIALS_DIRECTORY=DIR/keys. The output says what to run next.";
 
+pub(super) const RECOVER: &str = "\
+Examples:
+  masker recover
+  masker recover --accept loss
+  masker recover --accept new-control-key --accept key-rollback
+
+Run it as root, or as the user of the daemon, while the daemon is stopped. It examines the vault, the keys and the audit log as a \
+start does, and changes nothing. Without --accept it only shows what is refused, and what accepting it means. With --accept it \
+writes recover.toml beside the configuration file, with the id of the vault and the exact state. The daemon reads that file at the \
+start. An entry has no effect in any other state, so it need not be deleted. Under systemd the file belongs to root, because the \
+daemon must not be able to write it.
+
+A break of the audit log and a jump of the clock do not prevent a start. They are shown while the daemon runs, too, and accepted \
+by the next start.
+
+The exit code is 2 if something is refused that is not accepted, and 1 if a start fails for another reason.";
+
 pub(super) const DEMO: &str = "\
 Examples:
   masker demo

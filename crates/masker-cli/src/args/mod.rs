@@ -10,9 +10,9 @@ mod vault;
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::PossibleValue};
 use clap_complete::Shell;
-use masker_config::LogLevel;
+use masker_config::{AcceptedKind, LogLevel};
 
 pub use self::{
     access::{
@@ -85,6 +85,9 @@ pub enum ClientCommand {
     /// Make a configuration, a policy and keys for a first start; replaces nothing
     #[command(after_help = help::INIT)]
     Init(InitArgs),
+    /// Show what a start refuses and why, and accept exactly that
+    #[command(after_help = help::RECOVER)]
+    Recover(RecoverArgs),
     /// Swap values for tokens
     #[command(after_help = help::TOKENIZE)]
     Tokenize(TokenizeArgs),
@@ -164,6 +167,38 @@ pub struct InitArgs {
     /// Use the policies at this path, a file or a directory, in place of a new one
     #[arg(long, value_name = "PATH")]
     pub policies: Option<PathBuf>,
+}
+
+/// `masker recover`.
+#[derive(Clone, Args)]
+pub struct RecoverArgs {
+    /// Accept what the command shows of this kind; can be repeated
+    #[arg(long, value_name = "KIND")]
+    pub accept: Vec<AcceptedKindArg>,
+}
+
+/// A kind of state that can be accepted, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceptedKindArg(pub AcceptedKind);
+
+impl ValueEnum for AcceptedKindArg {
+    fn value_variants<'a>() -> &'a [Self] {
+        const {
+            let [first, second, third, fourth, fifth, sixth] = AcceptedKind::ALL;
+            &[
+                AcceptedKindArg(first),
+                AcceptedKindArg(second),
+                AcceptedKindArg(third),
+                AcceptedKindArg(fourth),
+                AcceptedKindArg(fifth),
+                AcceptedKindArg(sixth),
+            ]
+        }
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.0.as_str()))
+    }
 }
 
 /// `masker status`.

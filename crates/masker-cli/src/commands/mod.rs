@@ -6,6 +6,7 @@ mod bulk;
 mod init;
 mod keys;
 mod policy;
+mod recover;
 mod sessions;
 mod status;
 mod values;
@@ -40,6 +41,7 @@ pub(crate) async fn run(command: ClientCommand, ctx: &mut CommandContext<'_>) ->
             values::run(ValueOperation::Lookup(&args), end, ctx).await
         }
         ClientCommand::Init(args) => init::run(&args, ctx),
+        ClientCommand::Recover(args) => recover::run(&args, ctx),
         ClientCommand::ApiKeys(command) => api_keys::run(command, ctx).await,
         ClientCommand::Keys(command) => keys::run(command, ctx).await,
         ClientCommand::Vault(command) => vault::run(command, ctx).await,

@@ -5,8 +5,9 @@ use std::{
     ffi::OsString,
     fs::File,
     io::ErrorKind,
-    os::unix::ffi::OsStrExt,
+    os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use super::{
@@ -16,7 +17,9 @@ use super::{
     secret_names::holds_secret,
     units::InstalledUnits,
 };
-use masker_config::{CredentialProblem, Environment, OriginKind, PartialCredentials, SecretOrigin};
+use masker_config::{
+    CredentialProblem, CredentialProblems, Credentials, Environment, OriginKind, PartialCredentials, SecretOrigin,
+};
 use masker_core::{crypto::SecretKey, keyring::Role};
 use masker_types::kind::Kid;
 
@@ -50,10 +53,7 @@ impl KeyFacts {
     /// Reads the keys of this environment or, if it has none, those that the installed unit provides.
     pub(super) fn gather(input: &DoctorInput<'_>, installed: &InstalledUnits) -> Self {
         let own = input.host.environment;
-        let names = own.iter().map(|(name, _)| name.as_bytes());
-        let has_keys = own.setting("CREDENTIALS_DIRECTORY").is_some()
-            || names.into_iter().any(|name| is_key(name) || is_key(name.strip_suffix(b"_FILE").unwrap_or(name)));
-        let mut keys = if has_keys {
+        let mut keys = if has_keys(own) {
             KeyFacts {
                 credentials: PartialCredentials::read(own),
                 unit: None,
@@ -120,6 +120,33 @@ impl KeyFacts {
         let keys = self.credentials.keys.iter().map(|key| (name(&key.kid, key.role), &key.key));
         keys.chain(self.credentials.audit_key.iter().map(|key| ("MASKER_AUDIT_HMAC_KEY".to_owned(), key))).collect()
     }
+}
+
+/// Reads the keys of this environment or, if it has none, those that the installed unit provides. Encrypted ones are decrypted by
+/// `systemd-creds`, which takes root.
+///
+/// # Errors
+/// All problems of all keys.
+pub(crate) fn provided_keys(own: &Environment) -> Result<Credentials, CredentialProblems> {
+    if has_keys(own) {
+        return Credentials::collect(own);
+    }
+    let installed = InstalledUnits::read(Path::new("/"));
+    let files = installed.credentials().into_iter().map(|(name, path)| (format!("{name}_FILE").into(), path.into()));
+    let decrypted = installed.encrypted_files().into_iter().filter_map(|(name, path)| {
+        let mut command = Command::new("systemd-creds");
+        let output = command.arg("decrypt").arg(format!("--name={name}")).arg(path).arg("-").output().ok()?;
+        output.status.success().then(|| (name.into(), OsString::from_vec(output.stdout)))
+    });
+    let environment: Environment = files.chain(decrypted).collect();
+    Credentials::collect(&environment)
+}
+
+/// Returns whether an environment contains or names keys of the daemon.
+fn has_keys(own: &Environment) -> bool {
+    let mut names = own.iter().map(|(name, _)| name.as_bytes());
+    own.setting("CREDENTIALS_DIRECTORY").is_some()
+        || names.any(|name| is_key(name) || is_key(name.strip_suffix(b"_FILE").unwrap_or(name)))
 }
 
 /// Returns whether a variable of this name contains a key of the daemon, not a credential of a client.

@@ -17,6 +17,7 @@ mod free_space;
 mod host;
 pub mod kernel;
 mod keys;
+pub(crate) use keys::provided_keys;
 mod policies;
 mod secret_names;
 mod socket;

@@ -142,6 +142,13 @@ impl InstalledUnits {
         (name, path)
     }
 
+    /// Returns the encrypted credentials of the daemon's unit that are in files, by name.
+    pub(super) fn encrypted_files(&self) -> Vec<(String, PathBuf)> {
+        let credentials = self.all("LoadCredentialEncrypted").into_iter().map(|value| self.credential(value));
+        let credentials = credentials.filter(|(name, path)| is_secret_name(name.as_bytes()) && path.is_file());
+        credentials.map(|(name, path)| (name.to_owned(), path)).collect()
+    }
+
     /// Returns the names of the encrypted credentials of the daemon's unit. Only systemd can read them.
     pub(super) fn encrypted_credentials(&self) -> Vec<String> {
         let names = self.all("LoadCredentialEncrypted").into_iter().chain(self.all("SetCredentialEncrypted"));

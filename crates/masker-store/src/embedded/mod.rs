@@ -44,8 +44,9 @@ pub use self::{
     manifest::{CommitPosition, Manifest, ManifestError, RowTally},
     migrate::{MigrateError, Migrated, migrate},
     open_error::StoreOpenError,
-    options::StoreOptions,
+    options::{NewVault, StoreOptions},
     panics::{EnginePanic, catch_panic},
     paths::{files_under, vault_entries, vault_exists},
     store::EmbeddedStore,
+    witness::witnessed_position,
 };

@@ -90,7 +90,9 @@ pub(super) fn open(
     let opened = match witness {
         WitnessFile::OtherVersion(version) => Err(opening.other_version(version)),
         WitnessFile::Witness(_) if never_completed && opening.needs_recorded_vault() => Err(opening.vault_missing()),
-        WitnessFile::Witness(witness) if never_completed => opening.create(witness.vault_id()),
+        WitnessFile::Witness(witness) if never_completed => {
+            opening.create(opening.new_id().unwrap_or(witness.vault_id()))
+        }
         WitnessFile::Witness(_) if !has_database => Err(opening.lost("its database is missing")),
         WitnessFile::Damaged if !has_database => {
             Err(opening.lost("its witness file is damaged, and its database is missing"))
@@ -102,7 +104,7 @@ pub(super) fn open(
         WitnessFile::Missing if has_database => Err(StoreOpenError::WitnessMissing { path: path() }),
         WitnessFile::Damaged => Err(StoreOpenError::WitnessDamaged { path: path() }),
         WitnessFile::Missing if opening.needs_recorded_vault() => Err(opening.vault_missing()),
-        WitnessFile::Missing => opening.create(rand::random()),
+        WitnessFile::Missing => opening.create(opening.new_id().unwrap_or_else(rand::random)),
     };
     let Some(second) = second_database else { return opened };
     match opened {
@@ -377,7 +379,10 @@ impl OpenContext<'_> {
 
     fn check_vault_id(&self, manifest: &Manifest) -> Result<(), StoreOpenError> {
         match self.options.recorded {
-            Some(recorded) if recorded.vault_id != manifest.vault_id && !self.options.accept_new_vault => {
+            Some(recorded)
+                if recorded.vault_id != manifest.vault_id
+                    && self.options.new_vault.is_none_or(|new| new.id != manifest.vault_id) =>
+            {
                 Err(StoreOpenError::OtherVault {
                     path: self.paths.root.clone(),
                     recorded: VaultId(recorded.vault_id),
@@ -390,7 +395,12 @@ impl OpenContext<'_> {
 
     /// Returns whether a vault was recorded, and no new one is accepted.
     fn needs_recorded_vault(&self) -> bool {
-        self.options.recorded.is_some() && !self.options.accept_new_vault
+        self.options.recorded.is_some() && !self.options.creates_new_vault()
+    }
+
+    /// Returns the id of the vault to create, if it is given.
+    fn new_id(&self) -> Option<[u8; 16]> {
+        self.options.new_vault.filter(|new| new.create).map(|new| new.id)
     }
 
     fn vault_missing(&self) -> StoreOpenError {

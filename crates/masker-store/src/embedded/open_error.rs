@@ -233,6 +233,21 @@ fn recorded_later(lost: u64) -> String {
 }
 
 impl StoreOpenError {
+    /// Returns a word for the loss that an operator can accept, and the number of lost commits if it is known. `None` if
+    /// nothing can be accepted.
+    pub fn loss(&self) -> Option<(&'static str, Option<u64>)> {
+        match self {
+            StoreOpenError::WitnessMissing { .. } => Some(("witness-missing", None)),
+            StoreOpenError::WitnessDamaged { .. } => Some(("witness-damaged", None)),
+            StoreOpenError::WitnessOfAnotherVault { .. } => Some(("witness-of-another-vault", None)),
+            StoreOpenError::BehindWitness { lost, .. } => Some(("behind-witness", Some(*lost))),
+            StoreOpenError::BehindAuditLog { lost, .. } => Some(("behind-audit-log", Some(*lost))),
+            StoreOpenError::Superseded { .. } => Some(("superseded", None)),
+            StoreOpenError::Damaged { can_continue: true, .. } => Some(("damaged", None)),
+            _ => None,
+        }
+    }
+
     /// Returns whether the message offers to accept a loss.
     pub(super) fn offers_loss(&self) -> bool {
         match self {

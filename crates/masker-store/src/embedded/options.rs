@@ -16,15 +16,28 @@ pub struct StoreOptions {
     /// Whether to continue with the rows that are left, although acknowledged commits or the witness are lost. It applies
     /// to this opening only, not to later reopening.
     pub accept_loss: bool,
-    /// Whether to create a vault, or to open another one, although `recorded` names a vault. It applies to this opening
-    /// only.
-    pub accept_new_vault: bool,
+    /// The vault that takes the place of the one that `recorded` names. It applies to this opening only.
+    pub new_vault: Option<NewVault>,
     /// The latest position of the vault that was recorded outside of its directory. An older state is not opened, unless
     /// the loss is accepted, and no vault is created in place of a recorded one. It applies to this opening only.
     pub recorded: Option<VaultPosition>,
 }
 
+/// A vault that takes the place of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewVault {
+    /// Its id.
+    pub id: [u8; 16],
+    /// Whether it is created if there is no vault. Otherwise it must be there.
+    pub create: bool,
+}
+
 impl StoreOptions {
+    /// Returns whether a vault may be created in place of the recorded one.
+    pub(super) fn creates_new_vault(&self) -> bool {
+        self.new_vault.is_some_and(|new| new.create)
+    }
+
     /// Default of [`StoreOptions::cache_bytes`]: 64 MiB.
     pub const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -35,7 +48,7 @@ impl StoreOptions {
     /// [`StoreOpenError::VaultMissing`].
     pub fn check_recorded_vault_exists(&self, path: &Path) -> Result<(), StoreOpenError> {
         match self.recorded {
-            Some(recorded) if !self.accept_new_vault && !vault_exists(path) => {
+            Some(recorded) if !self.creates_new_vault() && !vault_exists(path) => {
                 Err(StoreOpenError::VaultMissing { path: path.to_owned(), vault_id: VaultId(recorded.vault_id) })
             }
             _ => Ok(()),
@@ -49,7 +62,7 @@ impl Default for StoreOptions {
             engine: FJALL,
             cache_bytes: Self::CACHE_BYTES,
             accept_loss: false,
-            accept_new_vault: false,
+            new_vault: None,
             recorded: None,
         }
     }

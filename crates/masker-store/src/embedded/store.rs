@@ -55,7 +55,7 @@ impl EmbeddedStore {
         let mut lock = DirectoryLock::take(&paths)?;
         let OpenedStore { engine, vault_id, loss } = open::open(&paths, &options, FileTrust::Normal)?;
         lock.mark_opened();
-        let options = StoreOptions { accept_loss: false, accept_new_vault: false, recorded: None, ..options };
+        let options = StoreOptions { accept_loss: false, new_vault: None, recorded: None, ..options };
         Ok(EmbeddedStore { shared: Arc::new(StoreShared::new(paths, options, engine, lock)), vault_id, loss })
     }
 

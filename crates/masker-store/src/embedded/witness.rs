@@ -24,8 +24,9 @@ use std::{
 
 use super::{
     manifest::{CommitPosition, VERSION, checksum},
-    paths,
+    paths::{self, VaultPaths},
 };
+use masker_types::engine::EngineKind;
 
 const MARK: &[u8; 15] = b"masker witness\n";
 const SLOTS_AT: [u64; 2] = [4_096, 8_192];
@@ -104,6 +105,15 @@ impl Witness {
         self.position = position;
         self.next_slot = 1 - self.next_slot;
         Ok(())
+    }
+}
+
+/// Returns the position that the witness of the vault in a directory has, with the id of the vault; `None` if there is no
+/// witness that can be read. Changes nothing. Blocks.
+pub fn witnessed_position(data_dir: &Path) -> Option<([u8; 16], CommitPosition)> {
+    match Witness::open(&VaultPaths { root: data_dir.to_owned(), kind: EngineKind::default() }.witness()) {
+        Ok(WitnessFile::Witness(witness)) => Some((witness.vault_id, witness.position)),
+        _ => None,
     }
 }
 

@@ -21,7 +21,7 @@ mod tests;
 mod verify;
 
 pub use error::ControlKeyError;
-pub(crate) use open::ControlKeyRules;
+pub(crate) use open::{ControlKeyRules, is_new};
 pub use state::ControlKeyStatus;
 pub(crate) use state::SlotChange;
 pub(crate) use store::ControlledStore;

@@ -120,8 +120,7 @@ impl ControlledStore {
             }
             return Ok(controlled);
         }
-        // A vault whose control rows are recorded is not new, even if nothing is left of it.
-        let is_new = rules.recorded.is_none_or(|recorded| recorded.changes == 0) && is_empty(store.as_ref()).await?;
+        let is_new = is_new(store.as_ref(), rules.recorded).await?;
         if !is_new && !rules.accept_new {
             return Err(match holders.is_empty() {
                 true => ControlKeyError::SlotsRemoved,
@@ -200,6 +199,12 @@ async fn read_state(
         None => error!("the sum of the tombstones does not verify under the vault's control key"),
     }
     Ok(state)
+}
+
+/// Returns whether a store has no row of a vault yet. A vault whose control rows are recorded is not new, even if nothing is left
+/// of it.
+pub(crate) async fn is_new(store: &dyn Store, recorded: Option<ControlPosition>) -> Result<bool, StoreError> {
+    Ok(recorded.is_none_or(|recorded| recorded.changes == 0) && is_empty(store).await?)
 }
 
 /// Returns whether a store has no row of a vault.

@@ -5,7 +5,7 @@ use masker_types::{engine::EngineKind, vault_position::VaultPosition};
 use super::{CommitPosition, DatabaseState, EngineError, Manifest, StoreOpenError, StoreOptions, Witness};
 use crate::{
     Row, RowBatch, RowKey, RowPage, Store,
-    embedded::{Database, EmbeddedStore, EngineDriver, FJALL, RowWrite, engine_of},
+    embedded::{Database, EmbeddedStore, EngineDriver, FJALL, NewVault, RowWrite, engine_of},
 };
 
 /// Fjall on a disk that fails every scan.
@@ -143,7 +143,7 @@ fn an_older_copy_with_its_witness_is_behind_the_recorded_position() {
     fs::rename(&older, &root).unwrap();
 
     let behind = StoreOptions { recorded: Some(recorded), ..StoreOptions::default() };
-    for options in [behind, StoreOptions { accept_new_vault: true, ..behind }] {
+    for options in [behind, StoreOptions { new_vault: Some(NewVault { id: [5; 16], create: true }), ..behind }] {
         let refused = EmbeddedStore::open(&root, options).err().unwrap();
         assert!(matches!(refused, StoreOpenError::BehindAuditLog { lost: 2, .. }), "{refused}");
     }
@@ -185,11 +185,15 @@ fn a_vault_that_was_recorded_is_not_replaced_by_a_new_one() {
     let [_, recorded] = commit(&root, StoreOptions::default());
     commit(&other, StoreOptions::default());
     let options = StoreOptions { recorded: Some(recorded), ..StoreOptions::default() };
-    let accepting = StoreOptions { accept_new_vault: true, ..options };
+    let found = EmbeddedStore::open(&other, StoreOptions::default()).unwrap().vault_id();
+    let accepting = |id, create| StoreOptions { new_vault: Some(NewVault { id, create }), ..options };
 
     let refused = EmbeddedStore::open(&other, options).err().unwrap();
     assert!(matches!(refused, StoreOpenError::OtherVault { .. }), "{refused}");
-    EmbeddedStore::open(&other, accepting).unwrap();
+    // Another one was accepted.
+    let refused = EmbeddedStore::open(&other, accepting([5; 16], false)).err().unwrap();
+    assert!(matches!(refused, StoreOpenError::OtherVault { .. }), "{refused}");
+    EmbeddedStore::open(&other, accepting(found, false)).unwrap();
 
     fs::remove_dir_all(&root).unwrap();
     let missing = |root: &Path, options| {
@@ -198,13 +202,18 @@ fn a_vault_that_was_recorded_is_not_replaced_by_a_new_one() {
     };
     missing(&root, options);
     missing(&root, StoreOptions { accept_loss: true, ..options });
+    missing(&root, accepting([5; 16], false));
     assert!(!root.exists(), "nothing is created");
     // A mount point that nothing is mounted on, and what an interrupted creation left.
     fs::create_dir(&root).unwrap();
     missing(&root, options);
     drop(Witness::create(&root.join("witness"), [9; 16], Witness::INITIAL).unwrap());
     missing(&root, options);
-    EmbeddedStore::open(&root, accepting).unwrap();
+    let store = EmbeddedStore::open(&root, accepting([5; 16], true)).unwrap();
+    assert_eq!(store.vault_id(), [5; 16]);
+    // The same start again, after one that ended before the audit log had the new vault.
+    drop(store);
+    EmbeddedStore::open(&root, accepting([5; 16], true)).unwrap();
 }
 
 #[test]

@@ -1,0 +1,162 @@
+//! What a start would refuse or report until an operator accepts it, found while no daemon serves.
+//!
+//! The same steps as a start, as the same user, up to the point where a start would change something. Nothing is accepted, and
+//! nothing is written.
+
+use std::{fs, os::unix::fs::MetadataExt, path::Path, sync::Arc, thread};
+
+use jiff::Timestamp;
+use nix::unistd::{Gid, Uid, getegid, geteuid, setegid, seteuid};
+
+use super::{
+    acceptance,
+    inputs::Inputs,
+    run::{ServeOptions, key_rules, recorded_control, store_options},
+};
+use masker_audit::LogCondition;
+use masker_cli::{Refusal, Refusals};
+use masker_config::{AcceptableState, AcceptedStates, Config, Credentials};
+use masker_core::keyring::Keyring;
+use masker_store::{
+    Store,
+    embedded::{EmbeddedStore, StoreOpenError, StoreOptions, vault_exists},
+};
+use masker_vault::{KeyRefusals, KeyRules, VaultMetrics};
+
+/// Memory for the store's cache.
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Finds what a start with this configuration and these keys refuses or reports. Blocks.
+pub fn find(config: &Config, credentials: Credentials) -> Refusals {
+    let mut found = Refusals::default();
+    // Policies and the configuration are read as the user who asks, keys were read before.
+    match Inputs::load(config, credentials) {
+        Ok(inputs) => match EffectiveUser::owner_of([&config.vault.data_dir, &config.audit.path]) {
+            Ok(_user) => examine(&mut found, config, &inputs),
+            Err(error) => found.problems.push(error),
+        },
+        Err(refused) => found.problems.extend(refused.problems),
+    }
+    found
+}
+
+fn examine(found: &mut Refusals, config: &Config, inputs: &Inputs) {
+    if let Some(key) = &inputs.audit_key {
+        match masker_audit::condition(&config.audit.path, key) {
+            Ok(log) => examine_log(found, &log),
+            Err(error) => found.problem(error.to_string()),
+        }
+    }
+    let options = match store_options(config, inputs, &AcceptedStates::default(), ServeOptions::default()) {
+        Ok(options) => StoreOptions { cache_bytes: CACHE_BYTES, ..options },
+        Err(refused) => return refused.problems.into_iter().for_each(|problem| found.problem(problem)),
+    };
+    let data_dir = &config.vault.data_dir;
+    let missing = options.check_recorded_vault_exists(data_dir).err();
+    if missing.is_none() && !vault_exists(data_dir) {
+        return;
+    }
+    let opened = match missing {
+        Some(missing) => Err(missing),
+        None => EmbeddedStore::open(data_dir, options),
+    };
+    match opened {
+        Ok(store) => {
+            let recorded = recorded_control(&options, &store.position(), None);
+            let rules = key_rules(config, inputs, recorded, ServeOptions::default());
+            // On another thread, because the caller may be within a runtime.
+            let keys = thread::scope(|scope| scope.spawn(|| examine_keys(store, &inputs.keyring, &rules)).join());
+            match keys.unwrap_or_else(|_| Err("failed to read the vault".to_owned())) {
+                Ok(refused) => refused.into_iter().for_each(|(state, why)| found.refuse(state, why)),
+                Err(error) => found.problem(error),
+            }
+        }
+        Err(error) => {
+            let why = error.to_string();
+            let state = match (&error, options.recorded) {
+                (StoreOpenError::VaultMissing { .. }, Some(recorded)) => {
+                    Some(acceptance::new_vault(recorded, rand::random(), true))
+                }
+                (StoreOpenError::OtherVault { found, .. }, Some(recorded)) => {
+                    Some(acceptance::new_vault(recorded, found.0, false))
+                }
+                _ => acceptance::loss(&error, data_dir, options.recorded),
+            };
+            match state {
+                Some(state) => found.refuse(state, why),
+                None => found.problem(why),
+            }
+        }
+    }
+}
+
+fn examine_log(found: &mut Refusals, log: &LogCondition) {
+    if let Some(state) = acceptance::audit_break(log) {
+        let why = format!(
+            "the chain of the audit log is broken: segment {}, line {}. `masker audit verify` says more",
+            state.field("segment"),
+            state.field("line")
+        );
+        found.refuse(state, why);
+    }
+    if let Some(state) = acceptance::clock(log, Timestamp::now()) {
+        let why = format!(
+            "the clock shows {}, far past the audit log's last event of {}: nothing is deleted by it",
+            state.field("clock"),
+            state.field("trusted_time")
+        );
+        found.refuse(state, why);
+    }
+}
+
+/// Finds what a start refuses of the keys. Closes the store.
+fn examine_keys(
+    store: EmbeddedStore,
+    keyring: &Keyring,
+    rules: &KeyRules,
+) -> Result<Vec<(AcceptableState, String)>, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|failed| failed.to_string())?;
+    let position = store.position();
+    let store: Arc<dyn Store> = Arc::new(store);
+    runtime.block_on(async {
+        let metrics = Arc::new(VaultMetrics::new().map_err(|failed| failed.to_string())?);
+        let found = KeyRefusals::find(Arc::clone(&store), keyring, rules, metrics).await;
+        store.close().await.map_err(|failed| failed.to_string())?;
+        let KeyRefusals { control_key, rollbacks } = found.map_err(|failed| failed.to_string())?;
+        let lost = control_key.map(|lost| (acceptance::new_control_key(position, &lost), lost.text));
+        let rollbacks = rollbacks.into_iter().map(|rollback| {
+            let state = acceptance::key_rollback(position, &rollback);
+            (state, rollback.text)
+        });
+        Ok(lost.into_iter().chain(rollbacks).collect())
+    })
+}
+
+/// The effective user of this process while it examines files of the daemon. Dropping it ends that.
+struct EffectiveUser {
+    before: Option<(Uid, Gid)>,
+}
+
+impl EffectiveUser {
+    /// Becomes the owner of the first of these paths that exists, if this is root.
+    fn owner_of<const N: usize>(paths: [&Path; N]) -> Result<Self, String> {
+        let owner = paths.into_iter().find_map(|path| fs::metadata(path).ok());
+        let (uid, gid) = (geteuid(), getegid());
+        let Some(owner) = owner.filter(|owner| uid.is_root() && owner.uid() != 0) else {
+            return Ok(EffectiveUser { before: None });
+        };
+        let become_owner = || setegid(Gid::from_raw(owner.gid())).and_then(|()| seteuid(Uid::from_raw(owner.uid())));
+        let user = EffectiveUser { before: Some((uid, gid)) };
+        become_owner().map_err(|error| format!("failed to become the daemon's user: {error}"))?;
+        Ok(user)
+    }
+}
+
+impl Drop for EffectiveUser {
+    fn drop(&mut self) {
+        let Some((uid, gid)) = self.before else { return };
+        // Root may take its ids back. If that failed, the acceptance could not be written, which is reported.
+        let _ = seteuid(uid).and_then(|()| setegid(gid));
+    }
+}

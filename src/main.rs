@@ -12,13 +12,13 @@ use std::{
 };
 
 use masker::{
-    daemon::{self, ServeOptions, wipe_environment},
+    daemon::{self, wipe_environment},
     demo,
 };
 use masker_cli as cli;
 use masker_cli::{
     Exit,
-    args::{Arguments, Command, Global, ServeArgs},
+    args::{Arguments, Command, Global},
 };
 use masker_config::{CommandLineOptions, Config, Credentials, Environment, HostEnvironment, is_secret_name};
 use nix::sys::signal::{SigHandler, Signal, signal};
@@ -58,30 +58,11 @@ fn main() -> ExitCode {
     }
     let host = HostEnvironment::of_process(&environment, &current_dir);
     match arguments.command {
-        Command::Serve(args) => match prepare(&arguments.global, host) {
+        Command::Serve => match prepare(&arguments.global, host) {
             Ok((config, credentials)) => {
                 // Dropping it wipes it: a copy of the keys must not live as long as the daemon.
                 drop(environment);
-                let ServeArgs {
-                    accept_loss,
-                    accept_key_rollback,
-                    accept_audit_break,
-                    accept_new_vault,
-                    accept_clock,
-                    accept_new_control_key,
-                } = args;
-                daemon::serve(
-                    &config,
-                    credentials,
-                    ServeOptions {
-                        accept_loss,
-                        accept_key_rollback,
-                        accept_audit_break,
-                        accept_new_vault,
-                        accept_clock,
-                        accept_new_control_key,
-                    },
-                )
+                daemon::serve(&config, credentials)
             }
             Err(exit) => exit,
         },

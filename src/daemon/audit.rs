@@ -10,12 +10,12 @@ use std::{
 use jiff::Timestamp;
 use tracing::{error, warn};
 
-use super::{acceptance, run::Accepted, start_error::StartError};
+use super::{acceptance, start_error::StartError};
 use masker_audit::{
     AuditEvent, AuditLog, AuditMetrics, AuditOperation, AuditOptions, ChainHead, DetailValue, OutcomeCount,
     RecordedVault,
 };
-use masker_config::{AcceptableState, AcceptedKind, AuditConfig};
+use masker_config::{AcceptableState, AcceptedKind, AcceptedStates, AuditConfig};
 use masker_core::crypto::SecretKey;
 use masker_files::LOST_AND_FOUND;
 use masker_http::{ReloadError, ReloadOutcome};
@@ -59,7 +59,7 @@ pub(super) async fn open_audit(
     vault: &Vault,
     recorded: RecordedVault,
     metrics: Arc<AuditMetrics>,
-    accepted: &Accepted,
+    accepted: &AcceptedStates,
 ) -> Result<Option<Arc<AuditLog>>, StartError> {
     let Some(key) = key else { return Ok(None) };
     let head = vault.audit_head().await?.map(|row| ChainHead { sequence: row.sequence, hash: row.hash });
@@ -96,17 +96,15 @@ pub(super) async fn open_audit(
 async fn accepted_of_log(
     config: &AuditConfig,
     key: &SecretKey,
-    accepted: &Accepted,
+    accepted: &AcceptedStates,
 ) -> Result<(bool, bool), StartError> {
-    let Accepted { states, flags } = accepted;
     let is_of_log = |state: &AcceptableState| matches!(state.kind, AcceptedKind::AuditBreak | AcceptedKind::Clock);
-    let mut accepts = (flags.accept_audit_break, flags.accept_clock);
-    if states.iter().any(is_of_log) {
-        let log = tokio::task::block_in_place(|| masker_audit::condition(&config.path, key))?;
-        accepts.0 |= acceptance::audit_break(&log).is_some_and(|state| acceptance::accepts(states, &state));
-        accepts.1 |= acceptance::accepts_clock(states, &log, Timestamp::now());
+    if !accepted.iter().any(is_of_log) {
+        return Ok((false, false));
     }
-    Ok(accepts)
+    let log = tokio::task::block_in_place(|| masker_audit::condition(&config.path, key))?;
+    let accepts_break = acceptance::audit_break(&log).is_some_and(|state| acceptance::accepts(accepted, &state));
+    Ok((accepts_break, acceptance::accepts_clock(accepted, &log, Timestamp::now())))
 }
 
 /// Returns the loaded keys, each with the number of records that it seals.

@@ -26,4 +26,4 @@ mod watchdog;
 pub mod wipe_environment;
 
 pub use offline::OFFLINE;
-pub use run::{ServeOptions, serve};
+pub use run::serve;

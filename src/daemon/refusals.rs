@@ -11,10 +11,10 @@ use nix::unistd::{Gid, Uid, getegid, geteuid, setegid, seteuid};
 use super::{
     acceptance,
     inputs::Inputs,
-    run::{ServeOptions, key_rules, recorded_control, store_options},
+    run::{key_rules, recorded_control, store_options},
 };
-use masker_audit::LogCondition;
-use masker_cli::{Refusal, Refusals};
+use masker_audit::{AuditOpenError, LogCondition};
+use masker_cli::Refusals;
 use masker_config::{AcceptableState, AcceptedStates, Config, Credentials};
 use masker_core::keyring::Keyring;
 use masker_store::{
@@ -46,8 +46,13 @@ fn examine(found: &mut Refusals, config: &Config, inputs: &Inputs) {
             Ok(log) => examine_log(found, &log),
             Err(error) => found.problem(error.to_string()),
         }
+        // A daemon has locked its log.
+        if let Err(AuditOpenError::Locked { .. }) = masker_audit::recorded_position(&config.audit.path, key) {
+            found.is_serving = true;
+            return;
+        }
     }
-    let options = match store_options(config, inputs, &AcceptedStates::default(), ServeOptions::default()) {
+    let options = match store_options(config, inputs, &AcceptedStates::default()) {
         Ok(options) => StoreOptions { cache_bytes: CACHE_BYTES, ..options },
         Err(refused) => return refused.problems.into_iter().for_each(|problem| found.problem(problem)),
     };
@@ -63,7 +68,7 @@ fn examine(found: &mut Refusals, config: &Config, inputs: &Inputs) {
     match opened {
         Ok(store) => {
             let recorded = recorded_control(&options, &store.position(), None);
-            let rules = key_rules(config, inputs, recorded, ServeOptions::default());
+            let rules = key_rules(config, inputs, recorded);
             // On another thread, because the caller may be within a runtime.
             let keys = thread::scope(|scope| scope.spawn(|| examine_keys(store, &inputs.keyring, &rules)).join());
             match keys.unwrap_or_else(|_| Err("failed to read the vault".to_owned())) {
@@ -71,6 +76,7 @@ fn examine(found: &mut Refusals, config: &Config, inputs: &Inputs) {
                 Err(error) => found.problem(error),
             }
         }
+        Err(StoreOpenError::Locked { .. }) => found.is_serving = true,
         Err(error) => {
             let why = error.to_string();
             let state = match (&error, options.recorded) {

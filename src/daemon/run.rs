@@ -50,35 +50,12 @@ use masker_types::limits::{BLOCKING_CALLS_STOP_MS_MAX, DRAIN_SECONDS_MAX, LOG_EN
 use masker_types::vault_position::{ControlPosition, VaultPosition};
 use masker_vault::{KeyRefusals, KeyRules, Vault, VaultError, VaultMetrics};
 
-/// What an operator accepts for one start.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ServeOptions {
-    /// Serve a vault that has lost acknowledged commits.
-    pub accept_loss: bool,
-    /// Activate keys that had been replaced.
-    pub accept_key_rollback: bool,
-    /// Record that the audit log's chain is broken, and treat the log as healthy again.
-    pub accept_audit_break: bool,
-    /// Create a vault, or serve another one, although the audit log belongs to a vault that is not there.
-    pub accept_new_vault: bool,
-    /// Delete what is old by a clock that is far past the audit log's last event.
-    pub accept_clock: bool,
-    /// Make a new control key for a vault whose control key no loaded key opens.
-    pub accept_new_control_key: bool,
-}
-
-/// What an operator accepts: exact states, and what the command line names.
-pub(super) struct Accepted {
-    pub(super) states: AcceptedStates,
-    pub(super) flags: ServeOptions,
-}
-
 /// Runs the daemon until `SIGTERM` or `SIGINT`. Must be called while the process has one thread.
 ///
 /// Returns 0 after an orderly stop, 1 if the daemon failed to start or to run, and 3 if policies or clients are invalid.
-pub fn serve(config: &Config, credentials: Credentials, options: ServeOptions) -> ExitCode {
+pub fn serve(config: &Config, credentials: Credentials) -> ExitCode {
     logging::start(config.log.level, config.log.format);
-    let exit = match start(config, credentials, options) {
+    let exit = match start(config, credentials) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             for problem in &failure.problems {
@@ -93,7 +70,7 @@ pub fn serve(config: &Config, credentials: Credentials, options: ServeOptions) -
 }
 
 /// Validates the configuration and closes the sandbox as far as it can while the process has one thread, then runs.
-fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Result<(), StartError> {
+fn start(config: &Config, credentials: Credentials) -> Result<(), StartError> {
     connect_to_manager();
     let mut sandbox = Sandbox::begin(config.sandbox);
     let inputs = Inputs::load(config, credentials)?;
@@ -101,12 +78,11 @@ fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Re
     let socket = socket::open(config)?;
     // Before the sandbox, which creates the data directory.
     let accepted = acceptance::read(config);
-    let store_options = store_options(config, &inputs, &accepted, options)?;
+    let store_options = store_options(config, &inputs, &accepted)?;
     store_options.check_recorded_vault_exists(&config.vault.data_dir)?;
     sandbox.confine(&sandbox_paths(config, &inputs.key_sources, inputs.audit_key.is_some(), &socket));
     LOG.start_thread().map_err(thread_error)?;
     let runtime = start_runtime()?;
-    let accepted = Accepted { states: accepted, flags: options };
     let outcome = runtime.block_on(run(config, inputs, sandbox, &socket, store_options, accepted));
     // Does not wait for a disk that does not respond: what was acknowledged is durable.
     runtime.shutdown_timeout(Duration::from_millis(BLOCKING_CALLS_STOP_MS_MAX));
@@ -120,17 +96,17 @@ async fn run(
     sandbox: Sandbox,
     socket: &Socket,
     store_options: StoreOptions,
-    accepted: Accepted,
+    accepted: AcceptedStates,
 ) -> Result<(), StartError> {
     let mut signals = Signals::new()?;
     let metrics = Arc::new(Metrics::new()?);
     let lost = metrics.http.log_lines_lost.clone();
     LOG.count_lost_lines(Box::new(move |lines| lost.inc_by(lines)));
-    let store = open_store(config, &metrics, store_options, &accepted.states).await?;
+    let store = open_store(config, &metrics, store_options, &accepted).await?;
     let (vault_id, found, accepted_loss) = (store.vault_id(), store.position(), store.accepted_loss());
     let recorded_control = recorded_control(&store_options, &found, accepted_loss);
-    let rules = key_rules(config, &inputs, recorded_control, accepted.flags);
-    let vault = open_vault(config, store, inputs.keyring, &metrics, rules, &accepted.states).await?;
+    let rules = key_rules(config, &inputs, recorded_control);
+    let vault = open_vault(config, store, inputs.keyring, &metrics, rules, &accepted).await?;
     for warning in vault.adopt_policies(&inputs.policies).await? {
         warn!("{warning}");
     }
@@ -225,16 +201,15 @@ fn sandbox_paths(config: &Config, keys: &KeySources, audited: bool, socket: &Soc
 pub(super) fn store_options(
     config: &Config,
     inputs: &Inputs,
-    states: &AcceptedStates,
-    accepted: ServeOptions,
+    accepted: &AcceptedStates,
 ) -> Result<StoreOptions, StartError> {
     let data_dir = &config.vault.data_dir;
     let recorded = recorded_position(&config.audit, inputs.audit_key.as_ref(), data_dir)?;
     Ok(StoreOptions {
         engine: driver(config.vault.engine, data_dir)?,
         cache_bytes: config.vault.cache_bytes(),
-        accept_loss: accepted.accept_loss,
-        new_vault: recorded.and_then(|recorded| acceptance::accepted_new_vault(states, recorded)),
+        accept_loss: false,
+        new_vault: recorded.and_then(|recorded| acceptance::accepted_new_vault(accepted, recorded)),
         recorded,
     })
 }
@@ -275,12 +250,7 @@ pub(super) fn recorded_control(
 }
 
 /// Returns the rules that keys are loaded by.
-pub(super) fn key_rules(
-    config: &Config,
-    inputs: &Inputs,
-    recorded_control: Option<ControlPosition>,
-    options: ServeOptions,
-) -> KeyRules {
+pub(super) fn key_rules(config: &Config, inputs: &Inputs, recorded_control: Option<ControlPosition>) -> KeyRules {
     let second_tokens = config.keys.accept_second_tokens.clone();
     for kid in second_tokens.iter().filter(|kid| inputs.keyring.get(**kid).is_none()) {
         warn!(%kid, "`[keys] accept_second_tokens` names a key that is not loaded");
@@ -288,9 +258,9 @@ pub(super) fn key_rules(
     KeyRules {
         grace: GracePeriod { days: config.keys.grace_days, action: config.keys.grace_action },
         second_tokens,
-        accept_rollback: options.accept_key_rollback,
+        accept_rollback: false,
         policy_kids: inputs.policies.kids().map(|(_, kid)| kid).collect(),
-        accept_new_control_key: options.accept_new_control_key,
+        accept_new_control_key: false,
         recorded_control,
     }
 }
@@ -313,9 +283,9 @@ async fn open_vault(
         let metrics = Arc::new(VaultMetrics::new()?);
         let refused = KeyRefusals::find(Arc::clone(&store), &keyring, &rules, metrics).await?;
         let accepts = |state: AcceptableState| acceptance::accepts(accepted, &state);
-        rules.accept_new_control_key |=
+        rules.accept_new_control_key =
             refused.control_key.is_some_and(|lost| accepts(acceptance::new_control_key(position, &lost)));
-        rules.accept_rollback |= !refused.rollbacks.is_empty()
+        rules.accept_rollback = !refused.rollbacks.is_empty()
             && refused.rollbacks.iter().all(|rollback| accepts(acceptance::key_rollback(position, rollback)));
     }
     let vault = Vault::open(store, keyring, rules, Arc::clone(&metrics.vault), Arc::new(Timestamp::now)).await?;

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use serde_json::{Value, json};
 
-use super::harness::{CARE, Client, Daemon, Site, TestKey, error_code, item};
+use super::harness::{CARE, Client, Daemon, Launch, Site, TestKey, error_code, item};
 
 /// Returns the keys of a generation: `K_CARE` and `K_PAY` change together.
 fn keys(generation: &str) -> [TestKey; 2] {
@@ -12,16 +12,16 @@ fn keys(generation: &str) -> [TestKey; 2] {
 }
 
 fn start(site: &Site, active: &str, old: Option<&str>) -> Daemon {
-    start_with(site, active, old, &[])
+    launch(site, active, old).start()
 }
 
 /// Starts a daemon that has none of the keys that the vault's control key is sealed under.
 fn start_without_former_keys(site: &Site, active: &str) -> Daemon {
-    start_with(site, active, None, &["--accept-new-control-key"])
+    launch(site, active, None).accept("new-control-key").start()
 }
 
-fn start_with(site: &Site, active: &str, old: Option<&str>, flags: &[&str]) -> Daemon {
-    let mut launch = flags.iter().fold(site.launch(), |launch, flag| launch.flag(flag));
+fn launch<'s>(site: &'s Site, active: &str, old: Option<&str>) -> Launch<'s> {
+    let mut launch = site.launch();
     for (generation, is_old) in [(Some(active), false), (old, true)] {
         for (kid, key) in
             generation.map(|generation| ["K_CARE", "K_PAY"].into_iter().zip(keys(generation))).into_iter().flatten()
@@ -29,7 +29,7 @@ fn start_with(site: &Site, active: &str, old: Option<&str>, flags: &[&str]) -> D
             launch = if is_old { launch.old_key(kid, &key) } else { launch.key(kid, &key) };
         }
     }
-    launch.start()
+    launch
 }
 
 fn rehydrated(value: &str, kind: &str, generation: &str) -> Value {
@@ -258,9 +258,7 @@ fn a_replaced_key_is_refused_without_confirmation() {
     // Swapped by mistake, and restored without the later key: refused without a change.
     let launch = || site.launch().key("K_CARE", &care_1).key("K_PAY", &pay_2).old_key("K_PAY", &pay_1);
     let log = launch().old_key("K_CARE", &care_2).refused().code(1);
-    for expected in
-        ["MASKER_KEY_K_CARE and MASKER_KEY_K_CARE_OLD are swapped", &first, &second, "--accept-key-rollback"]
-    {
+    for expected in ["MASKER_KEY_K_CARE and MASKER_KEY_K_CARE_OLD are swapped", &first, &second, "masker recover"] {
         assert!(log.contains(expected), "{expected}: {log}");
     }
     assert!(!log.contains("MASKER_KEY_K_PAY"), "the other key is not mentioned: {log}");
@@ -268,7 +266,7 @@ fn a_replaced_key_is_refused_without_confirmation() {
     assert!(log.contains(&format!("MASKER_KEY_K_CARE holds {first}, which {second} replaced on ")), "{log}");
     start(&site, "second", Some("first")).stop();
 
-    let daemon = launch().old_key("K_CARE", &care_2).flag("--accept-key-rollback").start();
+    let daemon = launch().old_key("K_CARE", &care_2).accept("key-rollback").start();
     let mut client = daemon.client();
     assert_eq!(client.rehydrate(&[phone.as_str()]), [rehydrated("415-555-2671", "PHONE", "active")]);
     assert_eq!(client.token("PHONE", "415-555-2671"), phone);

@@ -146,7 +146,7 @@ fn refuses_a_damaged_vault_unchanged() {
     fs::write(&witness, &sound[..100]).unwrap();
     let before = files(&site);
     let log = site.launch().care_keys().refused().code(1);
-    assert!(log.contains("is damaged") && log.contains("--accept-loss"), "{log}");
+    assert!(log.contains("is damaged") && log.contains("masker recover"), "{log}");
     assert!(files(&site) == before, "something was changed");
 
     fs::write(&witness, sound).unwrap();

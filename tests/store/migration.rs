@@ -271,7 +271,7 @@ fn a_copy_from_before_a_migration_is_not_taken_for_the_vault(engine: EngineKind)
     assert!(is_second(&engine_of(&path).unwrap_err()));
     for accept_loss in [false, true] {
         let error = refused(&path, masker_store::embedded::StoreOptions { accept_loss, ..options(engine) });
-        assert!(is_second(&error) && !error.to_string().contains("accept-loss"), "{error}");
+        assert!(is_second(&error) && !error.to_string().contains("masker recover"), "{error}");
     }
     for target in [engine, to] {
         let error = migrate(&path, ENGINES, target, CACHE_BYTES, |_, _| ()).unwrap_err();

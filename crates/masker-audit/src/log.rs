@@ -144,8 +144,8 @@ impl AuditLog {
     pub fn health(&self) -> Result<(), String> {
         self.state.flusher.health()?;
         if self.unresolved_break.load(Ordering::Relaxed) {
-            return Err("the chain is broken; `masker audit verify` shows where, and a start with \
-                        `--accept-audit-break` accepts the break"
+            return Err("the chain is broken; `masker audit verify` shows where, and \
+                        `masker recover` accepts the break"
                 .into());
         }
         Ok(())

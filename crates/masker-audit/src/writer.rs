@@ -381,7 +381,7 @@ impl LogWriter {
         tracing::warn!(
             now = %self.now(), trusted = %self.trusted_time.get(),
             "the clock is far past the audit log's last event; nothing is deleted by it until it is set right or accepted \
-             with `masker serve --accept-clock`"
+             by `masker recover`"
         );
         self.append_internal(AuditOperation::ClockJumped, &[]).inspect_err(|_| self.jump_recorded = false)
     }

@@ -32,6 +32,8 @@ pub struct Refusals {
     pub refused: Vec<Refusal>,
     /// What nobody can accept: messages for the user.
     pub problems: Vec<String>,
+    /// Whether a daemon has the vault open. Then only the audit log was examined.
+    pub is_serving: bool,
 }
 
 impl Refusals {

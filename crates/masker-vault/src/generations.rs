@@ -144,19 +144,18 @@ impl LedgerDraft {
         let replaced_by = later.map(|(name, _)| name.1);
         let text = match (replaced_by, pair.old()) {
             (Some(by), Some(old)) if old.fingerprint() == by => format!(
-                "MASKER_KEY_{kid} and MASKER_KEY_{kid}_OLD are swapped: {by} replaced {active} on {}; swap them back, or \
-                 start with `--accept-key-rollback` if the key that was replaced is to be active again",
+                "MASKER_KEY_{kid} and MASKER_KEY_{kid}_OLD are swapped: {by} replaced {active} on {}; swap them back. \
+                 If the key that was replaced is to be active again, `masker recover` accepts that",
                 at(since)
             ),
             (Some(by), _) => format!(
                 "MASKER_KEY_{kid} holds {active}, which {by} replaced on {}; load {by} as MASKER_KEY_{kid} and {active} \
-                 as MASKER_KEY_{kid}_OLD, or start with `--accept-key-rollback` if the key that was replaced is to be \
-                 active again",
+                 as MASKER_KEY_{kid}_OLD. If the key that was replaced is to be active again, `masker recover` accepts that",
                 at(since)
             ),
             (None, _) => format!(
-                "MASKER_KEY_{kid} holds {active}, which is old since {}; load the key that replaced it, or start with \
-                 `--accept-key-rollback` if it is to be active again",
+                "MASKER_KEY_{kid} holds {active}, which is old since {}; load the key that replaced it. If it is to be active \
+                 again, `masker recover` accepts that",
                 at(since)
             ),
         };

@@ -44,11 +44,11 @@ fn a_daemon_that_was_off_for_long_deletes_nothing_until_its_clock_is_accepted() 
         let daemon = launch(&site).start();
         daemon.log().wait_for(1, KEPT);
         let log = daemon.stop().log.text();
-        assert!(log.contains("--accept-clock"), "{log}");
+        assert!(log.contains("masker recover"), "{log}");
         assert!(exists());
         assert_eq!(of(&events(&site), "clock.jumped").len(), starts);
     }
-    let log = launch(&site).flag("--accept-clock").start().stop().log.text();
+    let log = launch(&site).accept("clock").start().stop().log.text();
     assert!(!log.contains(KEPT), "{log}");
     assert!(!exists(), "its retention is over");
     launch(&site).start().stop();

@@ -73,7 +73,7 @@ fn reports_and_keeps_damage_to_the_log() {
         daemon.stop();
         assert!(complaint(&launch(&site).start()).is_some(), "{what}: another start repairs nothing");
 
-        let daemon = launch(&site).flag("--accept-audit-break").start();
+        let daemon = launch(&site).accept("audit-break").start();
         assert_eq!(complaint(&daemon), None, "{what}");
         daemon.stop();
         let daemon = launch(&site).start();

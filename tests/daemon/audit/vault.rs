@@ -35,10 +35,10 @@ fn an_older_copy_of_the_vault_is_refused_until_its_loss_is_accepted() {
     let lost = last - (before + 1);
     let log = launch(&site).refused().code(1);
     assert!(log.contains(&format!("the audit log has recorded {lost} later commits")), "{log}");
-    assert!(log.contains("--accept-loss"), "{log}");
+    assert!(log.contains("masker recover"), "{log}");
     launch(&site).refused().code(1);
 
-    launch(&site).flag("--accept-loss").start().stop();
+    launch(&site).accept("loss").start().stop();
     assert_eq!(only(&events(&site), "loss.accepted")["detail"]["commits"], lost);
     launch(&site).start().stop();
     let all = events(&site);
@@ -57,16 +57,12 @@ fn a_vault_that_is_missing_is_not_replaced_by_a_new_one() {
     daemon.stop();
     let id = only(&events(&site), "start")["detail"]["vault_id"].as_str().unwrap().to_owned();
     fs::rename(site.vault(), site.path("elsewhere")).unwrap();
-    for flags in [&[][..], &["--accept-loss"]] {
-        let mut launch = launch(&site);
-        for flag in flags {
-            launch = launch.flag(flag);
-        }
-        let log = launch.refused().code(1);
-        assert!(log.contains(&id) && log.contains("--accept-new-vault"), "{log}");
-        assert!(!site.vault().exists());
-    }
-    launch(&site).flag("--accept-new-vault").start().stop();
+    let (code, text) = launch(&site).recover(&["--accept", "loss"]);
+    assert!(code == Some(1) && text.contains("nothing was accepted"), "{text}");
+    let log = launch(&site).refused().code(1);
+    assert!(log.contains(&id) && log.contains("masker recover"), "{log}");
+    assert!(!site.vault().exists());
+    launch(&site).accept("new-vault").start().stop();
     assert_eq!(only(&events(&site), "vault.accepted")["detail"]["previous"], id);
     launch(&site).start().stop();
 
@@ -74,7 +70,7 @@ fn a_vault_that_is_missing_is_not_replaced_by_a_new_one() {
     fs::remove_dir_all(site.vault()).unwrap();
     fs::rename(site.path("elsewhere"), site.vault()).unwrap();
     let log = launch(&site).refused().code(1);
-    assert!(log.contains(&id) && log.contains("--accept-new-vault"), "{log}");
+    assert!(log.contains(&id) && log.contains("masker recover"), "{log}");
 }
 
 #[test]

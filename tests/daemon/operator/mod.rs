@@ -2,6 +2,7 @@
 
 mod init;
 mod key_files;
+mod recover;
 
 use std::{
     fs,

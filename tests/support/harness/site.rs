@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::{
     Daemon, Ended, TestKey,
-    process::{Command, Process},
+    process::{Command, Process, masker},
 };
 
 /// The initial policy of each site, with all settings that a policy can have for a kind.
@@ -204,6 +204,30 @@ impl Launch<'_> {
         self.socket = address.as_pathname().map(Path::to_owned).unwrap_or_default();
         self.listener = Some(listener.try_clone().expect("a second descriptor"));
         self.prelude("export LISTEN_FDS=1 LISTEN_PID=$$").prelude("exec 3<&0 0</dev/null")
+    }
+
+    /// Runs `masker recover` with the settings of this start. Returns the exit code and the output.
+    pub fn recover(&self, words: &[&str]) -> (Option<i32>, String) {
+        let configuration = self.site.write_configuration(self.site.launches.fetch_add(1, Ordering::Relaxed));
+        let output = std::process::Command::new(masker())
+            .arg("recover")
+            .arg("--config")
+            .arg(configuration)
+            .args(words)
+            .env_clear()
+            .envs(self.environment.iter().cloned())
+            .current_dir("/")
+            .output()
+            .expect("masker can be run");
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).expect("text"))
+    }
+
+    /// Accepts what `masker recover` shows of this kind, which must be all that it shows.
+    pub fn accept(self, kind: &str) -> Self {
+        let (code, text) = self.recover(&["--accept", kind]);
+        assert_eq!(code, Some(0), "{text}");
+        self
     }
 
     /// Starts the daemon and waits until it is ready.

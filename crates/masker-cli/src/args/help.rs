@@ -25,8 +25,9 @@ Keys come from the variables MASKER_KEY_<KID> and MASKER_KEY_<KID>_OLD, from the
 MASKER_KEY_<KID>_FILE, or from files of these names in $CREDENTIALS_DIRECTORY. Every key id that a policy names needs a key. \
 On SIGTERM the daemon responds to the requests in flight and exits. On SIGHUP it reloads keys and policies, both or neither.
 
-The vault records which key replaced which. The daemon refuses to start with an active key that had been replaced, because \
-the likely cause is that a key and its _OLD are swapped. If you want the earlier key back, use --accept-key-rollback.";
+The daemon refuses to start if the vault has lost acknowledged records, if it is another vault than the audit log has recorded, or \
+if an active key had been replaced, because a key and its _OLD may be swapped. `masker recover` shows what is refused and accepts \
+it.";
 
 pub(super) const INIT: &str = "\
 Examples:

@@ -70,7 +70,7 @@ pub struct Global {
 pub enum Command {
     /// Run the daemon in the foreground
     #[command(after_help = help::SERVE)]
-    Serve(ServeArgs),
+    Serve,
     /// Demonstrate masker in a minute, with temporary keys and a temporary vault
     #[command(after_help = help::DEMO)]
     Demo,
@@ -133,29 +133,6 @@ pub enum ClientCommand {
         /// The shell
         shell: Shell,
     },
-}
-
-/// `masker serve`.
-#[derive(Clone, Copy, Args)]
-pub struct ServeArgs {
-    /// Serve a vault that has lost acknowledged records, for example after its disk was restored
-    #[arg(long)]
-    pub accept_loss: bool,
-    /// Accept an active key that another key had replaced
-    #[arg(long)]
-    pub accept_key_rollback: bool,
-    /// Acknowledge a broken chain of the audit log, and report the log as healthy again
-    #[arg(long)]
-    pub accept_audit_break: bool,
-    /// Create a vault, or serve another one, although the audit log belongs to a vault that is not there
-    #[arg(long)]
-    pub accept_new_vault: bool,
-    /// Accept a clock that is over 31 days past the audit log's last event, and delete by it what is past its retention
-    #[arg(long)]
-    pub accept_clock: bool,
-    /// Make a new control key for a vault whose control key no loaded key opens; API keys are removed
-    #[arg(long)]
-    pub accept_new_control_key: bool,
 }
 
 /// `masker init`.

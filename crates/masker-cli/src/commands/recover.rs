@@ -32,11 +32,11 @@ pub(super) fn run(args: &RecoverArgs, ctx: &mut CommandContext<'_>) -> Result<Ex
     let config = ctx.config()?;
     let credentials =
         doctor::provided_keys(ctx.environment()).map_err(|problems| CommandError::Other(problems.to_string()))?;
-    let Refusals { refused, problems } = (ctx.offline.find_refusals)(&config, credentials);
+    let Refusals { refused, problems, is_serving } = (ctx.offline.find_refusals)(&config, credentials);
     let wanted: BTreeSet<AcceptedKind> = args.accept.iter().map(|kind| kind.0).collect();
     let kinds: BTreeSet<AcceptedKind> = refused.iter().map(|refusal| refusal.state.kind).collect();
     if let Some(other) = wanted.difference(&kinds).next() {
-        show(&refused, &problems, &AcceptedStates::default(), ctx)?;
+        show(&refused, &problems, is_serving, &AcceptedStates::default(), ctx)?;
         ctx.output.flush()?;
         return Err(CommandError::Other(format!(
             "nothing was accepted: a start does not ask for `{}`",
@@ -59,7 +59,7 @@ pub(super) fn run(args: &RecoverArgs, ctx: &mut CommandContext<'_>) -> Result<Ex
     if is_new {
         accepted.write(file).map_err(|error| unusable(&format_args!("was not written: {error}")))?;
     }
-    show(&refused, &problems, &accepted, ctx)?;
+    show(&refused, &problems, is_serving, &accepted, ctx)?;
     ctx.output.flush()?;
     let open: Vec<&Refusal> = refused.iter().filter(|refusal| !accepted.accepts(&refusal.state)).collect();
     if !wanted.is_empty() {
@@ -67,7 +67,7 @@ pub(super) fn run(args: &RecoverArgs, ctx: &mut CommandContext<'_>) -> Result<Ex
             "\n{} accepts this. It holds for exactly this state: nothing needs to be deleted.",
             path.display()
         ));
-        ctx.output.note(&format!("Next: {}", next(file, ctx)));
+        ctx.output.note(&format!("Next: {}", next(file, is_serving, ctx)));
     }
     Ok(if !problems.is_empty() {
         Exit::Error
@@ -81,6 +81,7 @@ pub(super) fn run(args: &RecoverArgs, ctx: &mut CommandContext<'_>) -> Result<Ex
 fn show(
     refused: &[Refusal],
     problems: &[String],
+    is_serving: bool,
     accepted: &AcceptedStates,
     ctx: &mut CommandContext<'_>,
 ) -> Result<(), CommandError> {
@@ -111,7 +112,10 @@ fn show(
         }
     }
     if refused.is_empty() && problems.is_empty() {
-        ctx.output.line("a start refuses nothing")?;
+        ctx.output.line(match is_serving {
+            true => "a daemon serves the vault, and its audit log asks for nothing",
+            false => "a start refuses nothing",
+        })?;
     }
     Ok(())
 }
@@ -142,10 +146,13 @@ fn effect(kind: AcceptedKind) -> &'static str {
 }
 
 /// Returns how to start the daemon again.
-fn next(config: &Path, ctx: &CommandContext<'_>) -> String {
-    if config.parent() == Some(ctx.host().system_dir) {
-        "systemctl reset-failed masker.socket masker.service; systemctl restart masker.socket masker.service".to_owned()
-    } else {
-        "start the daemon again".to_owned()
+fn next(config: &Path, is_serving: bool, ctx: &CommandContext<'_>) -> &'static str {
+    match (config.parent() == Some(ctx.host().system_dir), is_serving) {
+        (true, true) => "systemctl restart masker.service",
+        (true, false) => {
+            "systemctl reset-failed masker.socket masker.service; systemctl start masker.socket masker.service"
+        }
+        (false, true) => "restart the daemon",
+        (false, false) => "start the daemon again",
     }
 }

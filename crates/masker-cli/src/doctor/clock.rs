@@ -51,8 +51,8 @@ pub(super) fn judge_jump(jump: Option<&str>) -> Finding {
             format!(
                 "the clock was over {CLOCK_AHEAD_DAYS_MAX} days past the audit log's last event when it showed {time}"
             ),
-            "if it was wrong, look into what was written and what expired meanwhile; if the daemon was off, start it once \
-             with `masker serve --accept-clock`, so that what is past its retention is deleted again",
+            "if it was wrong, look into what was written and what expired meanwhile; if the daemon was off, \
+             `masker recover` accepts the clock, so that what is past its retention is deleted again",
         ),
     }
 }

@@ -82,7 +82,7 @@ fn judge_databases(path: &Path, engines: &[&str]) -> Option<Finding> {
     let [first, second, ..] = engines else { return None };
     let what = format!("{} has two databases, {first} and {second}, but a vault has one", path.display());
     let remedy = "set `[vault] engine` to the one that the daemon served last, then move the other out of the directory; \
-                  do not start with `--accept-loss`";
+                  accept no loss before";
     Some(Finding::error("vault.databases", what, remedy))
 }
 

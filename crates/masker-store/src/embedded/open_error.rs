@@ -6,8 +6,8 @@ use masker_types::{engine::EngineKind, vault_position::VaultId};
 
 use crate::StoreError;
 
-const RESTORE: &str = "restore the vault from an export into a new directory, or start once with \
-                       `masker serve --accept-loss` to continue with the rows that are left";
+const RESTORE: &str = "restore the vault from an export into a new directory, or continue with the rows that are left, which \
+                       `masker recover` accepts";
 const RESTORE_ONLY: &str = "masker has no rows to continue with: restore the vault from an export into a new directory";
 
 /// Why a vault was not opened. Nothing in its directory was changed, except perhaps with [`StoreOpenError::Io`].
@@ -160,7 +160,7 @@ pub enum StoreOpenError {
     },
     /// The audit log has recorded a vault, and there is none.
     #[error(
-        "the audit log belongs to the vault {vault_id}, and there is no vault in {path}; mount or restore the data directory, or start once with `masker serve --accept-new-vault` to create a new vault"
+        "the audit log belongs to the vault {vault_id}, and there is no vault in {path}; mount or restore the data directory; `masker recover` accepts a new vault instead"
     )]
     VaultMissing {
         /// The directory.
@@ -170,7 +170,7 @@ pub enum StoreOpenError {
     },
     /// The audit log has recorded another vault.
     #[error(
-        "the audit log belongs to the vault {recorded}, and {path} holds the vault {found}; restore the first one, or start once with `masker serve --accept-new-vault` to continue with this one"
+        "the audit log belongs to the vault {recorded}, and {path} holds the vault {found}; restore the first one; `masker recover` accepts this one instead"
     )]
     OtherVault {
         /// The directory.

@@ -10,21 +10,21 @@ use masker_types::kind::Kid;
 pub enum ControlKeyError {
     /// No loaded key opens a slot.
     #[error(
-        "none of the loaded keys opens this vault's control key, which {} hold; load one of these, or start with \
-         `--accept-new-control-key`, which keeps records, honeytokens and tombstones, and removes the API keys",
+        "none of the loaded keys opens this vault's control key, which {} hold; load one of these. If all are lost, \
+         `masker recover` accepts a new control key, which keeps records, honeytokens and tombstones, and removes the API keys",
         listed(.0)
     )]
     NoSlot(Vec<(Kid, Fingerprint)>),
     /// The vault has rows and no slot.
     #[error(
-        "the vault has rows, but no slot of its control key: its files were changed; restore them, or start with \
-         `--accept-new-control-key`, which keeps records, honeytokens and tombstones, and removes the API keys"
+        "the vault has rows, but no slot of its control key: its files were changed; restore them. `masker recover` accepts a \
+         new control key, which keeps records, honeytokens and tombstones, and removes the API keys"
     )]
     SlotsRemoved,
     /// Two slots hold different keys.
     #[error(
         "the slots of {} {} and {} {} hold different control keys: the vault's files were changed; restore them, \
-         load only keys whose slots agree, or start with `--accept-new-control-key`, which keeps records, honeytokens and \
+         or load only keys whose slots agree. `masker recover` accepts a new control key, which keeps records, honeytokens and \
          tombstones, and removes the API keys",
         .0.0, .0.1, .1.0, .1.1
     )]

@@ -131,7 +131,7 @@ fn rejects_a_replaced_key_unless_rollback_is_accepted() {
         let before = register.0.generations.clone();
         let problems = register.load((1, old), 3_000).unwrap_err();
         assert!(problems.len() == 1 && problems[0].contains(&first) && problems[0].contains(&second), "{problems:?}");
-        assert!(problems[0].contains("--accept-key-rollback") && problems[0].contains("1970-01-01T00:00:02Z"));
+        assert!(problems[0].contains("masker recover") && problems[0].contains("1970-01-01T00:00:02Z"));
         assert!(problems[0].contains(words) || old != Some(2), "{problems:?}");
         assert_eq!(register.0.generations, before);
     }

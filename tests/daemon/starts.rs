@@ -67,7 +67,7 @@ fn refuses_to_start_without_the_key_of_a_policy() {
     let log = site.launch().key("K_CARE", &TestKey::named("care")).refused().code(3);
     for (policy, kid) in [("care", "K_PAY"), ("more", "K_MORE")] {
         assert!(log.contains(&format!("`{policy}` names the key {kid}")), "{log}");
-        assert!(log.contains(&format!("set MASKER_KEY_{kid} ")), "{log}");
+        assert!(log.contains(&format!("set MASKER_KEY_{kid}_FILE")), "{log}");
     }
     // The reverse is a warning, because a rotation may need it.
     let daemon = site

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{finding::Finding, keys::KeyFacts, units::InstalledUnits};
-use masker_config::{Config, is_policy_file, replaceable};
+use masker_config::{AcceptedStates, Config, is_policy_file, replaceable};
 
 /// The most names in a finding.
 const NAMES_MAX: usize = 5;
@@ -25,7 +25,8 @@ pub(super) fn gather(config: &Config, keys: &KeyFacts, installed: &InstalledUnit
     let lock = absolute(&lock_path(&config.server.socket));
     // Also those that this user cannot read.
     let provided = installed.credential_paths().into_iter().chain(keys.directories().map(absolute));
-    let own: Vec<PathBuf> = own.into_iter().chain([lock]).chain(provided).collect();
+    let accepted = config.file.as_deref().map(|file| absolute(&AcceptedStates::path(file)));
+    let own: Vec<PathBuf> = own.into_iter().chain([lock]).chain(accepted).chain(provided).collect();
     look(&files, &absolute(&config.policy.path), &own)
 }
 

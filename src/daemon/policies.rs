@@ -34,7 +34,7 @@ pub(super) fn policies_without_key(policies: &PolicySet, kids: &BTreeSet<Kid>) -
     let problem = |(policy, kid): (&str, Kid)| {
         format!(
             "the policy `{policy}` names the key {kid}, which is not loaded: put the key back where the others are, or set \
-             MASKER_KEY_{kid}_FILE; if {kid} never had a key, `masker keys generate --kid {kid} --output FILE` makes one"
+             MASKER_KEY_{kid}_FILE; `masker init` makes the keys of a new installation"
         )
     };
     missing.into_iter().map(problem).collect()

@@ -109,9 +109,8 @@ impl Reloader {
         if before.is_some_and(|before| before == self.loaded_keys())
             && let Some(unit) = self.keys.unit_of_systemd()
         {
-            warnings.push(format!(
-                "no key has changed. systemd provides the keys: after a change of their files, {unit} makes it take effect"
-            ));
+            warnings
+                .push(format!("no key has changed. systemd provides the keys: if their files have changed, {unit}"));
         }
         for warning in &warnings {
             warn!("{warning}");

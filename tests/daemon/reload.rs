@@ -380,7 +380,7 @@ fn a_reload_restores_an_old_key_that_was_removed_early() {
     assert_eq!([error_code(&looked_up[0]), error_code(&looked_up[1])], ["key.unavailable"; 2]);
     let answer = client.get("/api/v1/keys").ok();
     let advice = answer["advice"][0]["text"].as_str().unwrap();
-    assert!(advice.starts_with(&format!("load the key {fingerprint} as MASKER_KEY_K_CARE_OLD")), "{advice}");
+    assert!(advice.starts_with(&format!("put the key {fingerprint} back as MASKER_KEY_K_CARE_OLD")), "{advice}");
 
     files.rotate("2", Some("1"));
     reload(&mut client);
@@ -421,7 +421,8 @@ fn a_removable_old_key_can_be_removed_by_a_reload() {
     assert_eq!(client.value(&phone), "415-555-2671");
     assert_eq!(client.tokenize(&[item("PHONE", "415-555-2671")]), [json!({"token": phone, "created": false})]);
     let answer = client.get("/api/v1/keys").ok();
-    assert_eq!(answer["advice"][0], json!({"kid": "K_CARE", "text": "nothing to do"}));
+    let apply = "run `masker keys reload`";
+    assert_eq!(answer["advice"][0], json!({"kid": "K_CARE", "text": "nothing to do", "apply": apply}));
     daemon.stop();
 }
 

@@ -28,7 +28,9 @@ impl Root {
         }
         std::os::unix::fs::symlink("usr/bin", root.path("bin")).unwrap();
         fs::hard_link(env!("CARGO_BIN_EXE_masker"), root.path("usr/bin/masker")).unwrap();
-        fs::copy("/bin/kill", root.path("usr/bin/kill")).unwrap();
+        for program in ["kill", "systemctl"] {
+            fs::copy(Path::new("/bin").join(program), root.path("usr/bin").join(program)).unwrap();
+        }
         let targets = ["/usr/lib/systemd/system", "/lib/systemd/system"].map(Path::new);
         let targets =
             targets.iter().find(|path| path.join("sysinit.target").is_file()).expect("systemd has its targets");

@@ -184,7 +184,12 @@ impl ProblemCollector {
 
     fn parse(&mut self, purpose: SecretPurpose, source: &str, text: &[u8]) -> Option<SecretKey> {
         if text.trim_ascii().is_empty() {
-            self.report(purpose, source, "is empty: set it to 32 bytes in base64, or remove it");
+            self.report(
+                purpose,
+                source,
+                "is empty, or its file is missing: put the key back from its copy; `masker init` makes the keys of a new \
+                 installation",
+            );
             return None;
         }
         let report = |error: SecretKeyError| self.report(purpose, source, error.to_string());

@@ -2,4 +2,5 @@
 
 mod debian;
 mod demo;
+mod live;
 mod systemd;

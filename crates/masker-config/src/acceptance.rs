@@ -77,20 +77,20 @@ impl AcceptedKind {
 pub struct AcceptableState {
     /// What it is.
     pub kind: AcceptedKind,
-    /// The contents of [`AcceptedKind::fields`], in their order.
-    contents: Vec<String>,
+    /// The contents of the fields, in their order.
+    texts: Vec<String>,
 }
 
 impl AcceptableState {
     /// Returns a state. `contents` are those of [`AcceptedKind::fields`], in their order.
     pub fn new<const N: usize>(kind: AcceptedKind, contents: [String; N]) -> Self {
         debug_assert_eq!(kind.fields().len(), N);
-        AcceptableState { kind, contents: contents.into() }
+        AcceptableState { kind, texts: contents.into() }
     }
 
     /// Returns the fields with their contents.
     pub fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.kind.fields().iter().copied().zip(self.contents.iter().map(String::as_str))
+        self.kind.fields().iter().copied().zip(self.texts.iter().map(String::as_str))
     }
 
     /// Returns the value of a field; an empty text if the kind has no such field.
@@ -104,15 +104,15 @@ impl AcceptableState {
             section.report_missing("what", "`masker recover` writes it");
         }
         let kind = section.choice("what", &choices)?.value;
-        let mut contents = Vec::new();
+        let mut texts = Vec::new();
         for field in kind.fields() {
             if !section.has(field) {
                 section.report_missing(field, "`masker recover` writes it");
             }
-            contents.push(section.string(field)?.value.to_owned());
+            texts.push(section.string(field)?.value.to_owned());
         }
         section.finish();
-        Some(AcceptableState { kind, contents })
+        Some(AcceptableState { kind, texts })
     }
 
     fn write(&self, text: &mut String) {
@@ -269,8 +269,8 @@ mod tests {
         assert_eq!(AcceptedStates::read(&config, own).unwrap().iter().count(), 0);
         let mut accepted = AcceptedStates::default();
         for kind in AcceptedKind::ALL {
-            let values = kind.fields().iter().map(|field| format!("a {field}")).collect();
-            accepted.add(AcceptableState { kind, values });
+            let texts = kind.fields().iter().map(|field| format!("a {field}")).collect();
+            accepted.add(AcceptableState { kind, texts });
         }
         accepted.add(clock("now"));
         accepted.add(clock("now"));

@@ -268,7 +268,7 @@ mod tests {
         assert!(proving.starts_with("keep the old key abababababababab until it is proven"), "{proving}");
         assert_eq!(
             line(&[unproven, needed.clone(), proven]),
-            "rotate the vault's records: `masker vault rotate-key --new-kid K_A` (12,080 records still \
+            "rotate the vault's records: `masker vault rotate-key --new-kid K_A` (12,080 records \
              need abababababababab; its grace period ends on 2027-02-04, in 20 days)"
         );
         assert_eq!(

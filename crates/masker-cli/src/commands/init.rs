@@ -127,7 +127,7 @@ fn report(report: InitReport, ctx: &mut CommandContext<'_>) -> Result<Exit, Comm
         let what = if file.made { "made" } else { "kept" };
         vec![what.to_owned(), file.path.display().to_string(), file.fingerprint.clone().unwrap_or_default()]
     };
-    output.table(&["", "FILE", "FINGERPRINT"], report.files.iter().map(row).collect())?;
+    output.table(&["STATE", "FILE", "FINGERPRINT"], report.files.iter().map(row).collect())?;
     output.flush()?;
     output.note("\nNext:");
     for (number, step) in report.next.iter().enumerate() {

@@ -332,3 +332,26 @@ fn recognizes_the_names_of_secrets() {
         assert!(!is_secret_name(name.as_bytes()), "{name}");
     }
 }
+
+#[test]
+fn a_change_of_keys_takes_effect_by_the_source_that_they_have() {
+    let kid = Kid::parse("K").expect("a kid");
+    let apply = |variables: &[(&str, &str)]| {
+        let environment: Environment = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        KeySources::of(&environment, &mut ProblemCollector::default()).changes_of(kid).to_string()
+    };
+    let systemd = ("CREDENTIALS_DIRECTORY", "/run/credentials/masker.service");
+    let (reload, restart) = ("run `masker keys reload`", "run `systemctl restart masker.service`");
+    assert_eq!(apply(&[systemd]), restart);
+    assert_eq!(apply(&[systemd, ("MASKER_KEY_K", ONE)]), restart);
+    assert_eq!(apply(&[systemd, ("MASKER_KEY_OTHER_FILE", "/k")]), restart);
+    // A file that the daemon reads itself.
+    assert_eq!(apply(&[systemd, ("MASKER_KEY_K_FILE", "/k")]), reload);
+    assert_eq!(apply(&[("CREDENTIALS_DIRECTORY", "/home/ann/keys")]), reload);
+    assert_eq!(
+        apply(&[("CREDENTIALS_DIRECTORY", "/home/ann/keys"), ("MASKER_KEY_K_OLD", ONE)]),
+        "restart the daemon with the changed variables"
+    );
+    let user = ("CREDENTIALS_DIRECTORY", "/run/user/1000/credentials/masker.service");
+    assert_eq!(apply(&[user]), "run `systemctl --user restart masker.service`");
+}

@@ -217,11 +217,32 @@ impl AcceptedStates {
         self.states.contains(state)
     }
 
-    /// Adds a state.
+    /// Returns whether accepting this state again would add nothing: it is accepted, but for the time of the clock or the id of a
+    /// vault that is still to be created.
+    pub fn covers(&self, state: &AcceptableState) -> bool {
+        let is_same = |known: &AcceptableState, fields: &[&str]| {
+            known.kind == state.kind && fields.iter().all(|field| known.field(field) == state.field(field))
+        };
+        self.states.iter().any(|known| match state.kind {
+            AcceptedKind::Clock => is_same(known, &["vault", "trusted_time"]),
+            AcceptedKind::NewVault if state.field("create") == "yes" => {
+                is_same(known, &["previous", "recorded", "create"])
+            }
+            _ => known == state,
+        })
+    }
+
+    /// Adds a state, unless it is [covered](Self::covers). A later time of the clock takes the place of an earlier one.
     pub fn add(&mut self, state: AcceptableState) {
-        if !self.accepts(&state) {
-            self.states.push(state);
+        let is_clock = state.kind == AcceptedKind::Clock;
+        if self.covers(&state) && !is_clock {
+            return;
         }
+        if is_clock {
+            let trusted = state.field("trusted_time").to_owned();
+            self.states.retain(|known| known.kind != AcceptedKind::Clock || known.field("trusted_time") != trusted);
+        }
+        self.states.push(state);
     }
 
     /// Writes the file beside a configuration file, as this user, who must be root or the owner of the configuration.
@@ -259,6 +280,22 @@ mod tests {
 
     fn clock(time: &str) -> AcceptableState {
         AcceptableState::new(AcceptedKind::Clock, ["ab".to_owned(), time.to_owned(), "later \\ \"x\"".to_owned()])
+    }
+
+    #[test]
+    fn accepting_the_same_again_adds_nothing() {
+        let text = str::to_owned;
+        let vault = |id: &str, create: &str| {
+            AcceptableState::new(AcceptedKind::NewVault, [text(id), text("before"), text("1.9"), text(create)])
+        };
+        let at = |clock: &str| AcceptableState::new(AcceptedKind::Clock, [text("ab"), text("trusted"), text(clock)]);
+        let mut accepted = AcceptedStates::default();
+        for state in [vault("a", "yes"), vault("b", "yes"), vault("c", "no"), vault("d", "no"), at("1"), at("2")] {
+            accepted.add(state.clone());
+            assert!(accepted.covers(&state));
+        }
+        assert_eq!(accepted.states, [vault("a", "yes"), vault("c", "no"), vault("d", "no"), at("2")]);
+        assert!(accepted.covers(&at("3")) && !accepted.accepts(&at("3")));
     }
 
     #[test]

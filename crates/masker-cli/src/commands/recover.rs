@@ -61,7 +61,7 @@ pub(super) fn run(args: &RecoverArgs, ctx: &mut CommandContext<'_>) -> Result<Ex
     }
     show(&refused, &problems, is_serving, &accepted, ctx)?;
     ctx.output.flush()?;
-    let open: Vec<&Refusal> = refused.iter().filter(|refusal| !accepted.accepts(&refusal.state)).collect();
+    let open: Vec<&Refusal> = refused.iter().filter(|refusal| !accepted.covers(&refusal.state)).collect();
     if !wanted.is_empty() {
         ctx.output.note(&format!(
             "\n{} accepts this. It holds for exactly this state: nothing needs to be deleted.",
@@ -90,7 +90,7 @@ fn show(
             what: refusal.state.kind.as_str(),
             why: refusal.why.clone(),
             state: refusal.state.fields().map(|(name, value)| (name.to_owned(), value.into())).collect(),
-            accepted: accepted.accepts(&refusal.state),
+            accepted: accepted.covers(&refusal.state),
         };
         let refused = refused.iter().map(report).collect();
         return ctx.output.json(&RecoverReport { refused, problems: problems.to_vec() });
@@ -104,7 +104,7 @@ fn show(
         for (name, value) in refusal.state.fields() {
             ctx.output.line(&format!("  {name:12} {value}"))?;
         }
-        if accepted.accepts(&refusal.state) {
+        if accepted.covers(&refusal.state) {
             ctx.output.line("  accepted")?;
         } else {
             ctx.output.line(&format!("  To accept exactly this: masker recover --accept {}", kind.as_str()))?;

@@ -258,7 +258,7 @@ impl ApiKeys {
         Ok((Arc::clone(&entry.principal), role))
     }
 
-    /// Returns the principal that a secret that was accepted stands for now, and which secret of its key it is.
+    /// Returns the principal that a secret which was accepted has now, and which secret of its key it is.
     ///
     /// # Errors
     /// Those of [`ApiKeys::check`].

@@ -98,7 +98,7 @@ pub enum VerifyError {
     #[error(transparent)]
     Failing(#[from] InvalidLine),
     /// There are no files to verify.
-    #[error("there is no audit log in {}: its files are named audit-*.jsonl and audit-*.jsonl.zst", path.display())]
+    #[error("there is no event of an audit log in {}: its files are named audit-*.jsonl and audit-*.jsonl.zst", path.display())]
     NoLog {
         /// The directory or the first file.
         path: PathBuf,

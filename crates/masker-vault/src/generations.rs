@@ -207,10 +207,15 @@ impl Ledger {
 /// Describes records whose key is not loaded, and what an operator can do.
 fn missing_key_warning((kid, fingerprint): (Kid, Fingerprint), row: &KnownGeneration, second_tokens: bool) -> String {
     let consequence = if second_tokens { "get second tokens" } else { "are refused" };
+    // A key that another one has replaced is refused as the active one.
+    let or_active = match row.old_since_ms {
+        None => format!(" (or as MASKER_KEY_{kid}, if it is the newest)"),
+        Some(_) => String::new(),
+    };
     format!(
         "{} the key {kid} with fingerprint {fingerprint}, which is not loaded: they cannot be rehydrated, \
-         and values of {kid} that the vault does not find {consequence}; load it as MASKER_KEY_{kid}_OLD (or as \
-         MASKER_KEY_{kid}, if it is the newest), or give them up by `masker vault purge --key {fingerprint}`",
+         and values of {kid} that the vault does not find {consequence}; load it as MASKER_KEY_{kid}_OLD{or_active}, or \
+         give them up by `masker vault purge --key {fingerprint}`",
         needs(row.records, row.index_rows)
     )
 }

@@ -201,7 +201,9 @@ fn the_command_line_issues_keys_and_authenticates_with_them() {
     assert_eq!(masker(Some(key), &["api-keys", "list"]).0, Some(4), "it lacks the scope");
 
     let (_, stdout, _) = masker(None, &["api-keys", "list"]);
-    let cells: Vec<&str> = stdout.trim_end().split('\t').collect();
+    let [header, row] = stdout.lines().collect::<Vec<_>>()[..] else { panic!("{stdout}") };
+    assert!(header.starts_with("ID\tNAME\tPREFIX\tSTATE\tMODE\t"), "{header}");
+    let cells: Vec<&str> = row.split('\t').collect();
     assert_eq!((cells[1], cells[2], cells[3], cells[4]), ("nightly", &key[..16], "active", "live"), "{stdout}");
     let id = cells[0];
     assert!(masker(None, &["api-keys", "show", id]).1.contains("scopes\ttokenize, lookup, rehydrate:PHONE\n"));

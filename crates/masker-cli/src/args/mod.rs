@@ -60,7 +60,7 @@ pub struct Global {
     /// Print only results and errors; serve logs warnings and errors only
     #[arg(long, short, global = true)]
     pub quiet: bool,
-    /// Print each request and its duration on standard error; serve logs more
+    /// Print each request and its duration on standard error (of files of records, the rate); serve logs more
     #[arg(long, short, global = true, action = ArgAction::Count)]
     pub verbose: u8,
 }

@@ -246,7 +246,9 @@ fn add_line(chunk: &mut Chunk, plan: &BulkPlan, line: &[u8], found: &[FieldMatch
                 let cell = Cell { start: span.start, end: span.end, quoted: false, plain: false };
                 chunk.add_value(plan, *path, line, &cell, string);
             }
-            FieldValue::Other => chunk.fail_value(*path, invalid_code, "not a string of Unicode text"),
+            FieldValue::Other => {
+                chunk.fail_value(*path, invalid_code, "not a string of Unicode text; a number needs quotes")
+            }
             FieldValue::NotObject => {
                 chunk.fail_value(*path, invalid_code, "a value is in place of an object that contains the field");
             }

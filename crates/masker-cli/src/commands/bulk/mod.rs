@@ -313,7 +313,7 @@ impl BulkRun<'_> {
     fn summary(&self) -> String {
         let seconds = self.started.elapsed().as_secs_f64();
         let rate = if seconds > 0.0 { self.values as f64 / seconds } else { 0.0 };
-        format!("{} rows, {rate:.0} values/s", self.rows)
+        format!("{} {}, {rate:.0} values/s", self.rows, if self.rows == 1 { "row" } else { "rows" })
     }
 
     /// Reports the rate, if a progress bar was shown or `--verbose` is given.

@@ -64,17 +64,7 @@ pub(super) async fn open_audit(
     let Some(key) = key else { return Ok(None) };
     let head = vault.audit_head().await?.map(|row| ChainHead { sequence: row.sequence, hash: row.hash });
     let (accept_break, accept_clock) = accepted_of_log(config, &key, accepted).await?;
-    let options = AuditOptions {
-        directory: config.path.clone(),
-        key,
-        sync: config.sync,
-        on_failure: config.on_failure,
-        retention_days: config.retention_days,
-        segment_bytes_max: config.segment_bytes_max(),
-        accept_break,
-        accept_clock,
-        metrics,
-    };
+    let options = AuditOptions { accept_break, accept_clock, ..options(config, key, metrics) };
     let open = move || AuditLog::open(options, head, Some(recorded), Arc::new(Timestamp::now));
     let opened = tokio::task::spawn_blocking(open).await??;
     for note in &opened.notes {
@@ -90,6 +80,37 @@ pub(super) async fn open_audit(
     log.record(&AuditEvent { counts: &counts, detail: &detail, ..AuditEvent::new(AuditOperation::Start, "ok") })
         .await?;
     Ok(Some(log))
+}
+
+fn options(config: &AuditConfig, key: SecretKey, metrics: Arc<AuditMetrics>) -> AuditOptions {
+    AuditOptions {
+        directory: config.path.clone(),
+        key,
+        sync: config.sync,
+        on_failure: config.on_failure,
+        retention_days: config.retention_days,
+        segment_bytes_max: config.segment_bytes_max(),
+        accept_break: false,
+        accept_clock: false,
+        metrics,
+    }
+}
+
+/// Records a loss that was accepted by a start which is refused for another reason. The vault is in a new epoch already, and
+/// without the record the next start would find it behind the log again.
+///
+/// # Errors
+/// The log cannot be opened or written.
+pub(super) async fn record_loss(
+    config: &AuditConfig,
+    key: Option<SecretKey>,
+    recorded: RecordedVault,
+    metrics: Arc<AuditMetrics>,
+) -> Result<(), StartError> {
+    let Some(key) = key else { return Ok(()) };
+    let options = options(config, key, metrics);
+    let open = move || AuditLog::open(options, None, Some(recorded), Arc::new(Timestamp::now)).map(drop);
+    Ok(tokio::task::spawn_blocking(open).await??)
 }
 
 /// Returns whether the break of the log's chain, and the clock, are exactly what an operator has accepted.

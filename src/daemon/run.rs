@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 
 use super::{
     acceptance,
-    audit::{close_audit, open_audit, recorded_position},
+    audit::{close_audit, open_audit, record_loss, recorded_position},
     clients::ClientSource,
     engines::driver,
     inputs::Inputs,
@@ -35,7 +35,7 @@ use super::{
     watchdog::WatchdogTargets,
 };
 use masker_access::{Access, ApiKeys};
-use masker_audit::{AuditLog, RecordedVault};
+use masker_audit::{AuditLog, CurrentPosition, RecordedVault};
 use masker_config::{AcceptableState, AcceptedKind, AcceptedStates, Config, Credentials, KeySources};
 use masker_core::keyring::{GracePeriod, Keyring};
 use masker_http as http;
@@ -106,12 +106,22 @@ async fn run(
     let (vault_id, found, accepted_loss) = (store.vault_id(), store.position(), store.accepted_loss());
     let recorded_control = recorded_control(&store_options, &found, accepted_loss);
     let rules = key_rules(config, &inputs, recorded_control);
-    let vault = open_vault(config, store, inputs.keyring, &metrics, rules, &accepted).await?;
+    let audit_metrics = Arc::clone(&metrics.audit);
+    let vault = match open_vault(config, store, inputs.keyring, &metrics, rules, &accepted).await {
+        Ok(vault) => vault,
+        Err(refused) => {
+            if accepted_loss.is_some() {
+                let current: CurrentPosition = Arc::new(move || found);
+                let recorded = RecordedVault { recorded: store_options.recorded, found, accepted_loss, current };
+                record_loss(&config.audit, inputs.audit_key, recorded, audit_metrics).await?;
+            }
+            return Err(refused);
+        }
+    };
     for warning in vault.adopt_policies(&inputs.policies).await? {
         warn!("{warning}");
     }
     let recorded = RecordedVault { recorded: store_options.recorded, found, accepted_loss, current: vault.position() };
-    let audit_metrics = Arc::clone(&metrics.audit);
     let audit = open_audit(&config.audit, inputs.audit_key, &vault, recorded, audit_metrics, &accepted).await?;
 
     let policy_count = inputs.policies.len();

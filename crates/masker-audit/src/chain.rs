@@ -304,9 +304,12 @@ impl<'k> ChainVerifier<'k> {
     }
 
     /// Goes on after a line that does not verify, from the number and the hash that it states: the next line can have been
-    /// written after it.
+    /// written after it. A line that states an earlier number is passed over, so that no line counts twice.
     pub(super) fn resume_after(&mut self, line: &[u8]) {
-        self.head = ParsedLine::parse(line).map(|line| ChainHead { sequence: line.fields.seq, hash: line.hash });
+        let Some(stated) = ParsedLine::parse(line) else { return };
+        if self.head.is_none_or(|head| stated.fields.seq > head.sequence) {
+            self.head = Some(ChainHead { sequence: stated.fields.seq, hash: stated.hash });
+        }
     }
 
     /// Verifies the next line, given without its line end.

@@ -90,7 +90,7 @@ struct SegmentCondition {
 }
 
 impl SegmentCondition {
-    /// Reads a segment up to the first line that does not verify. `None` if no line does.
+    /// Reads the lines of a segment that verify after what the line before states. `None` if no line does.
     fn read(segment: &Segment, key: &ChainKey) -> std::io::Result<Option<Self>> {
         let (mut lines, mut text) = (SegmentLines::open(&segment.path, segment.compressed)?, Vec::new());
         let mut verifier = ChainVerifier::new(key, false);
@@ -99,9 +99,11 @@ impl SegmentCondition {
             match lines.next(&mut text) {
                 Err(error) if !is_damage(&error) => return Err(error),
                 Ok(NextLine::Line) => {
-                    let Ok(line) = verifier.verify_line(&text) else { return Ok(condition) };
                     let begun = || SegmentCondition { broken: Broken::No, trusted_time: None };
-                    condition.get_or_insert_with(begun).add(&line);
+                    match verifier.verify_line(&text) {
+                        Ok(line) => condition.get_or_insert_with(begun).add(&line),
+                        Err(_) => verifier.resume_after(&text),
+                    }
                 }
                 _ => return Ok(condition),
             }

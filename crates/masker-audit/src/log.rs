@@ -233,7 +233,9 @@ fn begin(
         ];
         writer.append_internal(AuditOperation::ChainBroken, &detail)?;
     }
-    if writer.unresolved_break.load(Ordering::Relaxed) && options.accept_break {
+    // What this start has found is not what the operator was shown.
+    let is_known = recovered.broken.is_none();
+    if is_known && writer.unresolved_break.load(Ordering::Relaxed) && options.accept_break {
         writer.append_internal(AuditOperation::BreakAccepted, &[])?;
         writer.unresolved_break.store(false, Ordering::Relaxed);
         notes.push("the break in the audit log's chain is accepted; the broken lines stay as they are".into());

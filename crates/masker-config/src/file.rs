@@ -54,7 +54,7 @@ pub(super) struct FileSettings {
     pub(super) log_format: Option<LogFormat>,
 }
 
-/// Returns whether only this user or root can have written a file, by its owner and its mode.
+/// Returns whether a file belongs to this user or root, and not everyone can write it.
 fn is_trusted(file: &Path, uid: u32) -> bool {
     fs::metadata(file).is_ok_and(|found| [0, uid].contains(&found.uid()) && found.mode() & OTHERS_WRITE == 0)
 }

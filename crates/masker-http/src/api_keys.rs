@@ -100,12 +100,12 @@ pub(super) fn routes() -> Vec<Route> {
 async fn api_key_create(
     service: &Service,
     ctx: &mut RequestContext,
-    permit: Permit<ApiKeysAdmin>,
+    _permit: Permit<ApiKeysAdmin>,
     input: &Input,
 ) -> Outcome {
     let request: ApiKeyCreate = input.json()?;
     let now_ms = service.now_ms();
-    let _guard = service.lock_keys(ctx).await?;
+    let (_guard, permit) = service.lock_keys(ctx).await?;
     let spec = service.key_spec(ctx, request, now_ms)?;
     service.check_key_count(&spec.workspace, (spec.parent, &ctx.caller.principal().name), now_ms)?;
     let secret = ApiKeySecret::generate(spec.mode, &mut rand::rng());
@@ -154,11 +154,11 @@ async fn api_key(service: &Service, ctx: &mut RequestContext, _permit: Permit<Ap
 async fn api_key_change(
     service: &Service,
     ctx: &mut RequestContext,
-    permit: Permit<ApiKeysAdmin>,
+    _permit: Permit<ApiKeysAdmin>,
     input: &Input,
 ) -> Outcome {
     let request: ApiKeyPatch = input.json()?;
-    let _guard = service.lock_keys(ctx).await?;
+    let (_guard, permit) = service.lock_keys(ctx).await?;
     let key = service.find_key(ctx, &input.parameter)?;
     let now_ms = service.now_ms();
     let change = ApiKeyUpdate {
@@ -191,11 +191,11 @@ async fn api_key_change(
 async fn api_key_revoke(
     service: &Service,
     ctx: &mut RequestContext,
-    permit: Permit<ApiKeysAdmin>,
+    _permit: Permit<ApiKeysAdmin>,
     input: &Input,
 ) -> Outcome {
     let keep = input.query.read("keep_descendants", "`true` or `false`", |text| text.parse::<bool>().ok())?;
-    let _guard = service.lock_keys(ctx).await?;
+    let (_guard, permit) = service.lock_keys(ctx).await?;
     let key = service.find_key(ctx, &input.parameter)?;
     let keys = service.access.keys();
     // A request without `keep_descendants` may have failed before.
@@ -225,7 +225,7 @@ async fn api_key_revoke(
 async fn api_key_rotate(
     service: &Service,
     ctx: &mut RequestContext,
-    permit: Permit<ApiKeysAdmin>,
+    _permit: Permit<ApiKeysAdmin>,
     input: &Input,
 ) -> Outcome {
     let request: ApiKeyRotate = input.json_or_default()?;
@@ -234,7 +234,7 @@ async fn api_key_rotate(
         let detail = format!("`grace_seconds` is at most {API_KEY_GRACE_SECONDS_MAX}, which is 30 days");
         return Err(Problem::new(Code::RequestInvalid, detail));
     }
-    let _guard = service.lock_keys(ctx).await?;
+    let (_guard, permit) = service.lock_keys(ctx).await?;
     let key = service.find_key(ctx, &input.parameter)?;
     // The caller learns the secret, and so can do what the key can.
     check_holds_all(ctx, &key)?;
@@ -274,10 +274,10 @@ fn example_api_key(state: &str) -> Value {
 
 impl Service {
     /// Waits for other changes of API keys, one of which may end the caller's own, or take rights from it.
-    async fn lock_keys(&self, ctx: &mut RequestContext) -> Result<MutexGuard<'_, ()>, Problem> {
+    async fn lock_keys(&self, ctx: &mut RequestContext) -> Result<(MutexGuard<'_, ()>, Permit<ApiKeysAdmin>), Problem> {
         let guard = self.key_changes.lock().await;
-        self.renew_permit::<ApiKeysAdmin>(ctx)?;
-        Ok(guard)
+        let permit = self.renew_permit(ctx)?;
+        Ok((guard, permit))
     }
 
     /// Checks that another key can be active: in its workspace, and among those of its creators in all workspaces. `creator`

@@ -62,7 +62,6 @@ impl Service {
         let log = self.audit.as_ref();
         let caller = ctx.connection.caller_cache.text(&ctx.caller);
         if let Some(code) = ended.code.filter(|code| is_refusal(*code, ctx)) {
-            self.audit_ready()?;
             let principal = ctx.caller.principal();
             let kind = RefusalKind {
                 uid: ctx.caller.peer().uid(),
@@ -80,11 +79,15 @@ impl Service {
             });
             let honeytokens = ctx.honeytokens.clone();
             if !self.refusals.note(kind, LastRefusal { caller, request_id: ctx.id, status, fact, honeytokens }) {
-                return Ok(());
+                return self.audit_ready();
             }
         }
+        // First: the alarm is raised also if the log cannot be written.
         let principal = ctx.caller.principal();
         log_honeytokens(ctx.id, ctx.caller.peer().uid(), &principal.name, &ctx.honeytokens);
+        if ended.code.is_some_and(|code| is_refusal(code, ctx)) {
+            self.audit_ready()?;
+        }
         let Some(log) = log else { return Ok(()) };
         let session = ctx.details.session.map(|id| id.to_string());
         let counts: Vec<OutcomeCount> = ctx.details.counts.iter().map(outcome_count).collect();
@@ -136,13 +139,16 @@ impl Service {
     async fn record_counted(&self, counts: Vec<CountedRefusals>) {
         let mut unrecorded = Vec::new();
         for mut counted in counts {
-            let last = &counted.last;
-            log_honeytokens(last.request_id, counted.uid, &counted.name, &last.honeytokens);
+            if !counted.is_logged {
+                log_honeytokens(counted.last.request_id, counted.uid, &counted.name, &counted.last.honeytokens);
+                counted.is_logged = true;
+            }
             let Some(log) = &self.audit else { continue };
-            if record_honeytokens(log, last).await.is_err() {
+            if record_honeytokens(log, &mut counted.last).await.is_err() {
                 unrecorded.push(counted);
                 continue;
             }
+            let last = &counted.last;
             let mut detail = vec![("repeated", DetailValue::Number(counted.repeated))];
             detail.extend(last.fact.iter().map(|(name, text)| (*name, DetailValue::Text(text))));
             let event = AuditEvent {
@@ -154,8 +160,6 @@ impl Service {
             };
             // While the log cannot be written, health says so, and these are tried again.
             if log.record(&event).await.is_err() {
-                // Their events are written.
-                counted.last.honeytokens.clear();
                 unrecorded.push(counted);
             }
         }
@@ -164,9 +168,10 @@ impl Service {
 }
 
 /// Records how often refusals that are counted together have shown each honeytoken.
-async fn record_honeytokens(log: &AuditLog, last: &LastRefusal) -> Result<(), AuditError> {
-    for (id, times) in &last.honeytokens {
-        let id = id.to_string();
+/// What is recorded is removed, so that another attempt does not record it again.
+async fn record_honeytokens(log: &AuditLog, last: &mut LastRefusal) -> Result<(), AuditError> {
+    while let Some((honeytoken, times)) = last.honeytokens.first_key_value() {
+        let (honeytoken, id) = (*honeytoken, honeytoken.to_string());
         let detail = [("honeytoken_id", DetailValue::Text(&id)), ("times", DetailValue::Number(*times))];
         let event = AuditEvent {
             caller: Some(&last.caller),
@@ -175,6 +180,7 @@ async fn record_honeytokens(log: &AuditLog, last: &LastRefusal) -> Result<(), Au
             ..AuditEvent::new(AuditOperation::HoneytokenRehydrated, "warning")
         };
         log.record(&event).await?;
+        last.honeytokens.remove(&honeytoken);
     }
     Ok(())
 }

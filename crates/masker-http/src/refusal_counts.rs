@@ -57,6 +57,8 @@ pub(super) struct CountedRefusals {
     pub(super) last: LastRefusal,
     /// How many there were.
     pub(super) repeated: u64,
+    /// Whether the daemon's log has the honeytokens that they showed.
+    pub(super) is_logged: bool,
 }
 
 /// The counts of the current second.
@@ -115,7 +117,8 @@ impl Counts {
 }
 
 fn counted(kind: &RefusalKind, (last, repeated): (LastRefusal, u64)) -> CountedRefusals {
-    CountedRefusals { uid: kind.uid, name: kind.name.clone(), op: kind.op, outcome: kind.outcome, last, repeated }
+    let (uid, name) = (kind.uid, kind.name.clone());
+    CountedRefusals { uid, name, op: kind.op, outcome: kind.outcome, last, repeated, is_logged: false }
 }
 
 impl RefusalCounts {

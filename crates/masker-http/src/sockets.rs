@@ -14,8 +14,8 @@ use masker_types::limits::{CONNECTIONS_MAX, OWNER_CONNECTIONS, SHARE_QUEUE_MAX};
 const SOCKETS_MAX: usize = CONNECTIONS_MAX + 2 * SHARE_QUEUE_MAX;
 /// Sockets that only root and the daemon's own user may have.
 const OWNER_SOCKETS: usize = 2 * OWNER_CONNECTIONS;
-/// A user has at most this many times the sockets that are free for all. So one user can have four fifths of them, and two
-/// can have four ninths each.
+/// A user has at most this many times the sockets that are free for all. So one user can have four fifths of them, and others
+/// still find some.
 const SOCKETS_PER_FREE: usize = 4;
 
 // A single user can take all connections and wait for more.

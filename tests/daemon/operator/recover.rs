@@ -202,3 +202,20 @@ fn recover_reads_what_a_running_daemon_reports_and_changes_nothing() {
     let bare = tempfile::tempdir().unwrap();
     assert_ne!(run(bare.path(), &["recover", "--accept", "everything"], &[]).code, 0);
 }
+
+#[test]
+fn a_loss_beside_other_keys_is_settled_one_after_the_other() {
+    let site = behind();
+    let foreign = || {
+        let launch = site.launch().env("MASKER_AUDIT_HMAC_KEY", TestKey::named("audit").base64());
+        ["K_CARE", "K_PAY"].iter().fold(launch, |launch, kid| launch.key(kid, &TestKey::named(&format!("other {kid}"))))
+    };
+    foreign().refused().code(1);
+    // The vault is in a new epoch then, which the log must know although the start is refused.
+    let log = foreign().accept("loss").refused().code(1);
+    assert!(log.contains("none of the loaded keys opens this vault's control key"), "{log}");
+    let log = foreign().refused().code(1);
+    assert!(log.contains("none of the loaded keys opens this vault's control key"), "{log}");
+    foreign().accept("new-control-key").start().stop();
+    foreign().start().stop();
+}

@@ -21,7 +21,7 @@ use crate::{
 };
 use masker_config::{CommandLineOptions, Config, is_policy_file, load_policies};
 use masker_core::crypto::SecretKey;
-use masker_files::{DirectoryProblem, PendingFile, open_private_directory};
+use masker_files::{DirectoryProblem, LOST_AND_FOUND, PendingFile, open_private_directory};
 use masker_types::kind::Kid;
 
 /// The configuration of /etc/masker: every setting with its default under systemd.
@@ -272,7 +272,11 @@ impl Place {
         if let Some(stored) = self.stored_credential(AUDIT_CREDENTIAL) {
             return KeyState::Present(stored);
         }
-        let has_log = fs::read_dir(log).is_ok_and(|mut entries| entries.next().is_some());
+        // What cannot be read may be there.
+        let has_log = match fs::read_dir(log) {
+            Ok(mut entries) => entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != LOST_AND_FOUND)),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        };
         if has_log {
             return KeyState::Missing(format!(
                 "there is an audit log in {}, and its key {} is missing: put it back from its copy. The log cannot be \

@@ -38,7 +38,7 @@ fn component(name: &str, part: &Component) -> Option<Finding> {
             Some(Finding::error("daemon.health", found, "see the daemon's log: `journalctl --unit masker`"))
         }
         HealthStatus::Off => {
-            let remedy = "provide a key for the audit log: `head -c 32 /dev/urandom | base64` makes one";
+            let remedy = "provide a key for the audit log: `masker keys generate --kid AUDIT --output FILE` makes one";
             Some(Finding::warning("daemon.health", found, remedy))
         }
     }

@@ -315,8 +315,7 @@ fn audit_key(keys: &KeyFacts) -> Vec<Finding> {
     if !keys.any() {
         return Vec::new();
     }
-    let remedy =
-        "`head -c 32 /dev/urandom | base64` makes one: provide it as MASKER_AUDIT_HMAC_KEY_FILE, or as a credential";
+    let remedy = "`masker keys generate --kid AUDIT --output FILE` makes one: provide it as MASKER_AUDIT_HMAC_KEY_FILE, or as a credential";
     vec![Finding::warning("keys.audit", "MASKER_AUDIT_HMAC_KEY is not set: there is no audit log", remedy)]
 }
 

@@ -224,7 +224,7 @@ async fn rotation(client: &mut SamplingClient) -> Result<Observed<Option<Rotatio
 }
 
 /// A connection that counts its requests, so that they can be left out of what is shown. It does not repeat a request that
-/// was refused until [`SLOW_SAMPLE_SECONDS`] later, so that a view without a scope is no series of failures.
+/// was refused until [`SLOW_SAMPLE_SECONDS`] later, so that a view without a scope does not cause a failure each second.
 struct SamplingClient {
     client: Client,
     own: OwnRequests,

@@ -40,7 +40,7 @@ fn answers_have_rate_limit_headers() {
     let detail = refused.problem(429, "rate.limited");
     assert!(detail.contains("`requests_per_hour`"), "{detail}");
     assert_eq!(refused.rate.map(|[limit, left, _]| (limit, left)), Some((5, 0)));
-    let wait: u64 = refused.retry_after.expect("as the harness has seen").parse().unwrap();
+    let wait: u64 = refused.retry_after.expect("seconds").parse().unwrap();
     assert!((1..=3_600).contains(&wait), "{wait}");
     // A caller without remaining requests can still see its limits.
     assert_eq!(left(&mut client, "requests_per_hour"), 0);

@@ -215,7 +215,7 @@ fn the_command_line_issues_keys_and_authenticates_with_them() {
     let (code, stdout, stderr) = masker(Some(key), &["whoami"]);
     assert!(code == Some(4) && stdout.is_empty() && stderr.contains("auth.expired"), "{stderr}");
     assert_eq!(masker(Some(next), &["whoami"]).0, Some(0));
-    assert_eq!(masker(None, &["api-keys", "revoke", id]).1, format!("{id}\trevoked\n"));
+    assert_eq!(masker(None, &["api-keys", "revoke", id]).1, format!("API KEY\tSTATE\n{id}\trevoked\n"));
     let (code, _, stderr) = masker(Some(next), &["tokenize", "--kind", "PHONE", "1"]);
     assert!(code == Some(4) && stderr.contains("auth.revoked") && !stderr.contains(&next[16..]), "{stderr}");
     // A malformed key is not sent.

@@ -1,0 +1,4 @@
+//! Finds personal data in text.
+
+pub mod names;
+pub mod pack;

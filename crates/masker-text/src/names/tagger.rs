@@ -1,0 +1,168 @@
+//! A linear-chain tagger: quantized weights of hashed features, and the best sequence of labels.
+
+use super::features::{FEATURES, ROWS, Sentence};
+
+/// Number of labels.
+pub const LABELS: usize = 7;
+/// Number of weights of a feature: the labels, and one that is not used.
+pub const WIDTH: usize = 8;
+
+/// What a token is part of. `B` begins a name, `I` continues it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "the comment above explains them")]
+pub enum Label {
+    O = 0,
+    BPerson = 1,
+    IPerson = 2,
+    BPlace = 3,
+    IPlace = 4,
+    BOrganization = 5,
+    IOrganization = 6,
+}
+
+/// All labels, by their number.
+pub const ALL_LABELS: [Label; LABELS] = [
+    Label::O,
+    Label::BPerson,
+    Label::IPerson,
+    Label::BPlace,
+    Label::IPlace,
+    Label::BOrganization,
+    Label::IOrganization,
+];
+
+/// Whether a label can follow another one. A name does not continue on the next line.
+pub fn can_follow(before: usize, label: usize, line: bool) -> bool {
+    let continues = label != 0 && label % 2 == 0;
+    !continues || !line && (before == label || before + 1 == label)
+}
+
+/// A row's weights.
+pub type Row = [i8; WIDTH];
+
+/// The weights.
+pub struct Weights {
+    /// One row for each hash of a feature.
+    pub rows: Vec<Row>,
+    /// The weight of a label (second) after another (first).
+    pub transitions: [[i16; WIDTH]; WIDTH],
+    /// What a weight of 1 was before quantization, times 2^16.
+    pub scale: u32,
+}
+
+/// A token's label with its lead over `O`, in units before quantization.
+#[derive(Clone, Copy, Debug)]
+pub struct Tag {
+    /// The label.
+    pub label: Label,
+    /// By how much the label's own score exceeds that of `O`.
+    pub lead: f32,
+}
+
+impl Weights {
+    /// Writes the weights.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.scale.to_le_bytes());
+        for weight in self.transitions.as_flattened() {
+            out.extend_from_slice(&weight.to_le_bytes());
+        }
+        out.extend(self.rows.as_flattened().iter().map(|weight| *weight as u8));
+    }
+
+    /// Reads what [`Weights::write`] wrote.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let (scale, bytes) = bytes.split_first_chunk::<4>()?;
+        let (matrix, bytes) = bytes.split_at_checked(WIDTH * WIDTH * 2)?;
+        let mut transitions = [[0; WIDTH]; WIDTH];
+        for (weight, bytes) in transitions.as_flattened_mut().iter_mut().zip(matrix.as_chunks::<2>().0) {
+            *weight = i16::from_le_bytes(*bytes);
+        }
+        let (rows, rest) = bytes.as_chunks::<WIDTH>();
+        let rows: Vec<Row> = rows.iter().map(|row| row.map(|weight| weight as i8)).collect();
+        (rest.is_empty() && rows.len() == ROWS)
+            .then_some(Self { rows, transitions, scale: u32::from_le_bytes(*scale) })
+    }
+
+    #[inline]
+    fn emit(&self, features: &[u32; FEATURES]) -> [i32; WIDTH] {
+        let mut sums = [0i16; WIDTH];
+        for &feature in features {
+            let row = &self.rows[feature as usize & (ROWS - 1)];
+            for (sum, &weight) in sums.iter_mut().zip(row) {
+                *sum += i16::from(weight);
+            }
+        }
+        sums.map(i32::from)
+    }
+
+    /// Returns the most probable tags of a sentence.
+    pub fn tag(&self, sentence: &Sentence) -> Vec<Tag> {
+        let emissions: Vec<[i32; WIDTH]> =
+            (0..sentence.tokens.len()).map(|index| self.emit(&sentence.features(index))).collect();
+        let transitions = self.transitions.map(|row| row.map(i32::from));
+        let lines = sentence.tokens.iter().map(|token| token.line);
+        let labels = best_path(&emissions, lines, &transitions, i32::MIN / 2);
+        let scale = self.scale as f32 / 65536.0;
+        labels
+            .iter()
+            .zip(&emissions)
+            .map(|(&label, emission)| Tag {
+                label: ALL_LABELS[usize::from(label)],
+                lead: (emission[usize::from(label)] - emission[0]) as f32 * scale,
+            })
+            .collect()
+    }
+}
+
+/// Finds the sequence of labels with the highest sum of emissions and transitions (Viterbi).
+pub fn best_path<T: Copy + PartialOrd + std::ops::Add<Output = T> + Default>(
+    emissions: &[[T; WIDTH]],
+    lines: impl Iterator<Item = bool>,
+    transitions: &[[T; WIDTH]; WIDTH],
+    never: T,
+) -> Vec<u8> {
+    let mut back: Vec<[u8; WIDTH]> = Vec::with_capacity(emissions.len());
+    // Nothing precedes the first token, which is as if `O` did.
+    let mut scores = [never; WIDTH];
+    scores[0] = T::default();
+    for (emission, line) in emissions.iter().zip(lines) {
+        let mut next = [never; WIDTH];
+        let mut from = [0u8; WIDTH];
+        for label in 0..LABELS {
+            let continues = label != 0 && label % 2 == 0;
+            let (mut top, mut source) = (never, 0);
+            let candidates = if !continues {
+                0..LABELS
+            } else if line {
+                0..0
+            } else {
+                label - 1..label + 1
+            };
+            for before in candidates {
+                let score = scores[before] + transitions[before][label];
+                if score > top {
+                    (top, source) = (score, before);
+                }
+            }
+            if top > never {
+                next[label] = top + emission[label];
+                from[label] = source as u8;
+            }
+        }
+        scores = next;
+        back.push(from);
+    }
+    let mut label = 0;
+    for other in 1..LABELS {
+        if scores[other] > scores[label] {
+            label = other;
+        }
+    }
+    let mut labels = vec![0; emissions.len()];
+    for (slot, from) in labels.iter_mut().zip(&back).rev() {
+        *slot = label as u8;
+        label = usize::from(from[label]);
+    }
+    labels
+}

@@ -75,7 +75,9 @@ impl Lists {
             if list.east {
                 // Names of one or two characters, which are also ordinary words, are only for made-up sentences.
             } else {
-                entries.extend(name.split([' ', '-']).filter(|part| part.chars().count() > 2).map(|part| (part.to_owned(), flag)));
+                entries.extend(
+                    name.split([' ', '-']).filter(|part| part.chars().count() > 2).map(|part| (part.to_owned(), flag)),
+                );
             }
             if kind == "F" { &mut list.first } else { &mut list.last }.push(name.to_owned());
         }
@@ -84,7 +86,9 @@ impl Lists {
         locales.sort_by_key(|locale| locale.east);
         entries.extend(read("words.txt").lines().map(|word| (word.to_owned(), Entry::COMMON)));
         let places = table(&read("places.tsv"));
-        entries.extend(places.iter().filter(|(name, _)| !name.contains(' ')).map(|(name, _)| (name.clone(), Entry::PLACE)));
+        entries.extend(
+            places.iter().filter(|(name, _)| !name.contains(' ')).map(|(name, _)| (name.clone(), Entry::PLACE)),
+        );
         let mut states: Vec<String> = STATE_CODES.split(' ').map(str::to_owned).collect();
         states.extend(STATE_CODES.split(' ').map(str::to_owned));
         Self {

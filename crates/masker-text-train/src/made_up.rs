@@ -30,9 +30,10 @@ impl<'l> Generator<'l> {
         let mut spans = Vec::new();
         let mut rest = pattern;
         while let Some(open) = rest.find('{') {
-            let Some(close) = rest[open..].find('}').filter(|&close| {
-                rest[open + 1..open + close].bytes().all(|byte| byte.is_ascii_lowercase())
-            }) else {
+            let Some(close) = rest[open..]
+                .find('}')
+                .filter(|&close| rest[open + 1..open + close].bytes().all(|byte| byte.is_ascii_lowercase()))
+            else {
                 text.push_str(&rest[..=open]);
                 rest = &rest[open + 1..];
                 continue;
@@ -82,7 +83,8 @@ impl<'l> Generator<'l> {
             }
             "city" | "country" => {
                 label = Some(Label::BPlace);
-                let place = if name == "city" { self.city() } else { self.lists.countries.choose(&mut self.random).cloned() };
+                let place =
+                    if name == "city" { self.city() } else { self.lists.countries.choose(&mut self.random).cloned() };
                 text.push_str(&place.unwrap_or_default());
             }
             "state" => {
@@ -117,8 +119,11 @@ impl<'l> Generator<'l> {
             }
             "age" => text.push_str(&self.random.random_range(1..100).to_string()),
             "date" => {
-                let (day, month, year) =
-                    (self.random.random_range(1..29), self.random.random_range(1..13), self.random.random_range(1930..2027));
+                let (day, month, year) = (
+                    self.random.random_range(1..29),
+                    self.random.random_range(1..13),
+                    self.random.random_range(1930..2027),
+                );
                 let date = match self.random.random_range(0..3) {
                     0 => format!("{month}/{day}/{year}"),
                     1 => format!("{year}-{month:02}-{day:02}"),
@@ -163,7 +168,10 @@ impl<'l> Generator<'l> {
         if self.chance(6) {
             last = format!("{last}-{}", self.names().1);
         } else if self.chance(3) {
-            last = format!("{}{last}", self.pick(&["O'", "Mc", "Mac", "D'", "van ", "van der ", "de ", "von ", "de la ", "Al-", "El "]));
+            last = format!(
+                "{}{last}",
+                self.pick(&["O'", "Mc", "Mac", "D'", "van ", "van der ", "de ", "von ", "de la ", "Al-", "El "])
+            );
         } else if self.chance(4) && form == "full" {
             last = format!("{last} {}", self.names().1);
         }
@@ -211,7 +219,11 @@ impl<'l> Generator<'l> {
         if locale.east && !self.chance(30) {
             // Mostly names in Latin letters: few texts in English have others.
             first = lists.locales[0].first.choose(&mut self.random).expect("locales have first names");
-            return (first.clone(), lists.locales[0].last.choose(&mut self.random).expect("and last names").clone(), false);
+            return (
+                first.clone(),
+                lists.locales[0].last.choose(&mut self.random).expect("and last names").clone(),
+                false,
+            );
         }
         (first.clone(), last.clone(), locale.east)
     }
@@ -219,14 +231,22 @@ impl<'l> Generator<'l> {
     fn city(&mut self) -> Option<String> {
         let lists = self.lists;
         // Large cities occur more often than small ones.
-        if self.chance(50) { lists.large_cities.choose(&mut self.random).cloned() } else { lists.cities.choose(&mut self.random).cloned() }
+        if self.chance(50) {
+            lists.large_cities.choose(&mut self.random).cloned()
+        } else {
+            lists.cities.choose(&mut self.random).cloned()
+        }
     }
 
     fn facility(&mut self) -> String {
         let head = match self.random.random_range(0..10) {
             0 | 1 => self.city().unwrap_or_default(),
             2 => self.person("last"),
-            3 => format!("{} {}", self.city().unwrap_or_default(), self.pick(&["General", "Memorial", "Methodist", "Presbyterian"])),
+            3 => format!(
+                "{} {}",
+                self.city().unwrap_or_default(),
+                self.pick(&["General", "Memorial", "Methodist", "Presbyterian"])
+            ),
             _ => self.pick(FACILITY_HEADS).to_owned(),
         };
         if self.chance(22) { head } else { format!("{head} {}", self.pick(FACILITY_TAILS)) }

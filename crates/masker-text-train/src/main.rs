@@ -57,7 +57,7 @@ fn main() {
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let lists = lists::Lists::read(list_folder);
-    let knowledge = Knowledge { lexicon: lists.lexicon(), cues: cue_table(&[Language::English.pack()]) };
+    let knowledge = Knowledge { lexicon: lists.lexicon().into(), cues: cue_table(&[Language::English.pack()]) };
 
     let mut examples = corpus::read(corpora);
     println!("{} sentences of corpora", examples.len());

@@ -97,12 +97,14 @@ fn emit(weights: &[[f32; WIDTH]], features: &[u32; FEATURES]) -> [f32; WIDTH] {
 
 /// Scales weights to 8 bits. The few that are larger than the scale allows are cut.
 fn quantize(rows: &[[f32; WIDTH]], transitions: &[[f32; WIDTH]]) -> Weights {
-    let mut sizes: Vec<f32> = rows.as_flattened().iter().map(|weight| weight.abs()).filter(|&size| size > 0.05).collect();
+    let mut sizes: Vec<f32> =
+        rows.as_flattened().iter().map(|weight| weight.abs()).filter(|&size| size > 0.05).collect();
     sizes.sort_by(f32::total_cmp);
     let largest = sizes.get(sizes.len() * 9995 / 10000).copied().unwrap_or(1.0);
     let scale = largest / 127.0;
     eprintln!("{} weights, the largest {largest:.2}", sizes.len());
-    let row = |weights: &[f32; WIDTH]| -> Row { weights.map(|weight| (weight / scale).round().clamp(-127.0, 127.0) as i8) };
+    let row =
+        |weights: &[f32; WIDTH]| -> Row { weights.map(|weight| (weight / scale).round().clamp(-127.0, 127.0) as i8) };
     Weights {
         rows: rows.iter().map(row).collect(),
         transitions: std::array::from_fn(|before| {

@@ -52,7 +52,8 @@ impl<'t> Shadow<'t> {
         }
         let first = self.runs.partition_point(|run| run.shadow as usize <= start) - 1;
         let run = self.runs[first];
-        let from = if run.equal { run.original as usize + (start - run.shadow as usize) } else { run.original as usize };
+        let from =
+            if run.equal { run.original as usize + (start - run.shadow as usize) } else { run.original as usize };
         let last = self.runs.partition_point(|run| (run.shadow as usize) < end) - 1;
         let run = self.runs[last];
         let to = if run.equal {
@@ -265,10 +266,15 @@ fn unicode(text: &str, at: usize, writer: &mut Writer<'_>) -> usize {
         end += next.len_utf8();
     }
     let cluster = &text[start..end];
-    if cluster.chars().nth(1).is_none() && char < '\u{2000}' && !('\u{0660}'..='\u{1000}').contains(&char) && char > '\u{bf}' {
+    if cluster.chars().nth(1).is_none()
+        && char < '\u{2000}'
+        && !('\u{0660}'..='\u{1000}').contains(&char)
+        && char > '\u{bf}'
+    {
         // Letters of European scripts, most of which NFKC keeps.
         if !matches!(char, '\u{132}'..='\u{149}' | '\u{17f}' | '\u{1c4}'..='\u{1cc}' | '\u{1f1}'..='\u{1f3}' | '\u{2b0}'..='\u{2e4}'
-            | '\u{340}'..='\u{3ff}' | '\u{587}' | '\u{1c80}'..) {
+            | '\u{340}'..='\u{3ff}' | '\u{587}' | '\u{1c80}'..)
+        {
             return end;
         }
     }
@@ -303,8 +309,7 @@ fn plain_mark(char: char) -> Option<char> {
 
 /// The ASCII digit of a digit of another script.
 fn digit(char: char) -> Option<char> {
-    const ZEROS: [u32; 12] =
-        [0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xe50, 0x1040];
+    const ZEROS: [u32; 12] = [0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xe50, 0x1040];
     let code = u32::from(char);
     ZEROS.iter().find(|&&zero| (zero..zero + 10).contains(&code)).and_then(|zero| char::from_digit(code - zero, 10))
 }

@@ -6,6 +6,7 @@ use super::{
     lexicon::{Entry, Lexicon},
     token::{Case, Token, TokenKind, tokenize},
 };
+use std::sync::Arc;
 
 /// Number of features of a token.
 pub const FEATURES: usize = 37;
@@ -17,7 +18,7 @@ pub const ROWS: usize = 1 << ROW_BITS;
 /// The words that features know: lists of names, and cue words.
 pub struct Knowledge {
     /// Names, common words, places.
-    pub lexicon: Lexicon,
+    pub lexicon: Arc<Lexicon>,
     /// Cue words of the languages in use.
     pub cues: CueTable,
 }
@@ -254,7 +255,9 @@ fn starts_sentence(tokens: &[Token], index: usize) -> bool {
     match before.first {
         '!' | '?' => token.space,
         // A full stop after an initial or a short abbreviation ends no sentence.
-        '.' => token.space && !(index >= 2 && tokens[index - 2].kind == TokenKind::Word && tokens[index - 2].chars <= 2),
+        '.' => {
+            token.space && !(index >= 2 && tokens[index - 2].kind == TokenKind::Word && tokens[index - 2].chars <= 2)
+        }
         '"' | '(' | '>' | '*' | '#' => index == 1 || before.line,
         _ => false,
     }

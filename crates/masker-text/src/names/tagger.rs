@@ -80,8 +80,7 @@ impl Weights {
         }
         let (rows, rest) = bytes.as_chunks::<WIDTH>();
         let rows: Vec<Row> = rows.iter().map(|row| row.map(|weight| weight as i8)).collect();
-        (rest.is_empty() && rows.len() == ROWS)
-            .then_some(Self { rows, transitions, scale: u32::from_le_bytes(*scale) })
+        (rest.is_empty() && rows.len() == ROWS).then_some(Self { rows, transitions, scale: u32::from_le_bytes(*scale) })
     }
 
     #[inline]

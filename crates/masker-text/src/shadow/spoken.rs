@@ -94,7 +94,8 @@ fn digit(word: &[u8]) -> Option<char> {
         ("cinco", '5'),
         ("nueve", '9'),
     ];
-    const MORE: [(&str, char); 6] = [("tres", '3'), ("cuatro", '4'), ("seis", '6'), ("siete", '7'), ("ocho", '8'), ("niner", '9')];
+    const MORE: [(&str, char); 6] =
+        [("tres", '3'), ("cuatro", '4'), ("seis", '6'), ("siete", '7'), ("ocho", '8'), ("niner", '9')];
     if word.len() > 6 {
         return None;
     }
@@ -142,7 +143,9 @@ fn digits(bytes: &[u8], start: usize) -> (usize, String) {
 
 /// Whether brackets enclose a word.
 fn marked(bytes: &[u8], start: usize, end: usize) -> bool {
-    start > 0 && matches!(bytes[start - 1], b'(' | b'[' | b'{' | b'<') && matches!(bytes.get(end), Some(b')' | b']' | b'}' | b'>'))
+    start > 0
+        && matches!(bytes[start - 1], b'(' | b'[' | b'{' | b'<')
+        && matches!(bytes.get(end), Some(b')' | b']' | b'}' | b'>'))
 }
 
 /// A spoken mark of an email address: what it replaces, and the mark.

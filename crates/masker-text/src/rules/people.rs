@@ -1,0 +1,235 @@
+//! Names of people: the tagger's proposals, with guards, and repeats of names.
+
+use super::Scan;
+use crate::{
+    candidate::{Candidate, Rank},
+    kind::Kind,
+    names::{
+        cue::Cue,
+        tagger::Label,
+        token::{Case, TokenKind},
+    },
+    words::Class,
+};
+
+/// Confidence of the tagger's names: the lowest, and what a lead of 1 adds.
+const BASE: f32 = 50.0;
+const SLOPE: f32 = 4.0;
+
+/// Proposes names.
+pub(crate) fn find(scan: &mut Scan<'_>) {
+    let mut index = 0;
+    while index < scan.tags.len() {
+        if scan.tags[index].label != Label::BPerson {
+            index += 1;
+            continue;
+        }
+        let mut end = index + 1;
+        while end < scan.tags.len() && scan.tags[end].label == Label::IPerson {
+            end += 1;
+        }
+        if let Some(candidate) = name(scan, index, end) {
+            scan.out.push(candidate);
+        }
+        index = end;
+    }
+    scripts(scan);
+}
+
+/// Checks a sequence of tokens that the tagger takes for a name.
+fn name(scan: &Scan<'_>, first: usize, end: usize) -> Option<Candidate> {
+    let tokens = scan.tokens();
+    let (mut first, mut end) = (first, end);
+    // Titles, and marks at the edges, are no part of a name.
+    while first < end
+        && (tokens[first].kind == TokenKind::Mark
+            || tokens[first].kind == TokenKind::Possessive
+            || is_title(scan, first))
+    {
+        first += 1;
+    }
+    while end > first
+        && (tokens[end - 1].kind == TokenKind::Mark && !is_initial_stop(scan, end - 1)
+            || tokens[end - 1].kind == TokenKind::Possessive)
+    {
+        end -= 1;
+    }
+    if first == end || tokens[first..end].iter().all(|token| token.kind != TokenKind::Word) {
+        return None;
+    }
+    if eponym(scan, end) || tokens[first..end].iter().any(|token| token.kind == TokenKind::Number && token.chars > 2) {
+        return None;
+    }
+    // Handles are accounts, and parts of addresses and paths are no names.
+    let start = tokens[first].start as usize;
+    if start > 0 && matches!(scan.text.as_bytes()[start - 1], b'@' | b'#' | b'_' | b'/') {
+        return None;
+    }
+    let words = (first..end).filter(|&index| tokens[index].kind == TokenKind::Word);
+    let lead = (first..end).map(|index| scan.tags[index].lead).fold(f32::MIN, f32::max);
+    let weak = words.clone().all(|index| weak(scan, index));
+    if weak && !supported(scan, first, end) {
+        return None;
+    }
+    let stop = tokens[end - 1].end as usize;
+    let stop = if initial_with_stop(scan, end) { stop + 1 } else { stop };
+    let confidence = (BASE + SLOPE * lead).clamp(40.0, 95.0) as u8;
+    let confidence = if weak { confidence.min(60) } else { confidence };
+    Some(Candidate::new((start, stop), Kind::Name, Rank::Model, confidence, "name"))
+}
+
+/// Whether a title such as `Dr` is at a token, with a word after it.
+fn is_title(scan: &Scan<'_>, index: usize) -> bool {
+    scan.sentence.infos[index].cue == Cue::Title
+        && ["dr", "mr", "mrs", "ms", "miss", "prof", "doctor", "professor", "sir"]
+            .iter()
+            .any(|title| scan.word(index).eq_ignore_ascii_case(title))
+}
+
+/// Whether a full stop belongs to an initial before it.
+fn is_initial_stop(scan: &Scan<'_>, index: usize) -> bool {
+    scan.is_mark(index, '.')
+        && index > 0
+        && scan.tokens()[index - 1].chars == 1
+        && scan.tokens()[index - 1].kind == TokenKind::Word
+}
+
+/// Whether a name ends in an initial whose full stop follows.
+fn initial_with_stop(scan: &Scan<'_>, end: usize) -> bool {
+    let last = &scan.tokens()[end - 1];
+    last.kind == TokenKind::Word && last.chars == 1 && scan.is_mark(end, '.') && !scan.tokens()[end].space
+}
+
+/// Whether what follows makes a name an eponym: `Crohn's disease`, `Wells score`.
+pub(crate) fn eponym(scan: &Scan<'_>, end: usize) -> bool {
+    let tokens = scan.tokens();
+    let mut next = end;
+    if tokens.get(next).is_some_and(|token| token.kind == TokenKind::Possessive) {
+        next += 1;
+    }
+    // One word may stand between: `Framingham risk score`.
+    (next..next + 2).any(|index| {
+        let same = tokens.get(index).is_some_and(|token| token.kind == TokenKind::Word && !token.line);
+        same && scan.sentence.infos[index].cue == Cue::Eponymous
+            && (index == next
+                || tokens[next].kind == TokenKind::Word
+                    && scan.sentence.infos[next].cue == Cue::None
+                    && scan.sentence.infos[next].entry.is_common()
+                    && tokens[next].case == Case::Lower)
+    })
+}
+
+/// Whether a word alone is weak evidence: an ordinary word, a month, a day.
+fn weak(scan: &Scan<'_>, index: usize) -> bool {
+    let info = &scan.sentence.infos[index];
+    let ordinary = info.entry.is_common() && (info.entry.first() < 3 || scan.tokens()[index].case == Case::Lower);
+    ordinary || scan.is(index, Class::NO_NAME) || info.cue == Cue::Calendar
+}
+
+/// Whether context supports a weak name: a title, a role, a greeting, an initial after it, or a word that is surely a name.
+fn supported(scan: &Scan<'_>, first: usize, end: usize) -> bool {
+    let tokens = scan.tokens();
+    if scan.sentence.caseless == 0
+        && tokens[first..end].iter().all(|token| token.case != Case::Lower)
+        && end - first > 1
+    {
+        return true;
+    }
+    let cue = |index: Option<usize>| {
+        index.and_then(|index| scan.sentence.infos.get(index)).is_some_and(|info| {
+            matches!(info.cue, Cue::Title | Cue::Role | Cue::Greeting | Cue::Naming | Cue::Kin | Cue::Closing)
+        })
+    };
+    let before = first.checked_sub(1);
+    let before =
+        if before.is_some_and(|index| tokens[index].kind == TokenKind::Mark) { first.checked_sub(2) } else { before };
+    cue(before) || scan.tags[first].lead > 5.0 && tokens[first].case != Case::Lower
+}
+
+/// Proposes names in scripts without case, such as Chinese, within a text of Latin letters: after a title or a role.
+fn scripts(scan: &mut Scan<'_>) {
+    for index in 1..scan.tokens().len() {
+        let token = &scan.tokens()[index];
+        if token.case != Case::None
+            || token.kind != TokenKind::Word
+            || !(2..=6).contains(&token.chars)
+            || scan.tags[index].label != Label::O
+        {
+            continue;
+        }
+        let cue = scan.sentence.infos[index - 1].cue;
+        if matches!(cue, Cue::Title | Cue::Role | Cue::Naming | Cue::Greeting) {
+            scan.out.push(Candidate::new(
+                (token.start as usize, token.end as usize),
+                Kind::Name,
+                Rank::Model,
+                65,
+                "name-script",
+            ));
+        }
+    }
+}
+
+/// Proposes the words of surely found names wherever they occur again, and returns their hashes.
+pub(crate) fn repeats(scan: &mut Scan<'_>, known: &mut KnownNames) {
+    let found: Vec<(usize, usize)> = scan
+        .out
+        .iter()
+        .filter(|candidate| candidate.kind == Kind::Name && candidate.confidence >= 75)
+        .map(|candidate| (candidate.start, candidate.end))
+        .collect();
+    let tokens = scan.tokens();
+    for (start, end) in found {
+        let first = scan.token_at(start);
+        for (index, token) in tokens.iter().enumerate().skip(first).take_while(|(_, token)| (token.end as usize) <= end)
+        {
+            if token.kind == TokenKind::Word && token.chars >= 3 && !weak(scan, index) {
+                known.insert(token.word);
+            }
+        }
+    }
+    if known.is_empty() {
+        return;
+    }
+    for (index, token) in tokens.iter().enumerate() {
+        let plain = token.kind == TokenKind::Word && scan.tags[index].label == Label::O && !weak(scan, index);
+        let cased = token.capital() || scan.sentence.caseless != 0;
+        if plain && cased && known.contains(token.word) && !eponym(scan, index + 1) {
+            scan.out.push(Candidate::new(
+                (token.start as usize, token.end as usize),
+                Kind::Name,
+                Rank::Model,
+                66,
+                "name-repeat",
+            ));
+        }
+    }
+}
+
+/// The words of names that a text had so far, up to a number, so that a long text takes no more memory.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KnownNames {
+    /// Sorted hashes.
+    words: Vec<u64>,
+}
+
+impl KnownNames {
+    /// So many words are remembered; further ones are not.
+    const MAX: usize = 512;
+
+    fn insert(&mut self, word: u64) {
+        if let Err(index) = self.words.binary_search(&word)
+            && self.words.len() < Self::MAX
+        {
+            self.words.insert(index, word);
+        }
+    }
+
+    fn contains(&self, word: u64) -> bool {
+        self.words.binary_search(&word).is_ok()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+}

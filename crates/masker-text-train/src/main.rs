@@ -35,6 +35,8 @@ const MADE_UP_WITH_NAMES: usize = 12_000;
 const MADE_UP_WITHOUT_NAMES: usize = 2_500;
 /// One sentence in so many of the corpora occurs again in lower case.
 const LOWERED: u32 = 10;
+/// Lists say nothing about so many tokens of a hundred, as about the names that no list has.
+const FORGOTTEN: u32 = 12;
 
 /// A text with labelled spans.
 pub struct Example {
@@ -79,7 +81,12 @@ fn main() {
     let instances: Vec<perceptron::Instance> = examples
         .iter()
         .map(|example| {
-            let sentence = Sentence::read(&example.text, &knowledge);
+            let mut sentence = Sentence::read(&example.text, &knowledge);
+            for index in 0..sentence.tokens.len() {
+                if random.random_range(0..100) < FORGOTTEN {
+                    sentence.forget(index);
+                }
+            }
             let labels = labels(&sentence, &example.spans);
             perceptron::Instance::new(&sentence, labels)
         })

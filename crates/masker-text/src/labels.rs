@@ -163,6 +163,14 @@ impl<'a> Labels<'a> {
         if start - label.end > GAP_MAX {
             return None;
         }
+        // A label that follows the value of its own line (`555-0143 fax`) is none of the next line's.
+        let gap = &text[label.end..start];
+        if gap.contains('\n') && !gap.trim_start_matches([' ', '"', '*']).starts_with([':', '=']) {
+            let line = text[..label.start].rfind('\n').map_or(0, |at| at + 1);
+            if text[line..label.start].bytes().any(|byte| byte.is_ascii_digit()) {
+                return None;
+            }
+        }
         is_filler(text, classes, label.end, start).then(|| (self.says(label), (label.start, label.end)))
     }
 

@@ -123,6 +123,14 @@ impl Sentence {
         }
     }
 
+    /// Forgets what lists say about a token. The trainer does so now and then, because texts have names that no list has.
+    pub fn forget(&mut self, index: usize) {
+        let info = &mut self.infos[index];
+        info.entry = Entry(info.entry.0 & Entry::COMMON);
+        info.flags = info.flags & !0xff | u64::from(info.entry.0);
+        info.phrase = 0;
+    }
+
     /// Whether the token is part of a place's name of several words.
     pub fn in_place(&self, index: usize) -> bool {
         self.infos[index].phrase != 0

@@ -16,6 +16,9 @@ use crate::{
 const BASE: f32 = 50.0;
 const SLOPE: f32 = 4.0;
 
+/// A word that is ordinary too needs so much lead to be a name without a cue.
+const LEAD_OF_WEAK: f32 = 5.0;
+
 /// Proposes names.
 pub(crate) fn find(scan: &mut Scan<'_>) {
     let mut index = 0;
@@ -143,7 +146,7 @@ fn supported(scan: &Scan<'_>, first: usize, end: usize) -> bool {
     let before = first.checked_sub(1);
     let before =
         if before.is_some_and(|index| tokens[index].kind == TokenKind::Mark) { first.checked_sub(2) } else { before };
-    cue(before) || scan.tags[first].lead > 5.0 && tokens[first].case != Case::Lower
+    cue(before) || scan.tags[first].lead > LEAD_OF_WEAK && tokens[first].case != Case::Lower && !scan.sentence.is_start(first)
 }
 
 /// Proposes names in scripts without case, such as Chinese, within a text of Latin letters: after a title or a role.

@@ -117,7 +117,12 @@ fn is_house_number(scan: &Scan<'_>, index: usize) -> bool {
 /// The first token of the house numbers before a token: `12 `, `36 29 `.
 fn house_numbers(scan: &Scan<'_>, index: usize) -> Option<usize> {
     let mut first = index;
-    while first > 0 && index - first < 2 && !scan.tokens()[first].line && is_house_number(scan, first - 1) {
+    while first > 0
+        && index - first < 2
+        && !scan.tokens()[first].line
+        && is_house_number(scan, first - 1)
+        && unit_before(scan, first).is_none()
+    {
         first -= 1;
     }
     // `221B Baker Street`, `12-14 Baker Street`
@@ -306,6 +311,10 @@ fn street_before(scan: &Scan<'_>, index: usize) -> Option<Part> {
 
 /// An address without a street word: number, name, number, where a label, a unit or a line says that it is one.
 fn numbered(scan: &Scan<'_>, index: usize) -> Option<Part> {
+    // The number of a unit is no house number.
+    if !is_house_number(scan, index) || index > 0 && unit_before(scan, index + 1).is_some() {
+        return None;
+    }
     if !is_house_number(scan, index) || scan.tokens()[index].chars > 4 && !labelled(scan, index) {
         return None;
     }
@@ -341,8 +350,9 @@ fn numbered(scan: &Scan<'_>, index: usize) -> Option<Part> {
     let own_line = tokens[index].line && (token(scan, end).is_none_or(|next| next.line) || scan.is_mark(end, ','));
     let label = labelled(scan, index);
     let comes = comes_from(scan, index);
+    let unit_first = numbered && unit_before(scan, index).is_some();
     let confidence = match () {
-        () if unit => 86,
+        () if unit || unit_first => 86,
         () if label && numbered => 85,
         () if label => 74,
         () if numbered && own_line => 72,
@@ -415,32 +425,25 @@ fn boxed(scan: &Scan<'_>, index: usize) -> Option<Part> {
 fn military(scan: &Scan<'_>, index: usize) -> Option<Part> {
     let tokens = scan.tokens();
     let is = |index: usize, words: &[&str]| {
-        index < tokens.len() && words.iter().any(|word| scan.word(index).eq_ignore_ascii_case(word))
+        tokens.get(index).is_some_and(|token| token.kind == TokenKind::Word && token.chars <= 5)
+            && words.iter().any(|word| scan.word(index).eq_ignore_ascii_case(word))
     };
-    if !is(index, &["apo", "fpo", "dpo"]) {
+    let office = if is(index, &["psc", "cmr", "uss", "usns", "uscgc", "usnv", "unit"]) {
+        // The office follows on the same or the next line.
+        (index + 1..index + 9).find(|&office| is(office, &["apo", "fpo", "dpo"]))?
+    } else if is(index, &["apo", "fpo", "dpo"]) {
+        index
+    } else {
         return None;
-    }
-    let area = index + 1 + usize::from(scan.is_mark(index + 1, ','));
-    if !is(area, &["aa", "ae", "ap"]) || !scan.is_number(area + 1) {
-        return None;
-    }
-    // The line before: `PSC 1234, Box 56`, `Unit 12 Box 34`, `USS Enterprise`.
-    let mut first = index;
-    let mut steps = 0;
-    while first > 0 && steps < 8 {
-        if scan.tokens()[first].line && steps > 0 && first != index {
-            break;
-        }
-        first -= 1;
-        steps += 1;
-        if is(first, &["psc", "cmr", "uss", "usns", "uscgc", "usnv", "unit"]) {
-            break;
-        }
-    }
-    if !is(first, &["psc", "cmr", "uss", "usns", "uscgc", "usnv", "unit"]) {
-        first = index;
-    }
-    Some(Part { first, end: area + 2, confidence: 93, rule: "military", open: false })
+    };
+    let area = office + 1 + usize::from(scan.is_mark(office + 1, ','));
+    (is(area, &["aa", "ae", "ap"]) && scan.is_number(area + 1)).then_some(Part {
+        first: index,
+        end: area + 2,
+        confidence: 93,
+        rule: "military",
+        open: false,
+    })
 }
 
 /// Extends a part to the unit and the city, and proposes all. Returns the index of the token after it.
@@ -448,6 +451,7 @@ fn finish(scan: &mut Scan<'_>, part: Part) -> usize {
     let mut end = part.end;
     let mut first = part.first;
     let mut confidence = part.confidence;
+    let mut quoted = None;
     if part.open {
         if let Some(unit) = unit_before(scan, first) {
             first = unit;
@@ -455,22 +459,39 @@ fn finish(scan: &mut Scan<'_>, part: Part) -> usize {
         if let Some(other) = crossing(scan, first) {
             first = other;
         }
-        if let Some(unit) = unit_after(scan, end) {
-            end = unit;
-            confidence = confidence.max(88);
+        for _ in 0..2 {
+            if let Some((unit, stop)) = unit_after(scan, end) {
+                confidence = confidence.max(88);
+                // Marks that quote a line stay: the unit is a finding of its own.
+                if unit > end && quote(scan, unit - 1) {
+                    quoted = Some((unit, stop));
+                    break;
+                }
+                end = stop;
+            }
+            end = city_after(scan, end);
         }
-        end = city_after(scan, end);
+    }
+    // In running text, an address is one value on all its lines. In a block of lines, lines stay apart.
+    let block = scan.tokens()[first].line || first > 0 && quote(scan, first - 1);
+    if part.open && !block {
+        end = lines_end(scan, end);
     }
     let tokens = scan.tokens();
     let range = (tokens[first].start as usize, tokens[end - 1].end as usize);
     scan.out.push(Candidate::new(range, Kind::Address, Rank::Pattern, confidence, part.rule));
-    if part.open { lines_after(scan, end) } else { end }
+    if let Some((unit, stop)) = quoted {
+        let range = (tokens[unit].start as usize, tokens[stop - 1].end as usize);
+        scan.out.push(Candidate::new(range, Kind::Address, Rank::Pattern, confidence, "unit"));
+        end = stop;
+    }
+    if part.open && block { lines_after(scan, end) } else { end }
 }
 
 /// `Apt. 12` before an address.
 fn unit_before(scan: &Scan<'_>, first: usize) -> Option<usize> {
     let number = first.checked_sub(1)?;
-    if !scan.is_number(number) || scan.tokens()[first].line {
+    if !scan.is_number(number) || token(scan, first).is_some_and(|token| token.line) {
         return None;
     }
     let word = if number >= 2 && scan.is_mark(number - 1, '.') { number - 2 } else { number.checked_sub(1)? };
@@ -506,8 +527,8 @@ fn crossing(scan: &Scan<'_>, first: usize) -> Option<usize> {
     (start < and && cue && scan.tokens()[start].capital()).then_some(start)
 }
 
-/// The end of a unit after an address: `, Apt. 12`, `Suite 3` on the same or the next line.
-fn unit_after(scan: &Scan<'_>, end: usize) -> Option<usize> {
+/// A unit after an address: `, Apt. 12`, `Suite 3` on the same or the next line. Returns its first token, and the one after it.
+fn unit_after(scan: &Scan<'_>, end: usize) -> Option<(usize, usize)> {
     let mut at = end;
     for _ in 0..2 {
         if scan.is_mark(at, ',') || quote(scan, at) {
@@ -521,6 +542,7 @@ fn unit_after(scan: &Scan<'_>, end: usize) -> Option<usize> {
     if !scan.is(at, Class::UNIT) && !scan.is_mark(at, '#') {
         return None;
     }
+    let unit = at;
     at += 1;
     if scan.is_mark(at, '.') || scan.is_mark(at, '#') {
         at += 1;
@@ -531,7 +553,7 @@ fn unit_after(scan: &Scan<'_>, end: usize) -> Option<usize> {
     // `4B`
     let letter = token(scan, at + 1).is_some_and(|next| !next.space && next.chars == 1 && next.kind != TokenKind::Mark)
         && value.kind == TokenKind::Number;
-    Some(at + 1 + usize::from(letter))
+    Some((unit, at + 1 + usize::from(letter)))
 }
 
 /// Whether a token is a mark that quotes a line.
@@ -595,66 +617,104 @@ fn is_stop(word: &str) -> bool {
     .any(|stop| word.eq_ignore_ascii_case(stop))
 }
 
+/// A line of a city after an address: its words, and its postal code.
+struct CityLine {
+    words: (usize, usize),
+    code: Option<usize>,
+    /// The token after the line's part that belongs to the address.
+    end: usize,
+}
+
+/// Reads the city, the region or the country, and the postal code on the line after a token.
+fn city_line(scan: &Scan<'_>, at: usize) -> Option<CityLine> {
+    let mut from = at;
+    while from < at + 5 && (quote(scan, from) || scan.is_mark(from, ',')) {
+        from += 1;
+    }
+    let first = token(scan, from)?;
+    let quoted = from > at && scan.tokens()[at].line;
+    if !first.line && !quoted && !scan.is_mark(at, ',') {
+        return None;
+    }
+    let mut stop = from;
+    while stop - from < 7 && (stop == from || same_line(scan, stop)) {
+        let own = &scan.tokens()[stop];
+        let joint = stop > from && own.kind == TokenKind::Mark && matches!(own.first, '-' | '\'' | '.');
+        if !joint && !is_street_word(scan, stop) {
+            break;
+        }
+        stop += 1;
+    }
+    while stop > from && scan.tokens()[stop - 1].kind == TokenKind::Mark {
+        stop -= 1;
+    }
+    // `Makareao, nan 57132`: a region before the code.
+    let mut code = stop;
+    let comma = scan.is_mark(code, ',') && same_line(scan, code);
+    if comma {
+        code += 1;
+        if token(scan, code).is_some_and(|own| own.kind == TokenKind::Word && own.chars <= 3 && !own.line) {
+            code += 1;
+        }
+    }
+    let number = scan.is_number(code) && (code == from || same_line(scan, code)) && (2..=6).contains(&scan.tokens()[code].chars);
+    let long = number && scan.tokens()[code].chars >= 4;
+    let line_ends = |index: usize| token(scan, index).is_none_or(|next| next.line || next.kind == TokenKind::Mark);
+    if long && (comma || line_ends(code + 1) || stop - from >= 1) {
+        return Some(CityLine { words: (from, stop), code: Some(code), end: code + 1 });
+    }
+    // A region's number: `, 81`.
+    if number && stop == from && line_ends(code + 1) {
+        return Some(CityLine { words: (from, stop), code: Some(code), end: code + 1 });
+    }
+    (stop > from && stop - from <= 6 && line_ends(stop)).then_some(CityLine { words: (from, stop), code: None, end: stop })
+}
+
+/// The end of an address that goes on to the next lines.
+fn lines_end(scan: &Scan<'_>, end: usize) -> usize {
+    let mut at = end;
+    for _ in 0..3 {
+        let Some(line) = city_line(scan, at) else { break };
+        let words = &scan.tokens()[line.words.0..line.words.1];
+        // The next line of a form is no city: `Phone`, `DOB`.
+        let start = scan.tokens()[line.words.0].start as usize;
+        let label = scan.labels.found.binary_search_by_key(&start, |label| label.start).is_ok();
+        let zip = line.code.is_some_and(|code| code > 0 && scan.is(code - 1, Class::STATE) && scan.tokens()[code - 1].case == Case::Upper);
+        if label || words.is_empty() && line.code.is_none() {
+            break;
+        }
+        if zip {
+            return line.end - 1;
+        }
+        at = line.end;
+        if line.code.is_some_and(|code| scan.tokens()[code].chars >= 4) {
+            break;
+        }
+    }
+    at
+}
+
 /// Proposes the city and the postal code on the lines after an address. Returns the index of the token after them.
 fn lines_after(scan: &mut Scan<'_>, end: usize) -> usize {
     let mut at = end;
     for _ in 0..3 {
-        let mut from = at;
-        while from < at + 5 && (quote(scan, from) || scan.is_mark(from, ',')) {
-            from += 1;
-        }
-        let Some(first) = token(scan, from) else { return at };
-        let quoted = from > at && scan.tokens()[at].line;
-        if !first.line && !quoted && !scan.is_mark(at, ',') {
-            return at;
-        }
-        let mut stop = from;
-        while stop - from < 6 && (stop == from || same_line(scan, stop)) {
-            let own = &scan.tokens()[stop];
-            let joint = stop > from && own.kind == TokenKind::Mark && matches!(own.first, '-' | '\'' | '.');
-            if !joint && !is_street_word(scan, stop) {
-                break;
-            }
-            stop += 1;
-        }
-        let mut code = stop;
-        if scan.is_mark(code, ',') && same_line(scan, code) {
-            code += 1;
-        }
-        let region = code;
-        while code < region + 2
-            && code > stop
-            && same_line(scan, code)
-            && token(scan, code).is_some_and(|own| own.capital())
-        {
-            code += 1;
-        }
-        let number = scan.is_number(code)
-            && (code == from || same_line(scan, code))
-            && (4..=6).contains(&scan.tokens()[code].chars);
-        let line_ends = |index: usize| token(scan, index).is_none_or(|next| next.line || next.kind == TokenKind::Mark);
-        if stop == from && !number || !line_ends(if number { code + 1 } else { stop }) {
-            return at;
-        }
-        if stop > from && stop - from <= 5 {
+        let Some(line) = city_line(scan, at) else { break };
+        let (from, stop) = line.words;
+        if stop > from {
             let range = (scan.tokens()[from].start as usize, scan.tokens()[stop - 1].end as usize);
             scan.out.push(Candidate::new(range, Kind::Location, Rank::Pattern, 60, "address-city"));
         }
-        if number {
+        at = line.end;
+        if let Some(code) = line.code {
             let state = code > 0 && scan.is(code - 1, Class::STATE) && scan.tokens()[code - 1].case == Case::Upper;
-            if !state {
-                let own = &scan.tokens()[code];
-                scan.out.push(Candidate::new(
-                    (own.start as usize, own.end as usize),
-                    Kind::Address,
-                    Rank::Pattern,
-                    70,
-                    "address-code",
-                ));
+            let own = &scan.tokens()[code];
+            if !state && own.chars >= 4 {
+                scan.out.push(Candidate::new((own.start as usize, own.end as usize), Kind::Address, Rank::Pattern, 70, "address-code"));
             }
-            return code + 1;
+            if own.chars >= 4 {
+                break;
+            }
         }
-        at = stop;
     }
     at
 }

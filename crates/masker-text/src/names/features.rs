@@ -10,10 +10,6 @@ use std::sync::Arc;
 
 /// Number of features of a token.
 pub const FEATURES: usize = 37;
-/// Number of bits of a feature's row.
-pub const ROW_BITS: u32 = 17;
-/// Number of rows of weights.
-pub const ROWS: usize = 1 << ROW_BITS;
 
 /// The words that features know: lists of names, and cue words.
 pub struct Knowledge {
@@ -141,8 +137,8 @@ impl Sentence {
         self.infos[index].start
     }
 
-    /// Returns the rows of a token's features.
-    pub fn features(&self, index: usize) -> [u32; FEATURES] {
+    /// Returns the hashes of a token's features.
+    pub fn features(&self, index: usize) -> [u64; FEATURES] {
         let at = |offset: isize| {
             index.checked_add_signed(offset).and_then(|index| self.infos.get(index)).unwrap_or(&Info::EDGE)
         };
@@ -151,10 +147,10 @@ impl Sentence {
         let (left_look, own_look, right_look) = (look(left), look(own), look(right));
         let case = u64::from(self.caseless);
         let own_start = own_look << 1 | u64::from(own.start);
-        let mut rows = [0; FEATURES];
+        let mut hashes = [0; FEATURES];
         let mut id = 0u64;
         let mut add = |a: u64, b: u64| {
-            rows[id as usize] = (mix(a, b, id) >> (64 - ROW_BITS)) as u32;
+            hashes[id as usize] = mix(a, b, id);
             id += 1;
         };
         add(0, 0);
@@ -194,7 +190,7 @@ impl Sentence {
         add((left2.cue as u64) << 8 | left.cue as u64, own.shape);
         add(own.phrase, own.shape);
         add(own.suffix3, own_look);
-        rows
+        hashes
     }
 }
 

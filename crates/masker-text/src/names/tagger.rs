@@ -1,11 +1,15 @@
 //! A linear-chain tagger: quantized weights of hashed features, and the best sequence of labels.
 
-use super::features::{FEATURES, ROWS, Sentence};
+use super::features::{FEATURES, Sentence};
 
 /// Number of labels.
 pub const LABELS: usize = 7;
-/// Number of weights of a feature: the labels, and one that is not used.
+/// Number of bytes of a row: the weights of the labels, and a check byte.
 pub const WIDTH: usize = 8;
+/// Number of rows of a bucket.
+pub const BUCKET_ROWS: usize = 4;
+/// Number of buckets.
+pub const BUCKETS: usize = 40_000;
 
 /// What a token is part of. `B` begins a name, `I` continues it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +42,20 @@ pub fn can_follow(before: usize, label: usize, line: bool) -> bool {
     !continues || !line && (before == label || before + 1 == label)
 }
 
-/// A row's weights.
+/// A row: the weights of a feature, and its check byte. The check byte of an empty row is zero.
 pub type Row = [i8; WIDTH];
+
+/// Where a feature's row is, if it has one: the bucket, and the check byte.
+pub fn place(feature: u64) -> (usize, u8) {
+    let bucket = (feature >> 32) * BUCKETS as u64 >> 32;
+    (bucket as usize, ((feature >> 24) as u8).max(1))
+}
 
 /// The weights.
 pub struct Weights {
-    /// One row for each hash of a feature.
-    pub rows: Vec<Row>,
+    /// The rows of all buckets. A feature has a row in its bucket, or none. Check bytes keep the features that have none, which
+    /// are most of a text's rare words, from taking the weights of others.
+    pub rows: Vec<[Row; BUCKET_ROWS]>,
     /// The weight of a label (second) after another (first).
     pub transitions: [[i16; WIDTH]; WIDTH],
     /// What a weight of 1 was before quantization, times 2^16.
@@ -67,7 +78,7 @@ impl Weights {
         for weight in self.transitions.as_flattened() {
             out.extend_from_slice(&weight.to_le_bytes());
         }
-        out.extend(self.rows.as_flattened().iter().map(|weight| *weight as u8));
+        out.extend(self.rows.as_flattened().as_flattened().iter().map(|weight| *weight as u8));
     }
 
     /// Reads what [`Weights::write`] wrote.
@@ -80,16 +91,28 @@ impl Weights {
         }
         let (rows, rest) = bytes.as_chunks::<WIDTH>();
         let rows: Vec<Row> = rows.iter().map(|row| row.map(|weight| weight as i8)).collect();
-        (rest.is_empty() && rows.len() == ROWS).then_some(Self { rows, transitions, scale: u32::from_le_bytes(*scale) })
+        let (buckets, odd) = rows.as_chunks::<BUCKET_ROWS>();
+        (rest.is_empty() && odd.is_empty() && buckets.len() == BUCKETS).then(|| Self {
+            rows: buckets.to_vec(),
+            transitions,
+            scale: u32::from_le_bytes(*scale),
+        })
     }
 
     #[inline]
-    fn emit(&self, features: &[u32; FEATURES]) -> [i32; WIDTH] {
+    fn emit(&self, features: &[u64; FEATURES]) -> [i32; WIDTH] {
         let mut sums = [0i16; WIDTH];
         for &feature in features {
-            let row = &self.rows[feature as usize & (ROWS - 1)];
-            for (sum, &weight) in sums.iter_mut().zip(row) {
-                *sum += i16::from(weight);
+            let (bucket, check) = place(feature);
+            // At most one row of the bucket has the check byte. Without a branch, the processor has nothing to guess.
+            let mut found = 0u64;
+            for row in &self.rows[bucket] {
+                let row = u64::from_le_bytes(row.map(|weight| weight as u8));
+                let mask = u64::from((row >> 56) as u8 == check).wrapping_neg();
+                found |= row & mask;
+            }
+            for (sum, byte) in sums.iter_mut().zip(found.to_le_bytes()) {
+                *sum += i16::from(byte as i8);
             }
         }
         sums.map(i32::from)

@@ -132,6 +132,7 @@ impl<'l> Generator<'l> {
                 text.push_str(&date);
             }
             "cond" => text.push_str(self.pick(CONDITIONS)),
+            "abbr" => text.push_str(self.pick(ABBREVIATIONS)),
             "drug" => text.push_str(self.pick(DRUGS)),
             "eponym" => text.push_str(self.pick(EPONYMS)),
             "acro" => text.push_str(self.pick(ACRONYMS)),

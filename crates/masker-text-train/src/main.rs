@@ -31,8 +31,8 @@ use std::{env, fs, path::PathBuf};
 
 const SEED: u64 = 20;
 const PASSES: usize = 12;
-const MADE_UP_WITH_NAMES: usize = 12_000;
-const MADE_UP_WITHOUT_NAMES: usize = 2_500;
+const MADE_UP_WITH_NAMES: usize = 15_000;
+const MADE_UP_WITHOUT_NAMES: usize = 3_500;
 /// One sentence in so many of the corpora occurs again in lower case.
 const LOWERED: u32 = 10;
 /// Lists say nothing about so many tokens of a hundred, as about the names that no list has.

@@ -92,6 +92,8 @@ pub struct Words {
     pub state: String,
     /// Words that are no name without a cue.
     pub no_name: String,
+    /// Words that come from names, and are no names of people alone.
+    pub eponym: String,
     /// Places that are not smaller than a state of the United States, separated by semicolons.
     pub large_place: String,
 }

@@ -32,6 +32,8 @@ impl Class {
     pub const STATE: Self = Self(1 << 11);
     /// No name without a cue.
     pub const NO_NAME: Self = Self(1 << 12);
+    /// Comes from a name, and is no name of a person alone.
+    pub const EPONYM: Self = Self(1 << 13);
 
     /// Whether the word has one of these classes.
     pub fn is(self, class: Self) -> bool {
@@ -69,6 +71,7 @@ impl WordClasses {
                 (&words.facility_end, Class::FACILITY_END),
                 (&words.state, Class::STATE),
                 (&words.no_name, Class::NO_NAME),
+                (&words.eponym, Class::EPONYM),
             ];
             for (list, class) in lists {
                 rows.extend(list.split_whitespace().map(|word| (hash_word(word), class)));

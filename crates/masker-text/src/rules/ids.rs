@@ -268,7 +268,7 @@ fn form_name(scan: &Scan<'_>, label: (usize, usize), start: usize) -> Option<Can
             }
             TokenKind::Mark if matches!(token.first, '.' | '-' | '\'') => {}
             // `Last, First` without quotes only where the line ends after it.
-            TokenKind::Mark if token.is(',') && words == 1 && (quoted || ends_line(scan, index + 2)) => {}
+            TokenKind::Mark if token.is(',') && (1..=2).contains(&words) && (quoted || ends_line(scan, index + 2)) => {}
             _ => break,
         }
         if words > 5 {

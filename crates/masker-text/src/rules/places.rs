@@ -57,7 +57,7 @@ fn place(scan: &Scan<'_>, first: usize, end: usize) -> Option<Candidate> {
             && matches!(scan.tags[first - 2].label, Label::BPlace | Label::IPlace);
         return city.then(|| Candidate::new(range, Kind::Location, Rank::Model, 60, "state"));
     }
-    if scan.words.is_large_place(text) || people::eponym(scan, end) {
+    if people::stray(scan, first, end).is_some() || scan.words.is_large_place(text) || people::eponym(scan, end) {
         return None;
     }
     let lower = tokens[first..end].iter().all(|token| token.case == Case::Lower || token.kind != TokenKind::Word);
@@ -66,8 +66,18 @@ fn place(scan: &Scan<'_>, first: usize, end: usize) -> Option<Candidate> {
     if lower && (common || !known) {
         return None;
     }
+    // Regions are too vague to be smaller than a state: `the Denver metro area`, `the Ohio River Valley`.
+    let region = |index: usize| {
+        ["metro", "metropolitan", "region", "valley", "coast", "river", "mountains", "basin", "hemisphere"]
+            .iter()
+            .any(|word| index < tokens.len() && scan.word(index).eq_ignore_ascii_case(word))
+    };
+    let the = first > 0 && scan.word(first - 1).eq_ignore_ascii_case("the");
+    if the && (region(end - 1) || region(end)) {
+        return None;
+    }
     let lead = (first..end).map(|index| scan.tags[index].lead).fold(f32::MIN, f32::max);
-    let confidence = (48.0 + 4.0 * lead + if known { 6.0 } else { 0.0 }).clamp(35.0, 92.0) as u8;
+    let confidence = (people::confidence(lead) + if known { 6 } else { 0 }).min(92);
     Some(Candidate::new(range, Kind::Location, Rank::Model, confidence, "place"))
 }
 

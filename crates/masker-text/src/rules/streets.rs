@@ -335,7 +335,7 @@ fn numbered(scan: &Scan<'_>, index: usize) -> Option<Part> {
         }
         end += 1;
     }
-    if end == name || !tokens[name].capital() && scan.sentence.caseless == 0 {
+    if end == name || !tokens[name].space || !tokens[name].capital() && scan.sentence.caseless == 0 {
         return None;
     }
     let numbered = is_house_number(scan, end) && same_line(scan, end);

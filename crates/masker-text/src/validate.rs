@@ -4,6 +4,8 @@ mod bank;
 mod ids;
 mod net;
 mod phone;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use bank::{card_issuer, iban_len, is_iban, luhn};
 pub(crate) use ids::{is_dea, is_npi, is_ssn, is_vin};

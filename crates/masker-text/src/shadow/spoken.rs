@@ -188,7 +188,8 @@ fn spoken_address(bytes: &[u8], at: usize) -> bool {
     if is_at {
         // The word after next says `dot`: `jane at example dot org`.
         let words: Vec<&[u8]> = right.filter(|word| !word.is_empty()).take(8).collect();
-        words.get(2).is_some_and(|word| word.eq_ignore_ascii_case(b"dot"))
+        words.get(1).is_some_and(|word| word.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-'))
+            && words.get(2).is_some_and(|word| word.eq_ignore_ascii_case(b"dot"))
     } else {
         near(&mut left, b"at") || near(&mut right, b"at")
     }

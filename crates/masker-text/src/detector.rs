@@ -216,7 +216,8 @@ impl Detector {
             recognizer.find(&mut scan);
         }
         self.listed(&mut scan);
-        let mut candidates = scan.out;
+        let mut candidates = std::mem::take(&mut scan.out);
+        candidates.retain(|candidate| candidate.rank != Rank::Model || !scan.labels.covers(text, candidate.start, candidate.end));
         candidates.retain(|candidate| candidate.confidence >= self.options.least(&candidate.kind));
         let mut kept = resolve(candidates);
         kept.retain_mut(|candidate| keep(candidate, text, &self.options));

@@ -146,6 +146,14 @@ impl<'a> Labels<'a> {
         &self.set.says[usize::from(label.says)]
     }
 
+    /// Whether a range is within a label of several words, such as `place of birth`.
+    pub fn covers(&self, text: &str, start: usize, end: usize) -> bool {
+        let index = self.found.partition_point(|label| label.start <= start);
+        index.checked_sub(1).map(|index| &self.found[index]).is_some_and(|label| {
+            !label.hint && end <= label.end && text[label.start..label.end].contains(' ')
+        })
+    }
+
     /// What the head of a cell says.
     pub fn says_of(&self, index: u16) -> &'a Says {
         &self.set.says[usize::from(index)]

@@ -132,6 +132,27 @@ impl Sentence {
         self.infos[index].phrase != 0
     }
 
+    /// Whether a token is no part of a name by its form: a common word in lower case, or a mark or number without a capitalized
+    /// word before it. Most tokens are, so that the tagger has less to do.
+    pub fn is_outside(&self, index: usize) -> bool {
+        if self.caseless == 1 {
+            return false;
+        }
+        let token = &self.tokens[index];
+        let capital = |index: usize| self.tokens.get(index).is_some_and(Token::capital);
+        let before = index > 0 && capital(index - 1);
+        match token.kind {
+            TokenKind::Word => {
+                let info = &self.infos[index];
+                token.case == Case::Lower
+                    && info.entry.0 == Entry::COMMON
+                    && info.phrase == 0
+                    && !(before && capital(index + 1))
+            }
+            _ => !before,
+        }
+    }
+
     /// Whether the token begins a sentence or a line.
     pub fn is_start(&self, index: usize) -> bool {
         self.infos[index].start

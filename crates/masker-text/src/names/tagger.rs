@@ -40,11 +40,19 @@ pub const ALL_LABELS: [Label; LABELS] = [
 /// taken for one, and the confidence of such names is low.
 const PERSON_BIAS: f32 = 6.0;
 
+/// The scores of a token that is surely no part of a name.
+const OUTSIDE: [i32; WIDTH] = [0, -20_000, -20_000, -20_000, -20_000, -20_000, -20_000, 0];
+
 /// Whether a label can follow another one. A name does not continue on the next line.
 pub fn can_follow(before: usize, label: usize, line: bool) -> bool {
     let continues = label != 0 && label % 2 == 0;
     !continues || !line && (before == label || before + 1 == label)
 }
+
+/// The rows of a bucket, within one cache line.
+#[derive(Clone, Copy)]
+#[repr(align(32))]
+pub struct Bucket(pub [Row; BUCKET_ROWS]);
 
 /// A row: the weights of a feature, and its check byte. The check byte of an empty row is zero.
 pub type Row = [i8; WIDTH];
@@ -59,7 +67,7 @@ pub fn place(feature: u64) -> (usize, u8) {
 pub struct Weights {
     /// The rows of all buckets. A feature has a row in its bucket, or none. Check bytes keep the features that have none, which
     /// are most of a text's rare words, from taking the weights of others.
-    pub rows: Vec<[Row; BUCKET_ROWS]>,
+    pub rows: Vec<Bucket>,
     /// The weight of a label (second) after another (first).
     pub transitions: [[i16; WIDTH]; WIDTH],
     /// What a weight of 1 was before quantization, times 2^16.
@@ -82,7 +90,7 @@ impl Weights {
         for weight in self.transitions.as_flattened() {
             out.extend_from_slice(&weight.to_le_bytes());
         }
-        out.extend(self.rows.as_flattened().as_flattened().iter().map(|weight| *weight as u8));
+        out.extend(self.rows.iter().flat_map(|bucket| bucket.0.as_flattened()).map(|weight| *weight as u8));
     }
 
     /// Reads what [`Weights::write`] wrote.
@@ -97,7 +105,7 @@ impl Weights {
         let rows: Vec<Row> = rows.iter().map(|row| row.map(|weight| weight as i8)).collect();
         let (buckets, odd) = rows.as_chunks::<BUCKET_ROWS>();
         (rest.is_empty() && odd.is_empty() && buckets.len() == BUCKETS).then(|| Self {
-            rows: buckets.to_vec(),
+            rows: buckets.iter().map(|rows| Bucket(*rows)).collect(),
             transitions,
             scale: u32::from_le_bytes(*scale),
         })
@@ -110,7 +118,7 @@ impl Weights {
             let (bucket, check) = place(feature);
             // At most one row of the bucket has the check byte. Without a branch, the processor has nothing to guess.
             let mut found = 0u64;
-            for row in &self.rows[bucket] {
+            for row in &self.rows[bucket].0 {
                 let row = u64::from_le_bytes(row.map(|weight| weight as u8));
                 let mask = u64::from((row >> 56) as u8 == check).wrapping_neg();
                 found |= row & mask;
@@ -128,6 +136,9 @@ impl Weights {
         let bias = (PERSON_BIAS / scale) as i32;
         let emissions: Vec<[i32; WIDTH]> = (0..sentence.tokens.len())
             .map(|index| {
+                if sentence.is_outside(index) {
+                    return OUTSIDE;
+                }
                 let mut emission = self.emit(&sentence.features(index));
                 emission[Label::BPerson as usize] += bias;
                 emission[Label::IPerson as usize] += bias;

@@ -398,6 +398,10 @@ fn comes_from(scan: &Scan<'_>, index: usize) -> bool {
 /// A post office box: `P.O. Box 101`, `Postfach 71`, with a house number before it.
 fn boxed(scan: &Scan<'_>, index: usize) -> Option<Part> {
     let tokens = scan.tokens();
+    let own = &tokens[index];
+    if own.kind != TokenKind::Word || !matches!(own.first, 'p' | 'P' | 'a' | 'A') {
+        return None;
+    }
     let word = scan.word(index);
     let is = |index: usize, word: &str| index < tokens.len() && scan.word(index).eq_ignore_ascii_case(word);
     let number = if is(index, "postfach") || is(index, "apartado") {
@@ -428,6 +432,9 @@ fn military(scan: &Scan<'_>, index: usize) -> Option<Part> {
         tokens.get(index).is_some_and(|token| token.kind == TokenKind::Word && token.chars <= 5)
             && words.iter().any(|word| scan.word(index).eq_ignore_ascii_case(word))
     };
+    if tokens[index].kind != TokenKind::Word || !matches!(tokens[index].first.to_ascii_lowercase(), 'p' | 'c' | 'u' | 'a' | 'f' | 'd') || tokens[index].chars > 5 {
+        return None;
+    }
     let office = if is(index, &["psc", "cmr", "uss", "usns", "uscgc", "usnv", "unit"]) {
         // The office follows on the same or the next line.
         (index + 1..index + 9).find(|&office| is(office, &["apo", "fpo", "dpo"]))?

@@ -20,7 +20,7 @@ pub fn may_speak(text: &str) -> bool {
         match word.len() {
             2 if word.eq_ignore_ascii_case(b"at") && marked(bytes, at, end) => return true,
             3 if word.eq_ignore_ascii_case(b"dot") => return true,
-            2..=6 if digit(word).is_some() => digits += 1,
+            3..=6 if digits < DIGITS_MIN && digit(word).is_some() => digits += 1,
             _ => {}
         }
         at = end;
@@ -96,7 +96,8 @@ fn digit(word: &[u8]) -> Option<char> {
     ];
     const MORE: [(&str, char); 6] =
         [("tres", '3'), ("cuatro", '4'), ("seis", '6'), ("siete", '7'), ("ocho", '8'), ("niner", '9')];
-    if word.len() > 6 {
+    // Most words begin with another letter.
+    if word.len() > 6 || !matches!(word.first()?.to_ascii_lowercase(), b'z' | b'o' | b't' | b'f' | b's' | b'e' | b'n' | b'd' | b'v' | b'a' | b'c' | b'u') {
         return None;
     }
     WORDS.iter().chain(&MORE).find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes())).map(|(_, digit)| *digit)

@@ -159,15 +159,15 @@ fn quantize(trained: &Trained, features: &[u64]) -> Weights {
     let largest = sizes.get(sizes.len() * 9995 / 10000).copied().unwrap_or(1.0);
     let scale = largest / 127.0;
     println!("{} weights, the largest {largest:.2}", sizes.len());
-    let mut rows = vec![Bucket([[0; WIDTH]; BUCKET_ROWS]); BUCKETS];
+    let mut rows = vec![[[0i8; WIDTH]; BUCKET_ROWS]; BUCKETS];
     for (feature, weights) in features.iter().zip(&trained.rows[1..]) {
         let (bucket, check) = place(*feature);
-        let row = rows[bucket].0.iter_mut().find(|row| row[WIDTH - 1] == 0).expect("the bucket has room");
+        let row = rows[bucket].iter_mut().find(|row| row[WIDTH - 1] == 0).expect("the bucket has room");
         *row = weights.map(|weight| (weight / scale).round().clamp(-127.0, 127.0) as i8);
         row[WIDTH - 1] = check as i8;
     }
     Weights {
-        rows,
+        rows: rows.into_iter().map(Bucket::new).collect(),
         transitions: std::array::from_fn(|before| {
             std::array::from_fn(|label| {
                 let weight = trained.transitions[before][label] / scale;

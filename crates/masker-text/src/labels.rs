@@ -86,6 +86,10 @@ impl LabelSet {
         if lower.contains(' ') && !hint {
             forms.extend(["_", "-", "", "."].map(|joint| lower.replace(' ', joint)));
         }
+        // `Member No.`, `Member #` and `Member Num` mean what `Member number` means.
+        if let Some(stem) = lower.strip_suffix(" number") {
+            forms.extend([" no", " no.", " num", " nr", " #", "#", "_no", "no", "_num"].map(|end| format!("{stem}{end}")));
+        }
         for form in forms {
             if form.len() > 3 || !form.contains(' ') {
                 texts.push(form);
@@ -225,38 +229,59 @@ fn crosses(gap: &str) -> bool {
 /// Whether only marks and filler words are between a label and its value.
 fn is_filler(text: &str, classes: &WordClasses, start: usize, end: usize) -> bool {
     let gap = &text[start..end];
-    if gap.bytes().filter(|&byte| byte == b'\n').count() > 1 || gap.contains(['?', '!', ',']) {
-        return false;
-    }
-    if gap.len() > 2 && (gap.contains(". ") && !gap.starts_with(". ")) {
+    if gap.bytes().filter(|&byte| byte == b'\n').count() > 1 || gap.contains(['?', '!']) {
         return false;
     }
     let mut tokens: Vec<Token> = Vec::new();
     crate::names::token::tokenize(gap, &mut tokens);
-    tokens.iter().all(|token| match token.kind {
-        TokenKind::Word => token.chars == 1 && token.first == 's' || classes.of(token).is(Class::FILLER),
-        TokenKind::Number => false,
-        TokenKind::Possessive => true,
-        TokenKind::Mark => matches!(
-            token.first,
-            ':' | '='
-                | '#'
-                | '"'
-                | '\''
-                | '('
-                | '['
-                | '{'
-                | '<'
-                | '>'
-                | '-'
-                | '*'
-                | '|'
-                | '.'
-                | '_'
-                | '`'
-                | '/'
-                | '+'
-                | '\\'
-        ),
-    })
+    let mut index = 0;
+    while let Some(token) = tokens.get(index) {
+        if let Some(len) = bracketed(&tokens[index..]) {
+            index += len;
+            continue;
+        }
+        let filler = match token.kind {
+            TokenKind::Word => token.chars == 1 && token.first == 's' || classes.of(token).is(Class::FILLER),
+            TokenKind::Number => false,
+            TokenKind::Possessive => true,
+            // A full stop ends the sentence, except after an abbreviation such as `No.`
+            TokenKind::Mark if token.first == '.' => {
+                let short = index == 0 || tokens[index - 1].kind == TokenKind::Word && tokens[index - 1].chars <= 3;
+                short || !tokens.get(index + 1).is_some_and(|next| next.space)
+            }
+            // `her date of birth, 4 May 1961,`
+            TokenKind::Mark if token.first == ',' => gap.trim() == ",",
+            TokenKind::Mark => is_gap_mark(token.first),
+        };
+        if !filler {
+            return false;
+        }
+        index += 1;
+    }
+    true
+}
+
+/// Whether a mark can stand between a label and its value.
+pub(crate) fn is_gap_mark(mark: char) -> bool {
+    matches!(
+        mark,
+        ':' | '=' | '#' | '"' | '\'' | '(' | ')' | '[' | ']' | '{' | '<' | '>' | '-' | '*' | '|' | '.' | '_' | '`' | '/' | '+' | '\\' | '~'
+    )
+}
+
+/// The number of tokens of a tag (`</b>`), or of a form in brackets (`(mm/dd/yyyy)`), that begins at the first token.
+pub(crate) fn bracketed(tokens: &[Token]) -> Option<usize> {
+    let close = match tokens.first()?.first {
+        '<' => '>',
+        '(' => ')',
+        _ => return None,
+    };
+    let len = tokens.iter().take(9).position(|token| token.is(close))? + 1;
+    let inside = &tokens[1..len - 1];
+    let plain = inside.iter().all(|token| match token.kind {
+        TokenKind::Word => token.chars <= if close == '>' { 6 } else { 4 },
+        TokenKind::Mark => matches!(token.first, '/' | '-' | '.'),
+        _ => false,
+    });
+    plain.then_some(len)
 }

@@ -118,6 +118,11 @@ fn judge(scan: &Scan<'_>, range: (usize, usize), base: u8, clock: Clock) -> Opti
         Some((Says::Nothing, _)) if base < 60 || clock == Clock::Machine => return None,
         _ => {}
     }
+    // `b. 4/5/1961`
+    let before = scan.text[..range.0].trim_end_matches(' ');
+    if before.ends_with("b.") && !before[..before.len() - 2].ends_with(|char: char| char.is_alphanumeric()) {
+        return Some(Candidate::new(range, Kind::Dob, Rank::Labelled, 80, "dob"));
+    }
     let (from, to) = guards::chunk(scan.text, range.0, range.1);
     let chunk = &bytes[from..to];
     let inner = range.0 > from && matches!(bytes[range.0 - 1], b'/' | b'-' | b'.' | b'\\' | b'=')

@@ -5,7 +5,7 @@ use crate::{
     candidate::{Candidate, Rank},
     guards,
     kind::Kind,
-    labels::Says,
+    labels::{Says, bracketed, is_gap_mark},
     names::{
         cue::Cue,
         token::{Case, TokenKind},
@@ -115,6 +115,10 @@ fn id(scan: &Scan<'_>, kind: &Kind, label: (usize, usize), range: (usize, usize)
             if guards::is_uuid(bytes) || guards::is_hash(bytes) {
                 return None;
             }
+            // The ID of a plan: `Aetna ID`, `covered by insurance, ID`.
+            if scan.labels.near(scan.text, &Kind::HealthPlan, label.0, label.0).is_some_and(|plan| plan.1 + 16 >= label.0) {
+                return Some(labelled(Kind::HealthPlan, 75, "plan-id"));
+            }
             let key = scan.text[..label.0].ends_with(['_', '.']) || scan.text[label.1..].starts_with('_');
             if clinical(scan) {
                 labelled(Kind::Mrn, 70, "patient-id")
@@ -171,7 +175,9 @@ fn code(scan: &Scan<'_>, start: usize, groups: bool) -> Option<(usize, usize)> {
     if letters > digits + 6 || is_date(value) || digits < 3 && letters == 0 {
         return None;
     }
-    let spaced = digits == value.len();
+    // `W9923 80793`: a letter or two in front.
+    let front = letters <= 2 && value.iter().skip(letters).all(u8::is_ascii_digit) && digits >= 3;
+    let spaced = digits == value.len() || groups && front;
     let mut total = digits;
     while (groups || spaced) && bytes.get(end) == Some(&b' ') {
         let next = end + 1;

@@ -103,6 +103,14 @@ fn name(scan: &Scan<'_>, first: usize, end: usize) -> Option<Candidate> {
     {
         end -= 1;
     }
+    // `Last, First` has a comma, but what follows `First Last` is another thing.
+    if let Some(comma) = (first..end).find(|&index| tokens[index].is(','))
+        && comma - first >= 2
+        && scan.sentence.infos[first].entry.is_first()
+        && tokens[first..comma].iter().all(|token| token.kind == TokenKind::Word)
+    {
+        end = comma;
+    }
     if first == end || tokens[first..end].iter().all(|token| token.kind != TokenKind::Word) {
         return None;
     }

@@ -153,6 +153,19 @@ fn judge(scan: &Scan<'_>, run: &Run, digits: &[u8], range: (usize, usize), form:
     Some(candidate)
 }
 
+/// What the letter of a letterhead says: `F: 212-555-0148`, `T. +44 20 …`.
+fn letter(text: &str, start: usize) -> Option<Kind> {
+    let before = text[..start].trim_end_matches(' ');
+    let before = before.strip_suffix([':', '.'])?;
+    let letter = before.chars().next_back()?;
+    let alone = !before[..before.len() - letter.len_utf8()].ends_with(|char: char| char.is_alphanumeric() || char == '\'');
+    match letter {
+        'F' | 'f' if alone => Some(Kind::Fax),
+        'T' | 'P' | 'M' | 'C' | 'O' | 't' | 'p' | 'm' if alone => Some(Kind::Phone),
+        _ => None,
+    }
+}
+
 /// Whether a number could be one of the regions in use.
 fn regional(scan: &Scan<'_>, digits: &[u8]) -> bool {
     scan.regions.iter().any(|region| region.accepts(digits))

@@ -50,19 +50,21 @@ fn value_start(scan: &Scan<'_>, end: usize) -> Option<usize> {
         if start - end > 32 || token.line && index > 0 && fillers == 0 && start - end > 24 {
             return None;
         }
+        if let Some(len) = bracketed(&scan.tokens()[index..]) {
+            index += len;
+            continue;
+        }
         match token.kind {
-            TokenKind::Mark
-                if matches!(
-                    token.first,
-                    ':' | '=' | '#' | '"' | '\'' | '(' | '[' | '-' | '*' | '|' | '.' | '_' | '`' | '>'
-                ) => {}
+            TokenKind::Mark if is_gap_mark(token.first) => {}
             TokenKind::Word if scan.is(index, Class::FILLER) && token.chars > 1 => fillers += 1,
             TokenKind::Possessive => {}
             _ => return Some(start),
         }
         // `insurance is …` may have some filler words, and no sentence between.
+        let short =
+            index > 0 && scan.tokens()[index - 1].kind == TokenKind::Word && scan.tokens()[index - 1].chars <= 3;
         if fillers > 4
-            || token.is('.') && scan.tokens().get(index + 1).is_some_and(|next| next.space) && start - end > 1
+            || !short && token.is('.') && scan.tokens().get(index + 1).is_some_and(|next| next.space) && start - end > 1
         {
             return None;
         }

@@ -103,13 +103,14 @@ fn judge(scan: &Scan<'_>, run: &Run, digits: &[u8], range: (usize, usize), form:
         }
     }
     let trailing = after.filter(|(says, _)| is_phone(says)).filter(|_| adjacent.is_none());
+    let letter = letter(text, range.0).filter(|_| adjacent.is_none());
     let kind = match adjacent.or(trailing) {
         Some((says, _)) if names(says, &Kind::Fax) => Kind::Fax,
         Some(_) => Kind::Phone,
-        None => fax_nearby(scan, range),
+        None => letter.clone().unwrap_or_else(|| fax_nearby(scan, range)),
     };
     let near =
-        adjacent.is_some() || trailing.is_some() || scan.near(&Kind::Phone, range.0, range.1) || kind == Kind::Fax;
+        adjacent.is_some() || letter.is_some() || trailing.is_some() || scan.near(&Kind::Phone, range.0, range.1) || kind == Kind::Fax;
     let nanp_form = matches!(form.lengths.as_slice(), [3, 3, 4] | [1, 3, 3, 4] | [3, 7] | [3, 3, 2, 2])
         || form.lengths.as_slice() == [10] && form.extension;
     let nanp = validate::is_nanp(digits);

@@ -482,9 +482,10 @@ pub const CONDITIONS: &[&str] = &[
 
 /// Abbreviations of conditions and procedures.
 pub const ABBREVIATIONS: &[&str] = &[
-    "MI", "TIA", "CVA", "RA", "OA", "PE", "DVT", "HTN", "HLD", "DM", "DM2", "T2DM", "CAD", "CHF", "CABG", "PCI", "PAD", "ESRD", "AKI",
-    "AF", "SVT", "VT", "OSA", "TB", "SLE", "IBD", "UC", "PUD", "NASH", "HCC", "RCC", "BPH", "OCD", "GAD", "MDD", "TBI", "SAH", "ICH",
-    "ARDS", "ILD", "IPF", "PCOS", "GDM", "PID", "STI", "HPV", "HSV", "ITP", "TTP", "MGUS", "NHL", "CML", "ALL", "ER", "ICU", "PT", "OT",
+    "MI", "TIA", "CVA", "RA", "OA", "PE", "DVT", "HTN", "HLD", "DM", "DM2", "T2DM", "CAD", "CHF", "CABG", "PCI", "PAD",
+    "ESRD", "AKI", "AF", "SVT", "VT", "OSA", "TB", "SLE", "IBD", "UC", "PUD", "NASH", "HCC", "RCC", "BPH", "OCD",
+    "GAD", "MDD", "TBI", "SAH", "ICH", "ARDS", "ILD", "IPF", "PCOS", "GDM", "PID", "STI", "HPV", "HSV", "ITP", "TTP",
+    "MGUS", "NHL", "CML", "ALL", "ER", "ICU", "PT", "OT",
 ];
 
 /// Drugs.

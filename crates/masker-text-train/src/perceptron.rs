@@ -82,7 +82,8 @@ pub fn train(instances: &[Instance], passes: usize, random: &mut StdRng) -> Weig
     // The largest weights get a row. A bucket that is full takes no more.
     let size = |feature: &u64| {
         let weights = &first.rows[numbers[feature] as usize][..LABELS];
-        let spread = weights.iter().copied().fold(f32::MIN, f32::max) - weights.iter().copied().fold(f32::MAX, f32::min);
+        let spread =
+            weights.iter().copied().fold(f32::MIN, f32::max) - weights.iter().copied().fold(f32::MAX, f32::min);
         spread * (counts[feature] as f32).ln()
     };
     features.sort_by(|a, b| size(b).total_cmp(&size(a)).then(a.cmp(b)));
@@ -154,7 +155,8 @@ fn emit(weights: &[[f32; WIDTH]], features: &[u32; FEATURES]) -> [f32; WIDTH] {
 
 /// Scales weights to 8 bits. The few that are larger than the scale allows are cut.
 fn quantize(trained: &Trained, features: &[u64]) -> Weights {
-    let mut sizes: Vec<f32> = trained.rows.as_flattened().iter().map(|weight| weight.abs()).filter(|&size| size > 0.05).collect();
+    let mut sizes: Vec<f32> =
+        trained.rows.as_flattened().iter().map(|weight| weight.abs()).filter(|&size| size > 0.05).collect();
     sizes.sort_by(f32::total_cmp);
     let largest = sizes.get(sizes.len() * 9995 / 10000).copied().unwrap_or(1.0);
     let scale = largest / 127.0;

@@ -4,8 +4,8 @@
 //! 99th percentile of a text's time.
 
 use masker_text::{Detector, Options, Request};
-use serde_json::Value;
 use rustix::time::{ClockId, clock_gettime};
+use serde_json::Value;
 use std::{env, fs, time::Instant};
 
 const ROUNDS: usize = 20;

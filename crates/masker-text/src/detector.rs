@@ -217,7 +217,9 @@ impl Detector {
         }
         self.listed(&mut scan);
         let mut candidates = std::mem::take(&mut scan.out);
-        candidates.retain(|candidate| candidate.rank != Rank::Model || !scan.labels.covers(text, candidate.start, candidate.end));
+        candidates.retain(|candidate| {
+            candidate.rank != Rank::Model || !scan.labels.covers(text, candidate.start, candidate.end)
+        });
         candidates.retain(|candidate| candidate.confidence >= self.options.least(&candidate.kind));
         let mut kept = resolve(candidates);
         kept.retain_mut(|candidate| keep(candidate, text, &self.options));

@@ -88,7 +88,9 @@ impl LabelSet {
         }
         // `Member No.`, `Member #` and `Member Num` mean what `Member number` means.
         if let Some(stem) = lower.strip_suffix(" number") {
-            forms.extend([" no", " no.", " num", " nr", " #", "#", "_no", "no", "_num"].map(|end| format!("{stem}{end}")));
+            forms.extend(
+                [" no", " no.", " num", " nr", " #", "#", "_no", "no", "_num"].map(|end| format!("{stem}{end}")),
+            );
         }
         for form in forms {
             if form.len() > 3 || !form.contains(' ') {
@@ -153,9 +155,10 @@ impl<'a> Labels<'a> {
     /// Whether a range is within a label of several words, such as `place of birth`.
     pub fn covers(&self, text: &str, start: usize, end: usize) -> bool {
         let index = self.found.partition_point(|label| label.start <= start);
-        index.checked_sub(1).map(|index| &self.found[index]).is_some_and(|label| {
-            !label.hint && end <= label.end && text[label.start..label.end].contains(' ')
-        })
+        index
+            .checked_sub(1)
+            .map(|index| &self.found[index])
+            .is_some_and(|label| !label.hint && end <= label.end && text[label.start..label.end].contains(' '))
     }
 
     /// What the head of a cell says.
@@ -265,7 +268,27 @@ fn is_filler(text: &str, classes: &WordClasses, start: usize, end: usize) -> boo
 pub(crate) fn is_gap_mark(mark: char) -> bool {
     matches!(
         mark,
-        ':' | '=' | '#' | '"' | '\'' | '(' | ')' | '[' | ']' | '{' | '<' | '>' | '-' | '*' | '|' | '.' | '_' | '`' | '/' | '+' | '\\' | '~'
+        ':' | '='
+            | '#'
+            | '"'
+            | '\''
+            | '('
+            | ')'
+            | '['
+            | ']'
+            | '{'
+            | '<'
+            | '>'
+            | '-'
+            | '*'
+            | '|'
+            | '.'
+            | '_'
+            | '`'
+            | '/'
+            | '+'
+            | '\\'
+            | '~'
     )
 }
 

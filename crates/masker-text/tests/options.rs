@@ -1,10 +1,16 @@
 //! What options change, and what they refuse.
 
-use masker_text::{Detector, FindError, Finding, Keep, Kind, Language, Options, OptionsError, Recognizer, Region, Request, Stream, Validator};
+use masker_text::{
+    Detector, FindError, Finding, Keep, Kind, Language, Options, OptionsError, Recognizer, Region, Request, Stream,
+    Validator,
+};
 
 fn find(options: Options, text: &str) -> Vec<(String, String)> {
     let findings = Detector::new(options).unwrap().find(text, &Request::default()).unwrap();
-    findings.iter().map(|finding: &Finding| (finding.kind.to_string(), text[finding.start..finding.end].to_owned())).collect()
+    findings
+        .iter()
+        .map(|finding: &Finding| (finding.kind.to_string(), text[finding.start..finding.end].to_owned()))
+        .collect()
 }
 
 fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -40,7 +46,13 @@ fn years_states_and_ages_can_stay() {
     let all = Keep { year: false, state: false, age_under_90: false };
     assert_eq!(
         find(keep(all), text),
-        pairs(&[("AGE", "45"), ("DATE", "03/04/1961"), ("DATE", "2024-05-06"), ("LOCATION", "Chicago"), ("LOCATION", "IL")])
+        pairs(&[
+            ("AGE", "45"),
+            ("DATE", "03/04/1961"),
+            ("DATE", "2024-05-06"),
+            ("LOCATION", "Chicago"),
+            ("LOCATION", "IL")
+        ])
     );
     let most = Keep { year: true, state: true, age_under_90: true };
     assert_eq!(find(keep(most), text), pairs(&[("DATE", "03/04"), ("DATE", "05-06"), ("LOCATION", "Chicago")]));
@@ -95,7 +107,11 @@ fn bad_options_are_refused() {
 #[test]
 fn regions_decide_on_national_numbers() {
     let text = "Sie erreichen mich unter 030 901820";
-    let german = Options { languages: vec![Language::English, Language::German], regions: vec![Region::parse("DE").unwrap()], ..Options::default() };
+    let german = Options {
+        languages: vec![Language::English, Language::German],
+        regions: vec![Region::parse("DE").unwrap()],
+        ..Options::default()
+    };
     assert_eq!(find(german, text), pairs(&[("PHONE", "030 901820")]));
     assert_eq!(find(Options::default(), text), []);
 }

@@ -8,3 +8,6 @@ pub mod hash;
 pub mod lexicon;
 pub mod tagger;
 pub mod token;
+
+#[cfg(test)]
+mod tests;

@@ -138,9 +138,10 @@ impl Weights {
         let (mut even, mut odd, mut count) = (0u64, 0u64, 0i32);
         for (bucket, check) in places {
             // At most one row of the bucket has the check byte. Without a branch, the processor has nothing to guess.
-            let found = self.rows[bucket].0.iter().fold(0, |found, row| {
-                found | row & u64::from((row >> 56) as u8 == check).wrapping_neg()
-            });
+            let found = self.rows[bucket]
+                .0
+                .iter()
+                .fold(0, |found, row| found | row & u64::from((row >> 56) as u8 == check).wrapping_neg());
             count += i32::from(found != 0);
             even += found & BYTES;
             odd += found >> 8 & BYTES;

@@ -118,7 +118,11 @@ fn id(scan: &Scan<'_>, kind: &Kind, label: (usize, usize), range: (usize, usize)
                 return None;
             }
             // The ID of a plan: `Aetna ID`, `covered by insurance, ID`.
-            if scan.labels.near(scan.text, &Kind::HealthPlan, label.0, label.0).is_some_and(|plan| plan.1 + 16 >= label.0) {
+            if scan
+                .labels
+                .near(scan.text, &Kind::HealthPlan, label.0, label.0)
+                .is_some_and(|plan| plan.1 + 16 >= label.0)
+            {
                 return Some(labelled(Kind::HealthPlan, 75, "plan-id"));
             }
             let key = scan.text[..label.0].ends_with(['_', '.']) || scan.text[label.1..].starts_with('_');

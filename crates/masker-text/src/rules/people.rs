@@ -36,8 +36,17 @@ pub(crate) fn find(scan: &mut Scan<'_>) {
         while end < scan.tags.len() && scan.tags[end].label == Label::IPerson {
             end += 1;
         }
-        if let Some(candidate) = name(scan, index, end) {
-            scan.out.push(candidate);
+        // `Fatima, Joe and …` is a list, not `Last, First`.
+        let listed = scan.is_mark(end, ',') || end < scan.tags.len() && scan.word(end).eq_ignore_ascii_case("and");
+        let comma = (index + 1..end).find(|&comma| listed && scan.is_mark(comma, ','));
+        let parts = match comma {
+            Some(comma) => [(index, comma), (comma + 1, end)],
+            None => [(index, end), (end, end)],
+        };
+        for (first, stop) in parts {
+            if let Some(candidate) = name(scan, first, stop) {
+                scan.out.push(candidate);
+            }
         }
         index = end;
     }
@@ -74,14 +83,21 @@ pub(crate) fn stray(scan: &Scan<'_>, first: usize, end: usize) -> Option<(usize,
         let entry = scan.sentence.infos[index].entry;
         tokens[index].case == Case::Title && entry.first() >= 2 && !entry.is_common() && !scan.sentence.in_place(index)
     };
+    if closed(scan, first) && end - first <= 3 && tokens[first..stop].iter().all(|token| token.kind == TokenKind::Word)
+    {
+        return Some((first, stop));
+    }
     if !name(first) || eponym(scan, stop) || scan.tags[first].label == Label::BOrganization && possessive.is_none() {
         return None;
     }
     let words = &tokens[first..stop];
     let proper = words.iter().all(|token| token.kind == TokenKind::Word && token.case != Case::Lower);
-    let facility = (first..end).any(|index| scan.is(index, Class::FACILITY) || scan.sentence.infos[index].cue == Cue::Facility);
+    let facility =
+        (first..end).any(|index| scan.is(index, Class::FACILITY) || scan.sentence.infos[index].cue == Cue::Facility);
     let place = scan.sentence.infos[first].entry.is_place();
-    let surname = stop - first == 2 && !scan.sentence.infos[first + 1].entry.is_common() && scan.sentence.infos[first + 1].cue == Cue::None;
+    let surname = stop - first == 2
+        && !scan.sentence.infos[first + 1].entry.is_common()
+        && scan.sentence.infos[first + 1].cue == Cue::None;
     (proper && !facility && (surname || stop - first == 1 && !place)).then_some((first, stop))
 }
 
@@ -102,6 +118,11 @@ fn name(scan: &Scan<'_>, first: usize, end: usize) -> Option<Candidate> {
             || tokens[end - 1].kind == TokenKind::Possessive)
     {
         end -= 1;
+    }
+    // `Customer Liu Wei`: a role is no part of a name either.
+    while end - first > 1 && scan.sentence.infos[first].cue == Cue::Role && !scan.sentence.infos[first].entry.is_first()
+    {
+        first += 1;
     }
     // `Last, First` has a comma, but what follows `First Last` is another thing.
     if let Some(comma) = (first..end).find(|&index| tokens[index].is(','))
@@ -127,8 +148,13 @@ fn name(scan: &Scan<'_>, first: usize, end: usize) -> Option<Candidate> {
         return None;
     }
     // `Child-Pugh B`, `Crohn`: words of medicine, unless a first name or a title makes them a person's.
-    let titled = first > 0 && (scan.sentence.infos[first - 1].cue == Cue::Title || tokens[first - 1].is('.') && first > 1 && scan.sentence.infos[first - 2].cue == Cue::Title);
-    if !titled && (first..end).any(|index| scan.is(index, Class::EPONYM)) && (scan.is(first, Class::EPONYM) || tokens[first + 1].is('-')) {
+    let titled = first > 0
+        && (scan.sentence.infos[first - 1].cue == Cue::Title
+            || tokens[first - 1].is('.') && first > 1 && scan.sentence.infos[first - 2].cue == Cue::Title);
+    if !titled
+        && (first..end).any(|index| scan.is(index, Class::EPONYM))
+        && (scan.is(first, Class::EPONYM) || tokens[first + 1].is('-'))
+    {
         return None;
     }
     let words = (first..end).filter(|&index| tokens[index].kind == TokenKind::Word);
@@ -218,7 +244,22 @@ fn supported(scan: &Scan<'_>, first: usize, end: usize) -> bool {
     let before = first.checked_sub(1);
     let before =
         if before.is_some_and(|index| tokens[index].kind == TokenKind::Mark) { first.checked_sub(2) } else { before };
-    cue(before) || scan.tags[first].lead > LEAD_OF_WEAK && tokens[first].case != Case::Lower && !scan.sentence.is_start(first)
+    cue(before)
+        || scan.tags[first].lead > LEAD_OF_WEAK && tokens[first].case != Case::Lower && !scan.sentence.is_start(first)
+}
+
+/// Whether a token begins the line after a closing: `Best,` or `Kind regards`.
+fn closed(scan: &Scan<'_>, index: usize) -> bool {
+    let tokens = scan.tokens();
+    let mut before = index;
+    if index == 0 || !tokens[index].line || !tokens[index].capital() {
+        return false;
+    }
+    before -= 1;
+    if tokens[before].kind == TokenKind::Mark && before > 0 {
+        before -= 1;
+    }
+    scan.sentence.infos[before].cue == Cue::Closing
 }
 
 /// Proposes names in scripts without case, such as Chinese, within a text of Latin letters: after a title or a role.

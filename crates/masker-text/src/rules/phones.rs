@@ -109,8 +109,11 @@ fn judge(scan: &Scan<'_>, run: &Run, digits: &[u8], range: (usize, usize), form:
         Some(_) => Kind::Phone,
         None => letter.clone().unwrap_or_else(|| fax_nearby(scan, range)),
     };
-    let near =
-        adjacent.is_some() || letter.is_some() || trailing.is_some() || scan.near(&Kind::Phone, range.0, range.1) || kind == Kind::Fax;
+    let near = adjacent.is_some()
+        || letter.is_some()
+        || trailing.is_some()
+        || scan.near(&Kind::Phone, range.0, range.1)
+        || kind == Kind::Fax;
     let nanp_form = matches!(form.lengths.as_slice(), [3, 3, 4] | [1, 3, 3, 4] | [3, 7] | [3, 3, 2, 2])
         || form.lengths.as_slice() == [10] && form.extension;
     let nanp = validate::is_nanp(digits);
@@ -159,7 +162,8 @@ fn letter(text: &str, start: usize) -> Option<Kind> {
     let before = text[..start].trim_end_matches(' ');
     let before = before.strip_suffix([':', '.'])?;
     let letter = before.chars().next_back()?;
-    let alone = !before[..before.len() - letter.len_utf8()].ends_with(|char: char| char.is_alphanumeric() || char == '\'');
+    let alone =
+        !before[..before.len() - letter.len_utf8()].ends_with(|char: char| char.is_alphanumeric() || char == '\'');
     match letter {
         'F' | 'f' if alone => Some(Kind::Fax),
         'T' | 'P' | 'M' | 'C' | 'O' | 't' | 'p' | 'm' if alone => Some(Kind::Phone),

@@ -432,7 +432,10 @@ fn military(scan: &Scan<'_>, index: usize) -> Option<Part> {
         tokens.get(index).is_some_and(|token| token.kind == TokenKind::Word && token.chars <= 5)
             && words.iter().any(|word| scan.word(index).eq_ignore_ascii_case(word))
     };
-    if tokens[index].kind != TokenKind::Word || !matches!(tokens[index].first.to_ascii_lowercase(), 'p' | 'c' | 'u' | 'a' | 'f' | 'd') || tokens[index].chars > 5 {
+    if tokens[index].kind != TokenKind::Word
+        || !matches!(tokens[index].first.to_ascii_lowercase(), 'p' | 'c' | 'u' | 'a' | 'f' | 'd')
+        || tokens[index].chars > 5
+    {
         return None;
     }
     let office = if is(index, &["psc", "cmr", "uss", "usns", "uscgc", "usnv", "unit"]) {
@@ -664,7 +667,8 @@ fn city_line(scan: &Scan<'_>, at: usize) -> Option<CityLine> {
             code += 1;
         }
     }
-    let number = scan.is_number(code) && (code == from || same_line(scan, code)) && (2..=6).contains(&scan.tokens()[code].chars);
+    let number =
+        scan.is_number(code) && (code == from || same_line(scan, code)) && (2..=6).contains(&scan.tokens()[code].chars);
     let long = number && scan.tokens()[code].chars >= 4;
     let line_ends = |index: usize| token(scan, index).is_none_or(|next| next.line || next.kind == TokenKind::Mark);
     if long && (comma || line_ends(code + 1) || stop - from >= 1) {
@@ -674,7 +678,11 @@ fn city_line(scan: &Scan<'_>, at: usize) -> Option<CityLine> {
     if number && stop == from && line_ends(code + 1) {
         return Some(CityLine { words: (from, stop), code: Some(code), end: code + 1 });
     }
-    (stop > from && stop - from <= 6 && line_ends(stop)).then_some(CityLine { words: (from, stop), code: None, end: stop })
+    (stop > from && stop - from <= 6 && line_ends(stop)).then_some(CityLine {
+        words: (from, stop),
+        code: None,
+        end: stop,
+    })
 }
 
 /// The end of an address that goes on to the next lines.
@@ -686,7 +694,9 @@ fn lines_end(scan: &Scan<'_>, end: usize) -> usize {
         // The next line of a form is no city: `Phone`, `DOB`.
         let start = scan.tokens()[line.words.0].start as usize;
         let label = scan.labels.found.binary_search_by_key(&start, |label| label.start).is_ok();
-        let zip = line.code.is_some_and(|code| code > 0 && scan.is(code - 1, Class::STATE) && scan.tokens()[code - 1].case == Case::Upper);
+        let zip = line.code.is_some_and(|code| {
+            code > 0 && scan.is(code - 1, Class::STATE) && scan.tokens()[code - 1].case == Case::Upper
+        });
         if label || words.is_empty() && line.code.is_none() {
             break;
         }
@@ -716,7 +726,13 @@ fn lines_after(scan: &mut Scan<'_>, end: usize) -> usize {
             let state = code > 0 && scan.is(code - 1, Class::STATE) && scan.tokens()[code - 1].case == Case::Upper;
             let own = &scan.tokens()[code];
             if !state && own.chars >= 4 {
-                scan.out.push(Candidate::new((own.start as usize, own.end as usize), Kind::Address, Rank::Pattern, 70, "address-code"));
+                scan.out.push(Candidate::new(
+                    (own.start as usize, own.end as usize),
+                    Kind::Address,
+                    Rank::Pattern,
+                    70,
+                    "address-code",
+                ));
             }
             if own.chars >= 4 {
                 break;

@@ -97,7 +97,12 @@ fn digit(word: &[u8]) -> Option<char> {
     const MORE: [(&str, char); 6] =
         [("tres", '3'), ("cuatro", '4'), ("seis", '6'), ("siete", '7'), ("ocho", '8'), ("niner", '9')];
     // Most words begin with another letter.
-    if word.len() > 6 || !matches!(word.first()?.to_ascii_lowercase(), b'z' | b'o' | b't' | b'f' | b's' | b'e' | b'n' | b'd' | b'v' | b'a' | b'c' | b'u') {
+    if word.len() > 6
+        || !matches!(
+            word.first()?.to_ascii_lowercase(),
+            b'z' | b'o' | b't' | b'f' | b's' | b'e' | b'n' | b'd' | b'v' | b'a' | b'c' | b'u'
+        )
+    {
         return None;
     }
     WORDS.iter().chain(&MORE).find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes())).map(|(_, digit)| *digit)

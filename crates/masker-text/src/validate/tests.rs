@@ -45,7 +45,9 @@ fn networks() {
     assert!(is_ipv4("203.0.113.7") && !is_ipv4("203.0.113.256") && !is_ipv4("1.02.3.4") && !is_ipv4("1.2.3"));
     assert!(is_ipv6("2001:db8::1") && !is_ipv6("::") && !is_ipv6("12:30:45"));
     assert!(is_tld("org") && is_tld("DE") && is_tld("example") && !is_tld("sql"));
-    assert!(is_reserved_domain("www.example.com") && is_reserved_domain("x.test") && !is_reserved_domain("myexample.com"));
+    assert!(
+        is_reserved_domain("www.example.com") && is_reserved_domain("x.test") && !is_reserved_domain("myexample.com")
+    );
 }
 
 #[test]

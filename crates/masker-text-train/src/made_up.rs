@@ -1,10 +1,6 @@
 //! Sentences that the trainer makes up, with labels.
 
-use crate::{
-    Example,
-    lists::Lists,
-    patterns::{self, *},
-};
+use crate::{Example, lists::Lists, words::*};
 use masker_text::names::tagger::Label;
 use rand::{Rng, RngExt, rngs::StdRng, seq::IndexedRandom};
 
@@ -140,7 +136,7 @@ impl<'l> Generator<'l> {
             "job" => text.push_str(self.pick(JOBS)),
             "kin" => text.push_str(self.pick(KIN)),
             "mon" => text.push_str(self.pick(MONTHS)),
-            "day" => text.push_str(self.pick(patterns::DAYS)),
+            "day" => text.push_str(self.pick(DAYS)),
             other => panic!("patterns name {other:?}, which the generator does not know"),
         }
         if let Some(label) = label {

@@ -14,8 +14,9 @@
 mod corpus;
 mod lists;
 mod made_up;
-mod patterns;
 mod perceptron;
+mod sentences;
+mod words;
 
 use made_up::{Generator, Span};
 use masker_text::{
@@ -70,8 +71,8 @@ fn main() {
         }
     }
     let mut generator = Generator::new(&lists, StdRng::seed_from_u64(seed + 1));
-    examples.extend((0..MADE_UP_WITH_NAMES).map(|_| generator.sentence(patterns::WITH_NAMES)));
-    examples.extend((0..MADE_UP_WITHOUT_NAMES).map(|_| generator.sentence(patterns::WITHOUT_NAMES)));
+    examples.extend((0..MADE_UP_WITH_NAMES).map(|_| generator.sentence(sentences::WITH_NAMES)));
+    examples.extend((0..MADE_UP_WITHOUT_NAMES).map(|_| generator.sentence(sentences::WITHOUT_NAMES)));
     if env::var_os("MASKER_TEXT_TRAIN_SHOW").is_some() {
         for example in examples.iter().rev().step_by(97).take(150) {
             let names: Vec<&str> = example.spans.iter().map(|span| &example.text[span.0..span.1]).collect();
@@ -115,9 +116,9 @@ fn labels(sentence: &Sentence, spans: &[Span]) -> Vec<u8> {
         }
     }
     // A name does not continue on the next line.
-    for index in 1..labels.len() {
-        if sentence.tokens[index].line && labels[index] != 0 && labels[index] % 2 == 0 {
-            labels[index] -= 1;
+    for (token, label) in sentence.tokens.iter().zip(&mut labels) {
+        if token.line && *label != 0 && label.is_multiple_of(2) {
+            *label -= 1;
         }
     }
     debug_assert!(labels.iter().all(|&label| label <= Label::IOrganization as u8));

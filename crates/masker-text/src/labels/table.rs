@@ -15,6 +15,9 @@ pub(crate) struct Cell {
     pub head: (usize, usize),
 }
 
+/// A column: what its head says, and the range of the head. `None` if the head is no label.
+type Column = Option<(u16, (usize, usize))>;
+
 /// The separators that a table can have.
 const SEPARATORS: [char; 4] = ['\t', '|', ',', ';'];
 /// A head has at most so many bytes.
@@ -29,7 +32,7 @@ pub(crate) fn cells(text: &str, labels: &[Label], set: &LabelSet) -> Vec<Cell> {
     if labels.len() < 2 || !text.contains('\n') {
         return cells;
     }
-    let mut head: Option<(char, Vec<Option<(u16, (usize, usize))>>)> = None;
+    let mut head: Option<(char, Vec<Column>)> = None;
     let mut at = 0;
     for line in text.split_inclusive('\n') {
         let start = at;
@@ -57,12 +60,7 @@ pub(crate) fn cells(text: &str, labels: &[Label], set: &LabelSet) -> Vec<Cell> {
     cells
 }
 
-fn read_head(
-    line: &str,
-    start: usize,
-    labels: &[Label],
-    set: &LabelSet,
-) -> Option<(char, Vec<Option<(u16, (usize, usize))>>)> {
+fn read_head(line: &str, start: usize, labels: &[Label], set: &LabelSet) -> Option<(char, Vec<Column>)> {
     let first = labels.partition_point(|label| label.start < start);
     let last = labels.partition_point(|label| label.end <= start + line.len());
     let labels = labels.get(first..last).filter(|labels| labels.len() >= 2)?;

@@ -45,7 +45,7 @@ const OUTSIDE: [i32; WIDTH] = [0, -20_000, -20_000, -20_000, -20_000, -20_000, -
 
 /// Whether a label can follow another one. A name does not continue on the next line.
 pub fn can_follow(before: usize, label: usize, line: bool) -> bool {
-    let continues = label != 0 && label % 2 == 0;
+    let continues = label != 0 && label.is_multiple_of(2);
     !continues || !line && (before == label || before + 1 == label)
 }
 
@@ -76,7 +76,7 @@ pub type Row = [i8; WIDTH];
 
 /// Where a feature's row is, if it has one: the bucket, and the check byte.
 pub fn place(feature: u64) -> (usize, u8) {
-    let bucket = (feature >> 32) * BUCKETS as u64 >> 32;
+    let bucket = ((feature >> 32) * BUCKETS as u64) >> 32;
     (bucket as usize, ((feature >> 24) as u8).max(1))
 }
 
@@ -196,7 +196,7 @@ pub fn best_path<T: Copy + PartialOrd + std::ops::Add<Output = T> + Default>(
         let mut next = [never; WIDTH];
         let mut from = [0u8; WIDTH];
         for label in 0..LABELS {
-            let continues = label != 0 && label % 2 == 0;
+            let continues = label != 0 && label.is_multiple_of(2);
             let (mut top, mut source) = (never, 0);
             let candidates = if !continues {
                 0..LABELS

@@ -156,8 +156,7 @@ fn word(text: &str, start: usize) -> Token {
     let mut prefix = 0;
     let mut end = start;
     let mut first = '\0';
-    let mut rest = text[start..].char_indices();
-    while let Some((offset, char)) = rest.next() {
+    for (offset, char) in text[start..].char_indices() {
         if char == '\'' {
             let next = text[start + offset + 1..].chars().next();
             if !next.is_some_and(char::is_alphabetic) || is_possessive(bytes, start + offset) {

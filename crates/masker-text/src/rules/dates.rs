@@ -205,9 +205,7 @@ fn worded(scan: &Scan<'_>, month: usize) -> Option<Candidate> {
     // A day before the month.
     if let Some(mut before) = month.checked_sub(1) {
         let of = |index: usize| ["of", "de", "."].iter().any(|word| scan.word(index).eq_ignore_ascii_case(word));
-        if of(before) && before > 0 {
-            before -= 1;
-        } else if tokens[before].is('-') && before > 0 {
+        if before > 0 && (of(before) || tokens[before].is('-')) {
             before -= 1;
         }
         if ordinal(before) && before > 0 {

@@ -54,6 +54,9 @@ const PATTERNS: &[(Form, &str)] = &[
     (Form::Ipv6, r"(?i)(?:\b[0-9a-f]{1,4}|:)(?::[0-9a-f]{0,4}){2,7}(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3})?"),
 ];
 
+/// The pattern of URLs matches at most so many bytes after the scheme, which has three bytes or more.
+const URL_HEAD_BYTES: usize = 63;
+
 /// The automaton.
 pub(crate) struct Patterns {
     regex: Regex,
@@ -236,12 +239,21 @@ fn email(text: &str, start: usize, end: usize) -> Option<Candidate> {
 
 /// Checks a URL. An email address in its query is an identifier of its own: the URL ends before it.
 fn url(scan: &mut Scan<'_>, start: usize, end: usize) -> Option<usize> {
-    // The pattern matches the head of a long URL.
-    let more = scan.text[end..]
-        .bytes()
-        .take_while(|byte| !byte.is_ascii_whitespace() && !b"<>\"`{}|\\^".contains(byte))
-        .count();
-    let found = &scan.text[start..end + if end - start >= 60 { more } else { 0 }];
+    // The pattern matches the head of a long URL. The rest is read only if the head has a domain, so that a row of heads without
+    // one takes linear time.
+    let inside = |byte: &u8| !byte.is_ascii_whitespace() && !b"<>\"`{}|\\^".contains(byte);
+    let end = if end - start >= URL_HEAD_BYTES {
+        let head = &scan.text[start..end];
+        let after_scheme = head.find("://").map_or(0, |at| at + 3);
+        let authority = &head[after_scheme..after_scheme + head[after_scheme..].find(['/', '?', '#'])?];
+        if !authority.contains('.') && !authority.contains('[') {
+            return None;
+        }
+        end + scan.text[end..].bytes().take_while(inside).count()
+    } else {
+        end
+    };
+    let found = &scan.text[start..end];
     let mut len = found.trim_end_matches(['.', ',', ';', ':', '!', '?', '\'', '*', '_', ')', ']', '}']).len();
     // A closing bracket belongs to the URL if it was opened there.
     if found[len..].starts_with(')') && found[..len].matches('(').count() > found[..len].matches(')').count() {
@@ -255,7 +267,8 @@ fn url(scan: &mut Scan<'_>, start: usize, end: usize) -> Option<usize> {
     let domain = host.split(':').next().unwrap_or(host);
     let tld = domain.rsplit('.').next().unwrap_or(domain);
     let numeric = validate::is_ipv4(domain) || host.starts_with('[');
-    if !numeric && !(domain.contains('.') && validate::is_tld(tld)) {
+    let named = domain.contains('.') && validate::is_tld(tld);
+    if !numeric && !named {
         return None;
     }
     // `https://user:password@host`

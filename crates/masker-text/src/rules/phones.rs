@@ -185,7 +185,7 @@ fn plausible(text: &str, run: &Run, form: &Form) -> bool {
     let zero = text.as_bytes()[run.groups[0].0] == b'0';
     !years
         && if form.count == 1 {
-            total >= 10 && total <= 11 || zero && (7..=12).contains(&total)
+            (10..=11).contains(&total) || zero && (7..=12).contains(&total)
         } else {
             form.lengths.iter().all(|&len| len >= 2 || form.plus)
         }

@@ -100,8 +100,7 @@ fn facilities(scan: &mut Scan<'_>) {
         let mut proper = 0;
         while first > 0 && index - first < 7 && !tokens[first].line {
             let before = &tokens[first - 1];
-            let word = before.kind == TokenKind::Word
-                && (before.capital() || before.kind == TokenKind::Word && scan.is(first - 1, Class::FACILITY_END));
+            let word = before.kind == TokenKind::Word && (before.capital() || scan.is(first - 1, Class::FACILITY_END));
             let joint = before.kind == TokenKind::Possessive
                 || before.is('-') && !before.space
                 || before.is('&')

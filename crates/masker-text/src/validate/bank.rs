@@ -11,7 +11,7 @@ pub(crate) fn luhn(digits: &[u8]) -> bool {
             if index % 2 == 0 { digit } else { digit * 2 - if digit > 4 { 9 } else { 0 } }
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// The issuer of a card number, by its first digits and its length (ISO/IEC 7812 registrations as the issuers publish them).

@@ -3,8 +3,8 @@
 use crate::{kind::Kind, pack::Language, recognizer::Recognizer, validate::Region};
 use std::collections::BTreeMap;
 
-/// Settings of a detector.
-#[derive(Clone, Debug)]
+/// Settings of a detector. Without `Debug`: the lists can hold personal data.
+#[derive(Clone)]
 pub struct Options {
     /// Languages whose labels, patterns and months are used. English should be among them: the tagger of names is English.
     pub languages: Vec<Language>,

@@ -295,7 +295,9 @@ fn form_name(scan: &Scan<'_>, label: (usize, usize), start: usize) -> Option<Can
     let range = (start, end);
     let known = (first..=last?).any(|index| scan.sentence.infos[index].entry.is_name());
     let common = (first..=last?).all(|index| scan.tokens()[index].kind != TokenKind::Word || !is_new(scan, index));
-    if common && !known {
+    // `name: billing` names a thing.
+    let lower = scan.tokens()[first].case == Case::Lower;
+    if (common || lower) && !known {
         return None;
     }
     let confidence = if known { 88 } else { 66 };

@@ -186,6 +186,8 @@ fn ipv4(scan: &Scan<'_>, run: &Run) -> Option<(usize, Candidate)> {
     let confidence = match label {
         Some((says, _)) if names(says, &Kind::IpAddress) => 95,
         Some((Says::Nothing, _)) => return None,
+        // Addresses of every machine.
+        _ if text.starts_with("127.") || text.starts_with("0.") || text == "255.255.255.255" => 30,
         _ if guards::after_version(scan.text, range.0) => return None,
         _ if near => 90,
         // `1.2.3.4` is more often the number of a section or a version.

@@ -141,8 +141,8 @@ impl Detector {
         Ok(findings)
     }
 
-    /// Returns how many bytes of a text that is still growing have their final findings: whatever follows, the findings that
-    /// end there stay the same. At most [`segment::SEGMENT_BYTES_MAX`] bytes at the end are not final.
+    /// Returns how many bytes of a text that is still growing have their final findings: the findings that end there stay the
+    /// same with any text that follows. At most [`segment::SEGMENT_BYTES_MAX`] bytes at the end are not final.
     pub fn settled(&self, prefix: &str) -> usize {
         let mut at = 0;
         while let Some(len) = segment::end(&prefix[at..], false) {

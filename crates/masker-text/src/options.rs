@@ -18,9 +18,9 @@ pub struct Options {
     pub keep: Keep,
     /// Further recognizers.
     pub recognizers: Vec<Recognizer>,
-    /// Values that are found wherever they are words, whatever the case of their ASCII letters.
+    /// Values that are found wherever they are words, in any case of their ASCII letters.
     pub deny: Vec<(Kind, Vec<String>)>,
-    /// Values that are never found, whatever the case of their letters.
+    /// Values that are never found, in any case of their letters.
     pub allow: Vec<String>,
     /// A longer text is an error, in bytes.
     pub text_bytes_max: usize,

@@ -45,7 +45,7 @@ impl<'t> Shadow<'t> {
         &self.text
     }
 
-    /// Returns the original range of a range of the shadow. A part of a replacement stands for all of what it replaces.
+    /// Returns the original range of a range of the shadow. A part of a replacement means all of what it replaces.
     pub fn original(&self, start: usize, end: usize) -> (usize, usize) {
         if self.runs.is_empty() {
             return (start, end);
@@ -294,7 +294,7 @@ fn invisible(char: char) -> bool {
     )
 }
 
-/// The ASCII mark that a typographic one stands for.
+/// The ASCII mark that a typographic one means.
 fn plain_mark(char: char) -> Option<char> {
     Some(match char {
         '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}' => '-',

@@ -233,10 +233,16 @@ fn reports_nothing_above_a_known_break() {
     let middle = text.len() / 2;
     text[middle] ^= 1;
     fs::write(&second, text).unwrap();
-    let accepting = AuditOptions { accept_break: true, ..options(folder.path()) };
-    let opened = open(accepting, None, &clock);
+    let accepting = || AuditOptions { accept_break: true, ..options(folder.path()) };
+    let opened = open(accepting(), None, &clock);
     assert!(opened.notes[0].contains("chain is broken"), "{:?}", opened.notes);
-    two_days(opened.log);
+    let close = |log: super::super::AuditLog| runtime().block_on(log.close());
+    close(opened.log);
+    // What a start has found itself is not accepted by it.
+    let opened = open(options(folder.path()), None, &clock);
+    assert!(opened.log.health().is_err());
+    close(opened.log);
+    two_days(open(accepting(), None, &clock).log);
     assert_eq!(files(folder.path()).len(), 4);
     // An event of the first day, two segments above the known break.
     let anchor = ChainHead { sequence: 2, hash: [7; 32] };

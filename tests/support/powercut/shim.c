@@ -181,7 +181,8 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
     return answer;
 }
 
-/* Writes the path relative to the root into `out`. Returns 0 if the path is not below the root. */
+/* Writes the path relative to the root into `out`. Returns 0 if the path is not below the root. A path to be recorded is
+ * looked up while the lock is held: another thread could rename its directory in between. */
 static int below(int dir, const char *path, char *out) {
     char whole[PATH_MAX * 2];
     if (path[0] == '/') {
@@ -242,7 +243,7 @@ static int opened(int dir, const char *path, int flags, mode_t mode) {
     } else if (fd >= 0 && fstat(fd, &after) == 0) {
         inode_of[fd] = after.st_ino;
         durable[fd] = (flags & O_DSYNC) != 0;
-        if (!was_there) record('O', 0, after.st_ino, 0, relative, NULL, 0);
+        if (!was_there && below(dir, path, relative)) record('O', 0, after.st_ino, 0, relative, NULL, 0);
         else if (flags & O_TRUNC) record('T', 0, after.st_ino, 0, "", NULL, 0);
     }
     leave();
@@ -508,7 +509,7 @@ static int moved(int from_dir, const char *from, int to_dir, const char *to, uns
         return (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
     enter();
     int answer = fails("C") ? -1 : (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
-    if (answer == 0) record('R', 0, 0, 0, source, target, strlen(target));
+    if (answer == 0 && below(from_dir, from, source) && below(to_dir, to, target)) record('R', 0, 0, 0, source, target, strlen(target));
     leave();
     return answer;
 }
@@ -522,7 +523,7 @@ static int removed(int dir, const char *path, int flags) {
     if (!on() || !below(dir, path, relative)) return (int)syscall(SYS_unlinkat, dir, path, flags);
     enter();
     int answer = fails("C") ? -1 : (int)syscall(SYS_unlinkat, dir, path, flags);
-    if (answer == 0) record('U', 0, 0, 0, relative, NULL, 0);
+    if (answer == 0 && below(dir, path, relative)) record('U', 0, 0, 0, relative, NULL, 0);
     leave();
     return answer;
 }
@@ -537,7 +538,7 @@ static int made(int dir, const char *path, mode_t mode) {
     if (!on() || !below(dir, path, relative)) return (int)syscall(SYS_mkdirat, dir, path, mode);
     enter();
     int answer = fails("CG") ? -1 : (int)syscall(SYS_mkdirat, dir, path, mode);
-    if (answer == 0 && fstatat(dir, path, &after, 0) == 0) record('M', 0, after.st_ino, 0, relative, NULL, 0);
+    if (answer == 0 && fstatat(dir, path, &after, 0) == 0 && below(dir, path, relative)) record('M', 0, after.st_ino, 0, relative, NULL, 0);
     leave();
     return answer;
 }

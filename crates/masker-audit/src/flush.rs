@@ -181,7 +181,9 @@ impl<W: Output> Flusher<W> {
     /// Returns why events cannot be written.
     pub(super) fn health(&self) -> Result<(), String> {
         match &*lock(&self.failure) {
-            Some(failure) => Err(format!("events cannot be written: {failure}; masker keeps trying")),
+            Some(failure) => Err(format!(
+                "events cannot be written: {failure}; masker tries again, and answers requests when it succeeds"
+            )),
             None => Ok(()),
         }
     }

@@ -11,12 +11,12 @@ pub(crate) mod places;
 pub(crate) mod streets;
 
 use crate::{
-    candidate::Candidate,
+    candidate::{Candidate, Rank},
     kind::Kind,
     labels::{Labels, Says},
     names::{
         features::Sentence,
-        tagger::Tag,
+        tagger::{Label, Tag},
         token::{Token, TokenKind},
     },
     validate::Region,
@@ -79,6 +79,22 @@ impl<'a> Scan<'a> {
     /// Whether a label or hint of a kind is near.
     pub fn near(&self, kind: &Kind, start: usize, end: usize) -> bool {
         self.labels.near(self.text, kind, start, end).is_some()
+    }
+
+    /// The runs of tokens that begin with the one label and go on with the other: first token, and the one after the last.
+    pub fn runs(&self, begin: Label, inside: Label) -> Vec<(usize, usize)> {
+        let begins = (0..self.tags.len()).filter(|&index| self.tags[index].label == begin);
+        let end = |index: usize| {
+            let inner = self.tags[index + 1..].iter().take_while(|tag| tag.label == inside);
+            (index, index + 1 + inner.count())
+        };
+        begins.map(end).collect()
+    }
+
+    /// Proposes a token.
+    pub fn propose_token(&mut self, token: &Token, kind: Kind, rank: Rank, confidence: u8, rule: &'static str) {
+        let range = (token.start as usize, token.end as usize);
+        self.out.push(Candidate::new(range, kind, rank, confidence, rule));
     }
 
     /// The index of the first token that begins at or after an offset.

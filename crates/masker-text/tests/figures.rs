@@ -2,9 +2,9 @@
 
 mod support;
 
-use masker_text::{Detector, Options, Request};
+use masker_text::{Detector, Options};
 use std::collections::BTreeMap;
-use support::parse;
+use support::{cases, find};
 
 /// Right, wrong and missed findings of a kind.
 type Counts = BTreeMap<String, [usize; 3]>;
@@ -12,14 +12,8 @@ type Counts = BTreeMap<String, [usize; 3]>;
 fn count(texts: &str) -> Counts {
     let detector = Detector::new(Options::default()).unwrap();
     let mut counts = Counts::new();
-    for line in texts.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")) {
-        let (text, expected) = parse(line);
-        let found: Vec<(usize, usize, String)> = detector
-            .find(&text, &Request::default())
-            .unwrap()
-            .into_iter()
-            .map(|finding| (finding.start, finding.end, finding.kind.to_string()))
-            .collect();
+    for (_, (text, expected)) in cases(texts) {
+        let found = find(&detector, &text);
         for one in &found {
             counts.entry(one.2.clone()).or_default()[usize::from(!expected.contains(one))] += 1;
             if !expected.contains(one) {

@@ -2,22 +2,16 @@
 
 mod support;
 
-use masker_text::{Detector, Options, Request};
-use support::parse;
+use masker_text::{Detector, Options};
+use support::{cases, find};
 
 #[test]
 fn hard_inputs() {
     let detector = Detector::new(Options::default()).unwrap();
     let mut total = 0;
     let mut wrong = Vec::new();
-    for line in include_str!("hard.txt").lines().filter(|line| !line.is_empty() && !line.starts_with("# ")) {
-        let (text, expected) = parse(line);
-        let found: Vec<(usize, usize, String)> = detector
-            .find(&text, &Request::default())
-            .unwrap()
-            .into_iter()
-            .map(|finding| (finding.start, finding.end, finding.kind.to_string()))
-            .collect();
+    for (line, (text, expected)) in cases(include_str!("hard.txt")) {
+        let found = find(&detector, &text);
         total += 1;
         if found != expected {
             let shown: Vec<String> =

@@ -86,6 +86,9 @@ fn a_key_is_written_to_a_new_file_only() {
     run(here, &["keys", "generate", "--output", "K_PAYMENTS"], &[])
         .refused(&["mv --no-clobber K_PAYMENTS_OLD K_PAYMENTS"]);
     assert_eq!(contents(here), [(here.join("K_PAYMENTS_OLD"), key)]);
+    let other = run(here, &["keys", "generate", "--kid", "K_OTHER", "--output", "K_NEW"], &[]);
+    assert!(other.code == 64 && other.stderr.contains("the key K_NEW, and --kid the key K_OTHER"), "{}", other.stderr);
+    assert!(!here.join("K_NEW").exists());
     run(here, &["keys", "generate", "--output", "nowhere/K"], &[]).refused(&["failed to write nowhere/K"]);
 }
 

@@ -33,7 +33,7 @@ const POLICY_FILE: &str = "healthcare-default.toml";
 const CREDENTIAL_STORES: [&str; 2] = ["/etc/credstore", "/etc/credstore.encrypted"];
 const AUDIT_CREDENTIAL: &str = "MASKER_AUDIT_HMAC_KEY";
 
-/// For whom a directory is.
+/// The daemon that a directory is made for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Layout {
     /// The host's daemon, under systemd: /etc/masker.

@@ -30,8 +30,7 @@ struct RefusalReport {
 /// Runs the command.
 pub(super) fn run(args: &RecoverArgs, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let config = ctx.config()?;
-    let credentials =
-        doctor::provided_keys(ctx.environment()).map_err(|problems| CommandError::Other(problems.to_string()))?;
+    let credentials = doctor::provided_keys(ctx.environment()).map_err(CommandError::Other)?;
     let Refusals { refused, problems, is_serving } = (ctx.offline.find_refusals)(&config, credentials);
     let wanted: BTreeSet<AcceptedKind> = args.accept.iter().map(|kind| kind.0).collect();
     let kinds: BTreeSet<AcceptedKind> = refused.iter().map(|refusal| refusal.state.kind).collect();

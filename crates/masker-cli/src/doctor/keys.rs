@@ -17,9 +17,7 @@ use super::{
     secret_names::holds_secret,
     units::InstalledUnits,
 };
-use masker_config::{
-    CredentialProblem, CredentialProblems, Credentials, Environment, OriginKind, PartialCredentials, SecretOrigin,
-};
+use masker_config::{CredentialProblem, Credentials, Environment, OriginKind, PartialCredentials, SecretOrigin};
 use masker_core::{crypto::SecretKey, keyring::Role};
 use masker_types::kind::Kid;
 
@@ -126,20 +124,32 @@ impl KeyFacts {
 /// `systemd-creds`, which takes root.
 ///
 /// # Errors
-/// All problems of all keys.
-pub(crate) fn provided_keys(own: &Environment) -> Result<Credentials, CredentialProblems> {
+/// A message with all problems of all keys.
+pub(crate) fn provided_keys(own: &Environment) -> Result<Credentials, String> {
+    let collect =
+        |environment: &Environment| Credentials::collect(environment).map_err(|problems| problems.to_string());
     if has_keys(own) {
-        return Credentials::collect(own);
+        return collect(own);
     }
     let installed = InstalledUnits::read(Path::new("/"));
     let files = installed.credentials().into_iter().map(|(name, path)| (format!("{name}_FILE").into(), path.into()));
-    let decrypted = installed.encrypted_files().into_iter().filter_map(|(name, path)| {
-        let mut command = Command::new("systemd-creds");
-        let output = command.arg("decrypt").arg(format!("--name={name}")).arg(path).arg("-").output().ok()?;
-        output.status.success().then(|| (name.into(), OsString::from_vec(output.stdout)))
+    let decrypted = installed.encrypted_files().into_iter().map(|(name, path)| {
+        let key = decrypt(&name, &path)
+            .map_err(|why| format!("systemd-creds failed to decrypt {}: {why}", path.display()))?;
+        Ok((name.into(), key))
     });
-    let environment: Environment = files.chain(decrypted).collect();
-    Credentials::collect(&environment)
+    let decrypted = decrypted.collect::<Result<Vec<(OsString, OsString)>, String>>()?;
+    collect(&files.chain(decrypted).collect())
+}
+
+fn decrypt(name: &str, path: &Path) -> Result<OsString, String> {
+    let mut command = Command::new("systemd-creds");
+    let output = command.arg("decrypt").arg(format!("--name={name}")).arg(path).arg("-").output();
+    let output = output.map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
+    }
+    Ok(OsString::from_vec(output.stdout))
 }
 
 /// Returns whether an environment contains or names keys of the daemon.

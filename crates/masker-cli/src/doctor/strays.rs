@@ -23,10 +23,12 @@ pub(super) fn gather(config: &Config, keys: &KeyFacts, installed: &InstalledUnit
     let files: Vec<PathBuf> = keys.files().chain(config.file.as_deref()).map(absolute).collect();
     let own = [&config.vault.data_dir, &config.audit.path, &config.server.socket].map(|path| absolute(path));
     let lock = absolute(&lock_path(&config.server.socket));
+    // `masker init` makes the directory of keys beside the configuration.
+    let made = config.file.iter().filter_map(|file| Some(absolute(file).parent()?.join("keys")));
     // Also those that this user cannot read.
     let provided = installed.credential_paths().into_iter().chain(keys.directories().map(absolute));
     let accepted = config.file.as_deref().map(|file| absolute(&AcceptedStates::path(file)));
-    let own: Vec<PathBuf> = own.into_iter().chain([lock]).chain(accepted).chain(provided).collect();
+    let own: Vec<PathBuf> = own.into_iter().chain([lock]).chain(made).chain(accepted).chain(provided).collect();
     look(&files, &absolute(&config.policy.path), &own)
 }
 

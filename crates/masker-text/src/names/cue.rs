@@ -31,7 +31,7 @@ pub enum Cue {
     Calendar = 10,
     /// `Street`, `Avenue`
     Street = 11,
-    /// `said`, `told`, `lives`: what people do
+    /// `said`, `lives`: verbs with a person as their subject
     Verb = 12,
     /// `van`, `de`: particles of names
     Particle = 13,

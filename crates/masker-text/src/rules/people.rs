@@ -26,16 +26,7 @@ pub(crate) fn confidence(lead: f32) -> u8 {
 
 /// Proposes names.
 pub(crate) fn find(scan: &mut Scan<'_>) {
-    let mut index = 0;
-    while index < scan.tags.len() {
-        if scan.tags[index].label != Label::BPerson {
-            index += 1;
-            continue;
-        }
-        let mut end = index + 1;
-        while end < scan.tags.len() && scan.tags[end].label == Label::IPerson {
-            end += 1;
-        }
+    for (index, end) in scan.runs(Label::BPerson, Label::IPerson) {
         // `Fatima, Joe and …` is a list, not `Last, First`.
         let listed = scan.is_mark(end, ',') || end < scan.tags.len() && scan.word(end).eq_ignore_ascii_case("and");
         let comma = (index + 1..end).find(|&comma| listed && scan.is_mark(comma, ','));
@@ -48,7 +39,6 @@ pub(crate) fn find(scan: &mut Scan<'_>) {
                 scan.out.push(candidate);
             }
         }
-        index = end;
     }
     strays(scan);
     scripts(scan);
@@ -275,13 +265,7 @@ fn scripts(scan: &mut Scan<'_>) {
         }
         let cue = scan.sentence.infos[index - 1].cue;
         if matches!(cue, Cue::Title | Cue::Role | Cue::Naming | Cue::Greeting) {
-            scan.out.push(Candidate::new(
-                (token.start as usize, token.end as usize),
-                Kind::Name,
-                Rank::Model,
-                65,
-                "name-script",
-            ));
+            scan.propose_token(token, Kind::Name, Rank::Model, 65, "name-script");
         }
     }
 }
@@ -311,13 +295,7 @@ pub(crate) fn repeats(scan: &mut Scan<'_>, known: &mut KnownNames) {
         let plain = token.kind == TokenKind::Word && scan.tags[index].label == Label::O && !weak(scan, index);
         let cased = token.capital() || scan.sentence.caseless != 0;
         if plain && cased && known.contains(token.word) && !eponym(scan, index + 1) {
-            scan.out.push(Candidate::new(
-                (token.start as usize, token.end as usize),
-                Kind::Name,
-                Rank::Model,
-                66,
-                "name-repeat",
-            ));
+            scan.propose_token(token, Kind::Name, Rank::Model, 66, "name-repeat");
         }
     }
 }

@@ -15,20 +15,10 @@ use crate::{
 /// Proposes places.
 pub(crate) fn find(scan: &mut Scan<'_>) {
     facilities(scan);
-    let mut index = 0;
-    while index < scan.tags.len() {
-        if scan.tags[index].label != Label::BPlace {
-            index += 1;
-            continue;
-        }
-        let mut end = index + 1;
-        while end < scan.tags.len() && scan.tags[end].label == Label::IPlace {
-            end += 1;
-        }
-        if let Some(candidate) = place(scan, index, end) {
+    for (first, end) in scan.runs(Label::BPlace, Label::IPlace) {
+        if let Some(candidate) = place(scan, first, end) {
             scan.out.push(candidate);
         }
-        index = end;
     }
 }
 

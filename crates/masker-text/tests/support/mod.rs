@@ -1,10 +1,27 @@
 //! Texts with marked findings: `[KIND|value]`, `\n` for a line break.
 
-/// A text with its expected findings: start, end, kind.
-pub type Case = (String, Vec<(usize, usize, String)>);
+use masker_text::{Detector, Request};
+
+/// A finding: start, end, kind.
+pub type Mark = (usize, usize, String);
+
+/// A text with its expected findings.
+pub type Case = (String, Vec<Mark>);
+
+/// Returns the cases of a list, without its comments.
+pub fn cases(list: &str) -> impl Iterator<Item = (&str, Case)> {
+    let lines = list.lines().filter(|line| !line.is_empty() && !line.starts_with("# "));
+    lines.map(|line| (line, parse(line)))
+}
+
+/// Returns what a detector finds in a text.
+pub fn find(detector: &Detector, text: &str) -> Vec<Mark> {
+    let findings = detector.find(text, &Request::default()).unwrap();
+    findings.into_iter().map(|finding| (finding.start, finding.end, finding.kind.to_string())).collect()
+}
 
 /// Reads the marked findings of a line.
-pub fn parse(line: &str) -> Case {
+fn parse(line: &str) -> Case {
     let line = line.replace("\\n", "\n");
     let mut text = String::new();
     let mut expected = Vec::new();

@@ -10,7 +10,7 @@ use masker_types::kind::Kid;
 pub enum ControlKeyError {
     /// No loaded key opens a slot.
     #[error(
-        "none of the loaded keys opens this vault's control key, which {} hold; load one of these. If all are lost, \
+        "none of the loaded keys opens this vault's control key; load one that does: {}. If all are lost, \
          `masker recover` accepts a new control key, which keeps records, honeytokens and tombstones, and removes the API keys",
         listed(.0)
     )]

@@ -37,6 +37,11 @@ struct WrittenKey<'a> {
 pub(super) fn run(args: &GenerateArgs, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let paths = args.output.as_deref().and_then(KeyPaths::of_active);
     let kid = match (&args.kid, &paths) {
+        (Some(named), Some((kid, _))) if parse_kid(named)? != *kid => {
+            return Err(CommandError::Usage(format!(
+                "--output names a file of the key {kid}, and --kid the key {named}: a daemon takes the key id from the file's name"
+            )));
+        }
         (Some(kid), _) => parse_kid(kid)?,
         (None, Some((kid, _))) => *kid,
         (None, None) => parse_kid(KID_DEFAULT)?,

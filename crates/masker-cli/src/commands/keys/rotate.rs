@@ -71,8 +71,9 @@ pub(super) async fn rotate(args: &RotateKeyFileArgs, ctx: &mut CommandContext<'_
             return Err(begun(kid, &paths, &active_fingerprint, &old_fingerprint, &daemon));
         }
         None => {
-            if let Ok(daemon) = &daemon {
-                daemon.check_before(kid, &active_fingerprint, &args.dir)?;
+            match &daemon {
+                Ok(daemon) => daemon.check_before(kid, &active_fingerprint, &args.dir)?,
+                Err(reason) => ctx.output.note(&format!("not compared with the keys of the daemon: {reason}")),
             }
             key_files::create(&paths.old, &active.key, Some(active.owner))?;
         }

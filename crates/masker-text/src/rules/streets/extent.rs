@@ -261,13 +261,7 @@ fn lines_after(scan: &mut Scan<'_>, end: usize) -> usize {
             let state = code > 0 && scan.is(code - 1, Class::STATE) && scan.tokens()[code - 1].case == Case::Upper;
             let own = &scan.tokens()[code];
             if !state && own.chars >= 4 {
-                scan.out.push(Candidate::new(
-                    (own.start as usize, own.end as usize),
-                    Kind::Address,
-                    Rank::Pattern,
-                    70,
-                    "address-code",
-                ));
+                scan.propose_token(own, Kind::Address, Rank::Pattern, 70, "address-code");
             }
             if own.chars >= 4 {
                 break;

@@ -97,7 +97,7 @@ fn files(data_dir: &Path) -> String {
     format!("{count} files of {bytes} bytes, the newest of {newest}")
 }
 
-/// Returns that a vault takes the place of the recorded one. `create` is whether there is none yet.
+/// Returns the state in which a vault takes the place of the recorded one. `create` is whether there is none yet.
 pub(super) fn new_vault(recorded: VaultPosition, vault: [u8; 16], create: bool) -> AcceptableState {
     AcceptableState::new(
         AcceptedKind::NewVault,
@@ -119,7 +119,7 @@ pub(super) fn accepted_new_vault(accepted: &AcceptedStates, recorded: VaultPosit
     })
 }
 
-/// Returns that no loaded key opens the control key of a vault.
+/// Returns the state in which no loaded key opens the control key of a vault.
 pub(super) fn new_control_key(vault: VaultPosition, lost: &LostControlKey) -> AcceptableState {
     let holders: Vec<String> = lost.holders.iter().map(|(kid, fingerprint)| format!("{kid} {fingerprint}")).collect();
     let holders = if holders.is_empty() { NONE.to_owned() } else { holders.join(", ") };
@@ -140,14 +140,14 @@ pub(super) fn key_rollback(vault: VaultPosition, rollback: &KeyRollback) -> Acce
     )
 }
 
-/// Returns that the chain of the audit log is broken, if it is.
+/// Returns the state of a broken chain of the audit log, if it is broken.
 pub(super) fn audit_break(log: &LogCondition) -> Option<AcceptableState> {
     let place = log.broken.as_ref()?;
     let vault = or_none(log.vault, |vault| VaultId(vault.vault_id).to_string());
     Some(AcceptableState::new(AcceptedKind::AuditBreak, [vault, place.segment.clone(), place.line.to_string()]))
 }
 
-/// Returns that the clock is far past the audit log's last event, if it is.
+/// Returns the state of a clock that is far past the audit log's last event, if it is.
 pub(super) fn clock(log: &LogCondition, now: Timestamp) -> Option<AcceptableState> {
     let trusted = log.trusted_time.filter(|_| !log.trusts(now))?;
     let vault = or_none(log.vault, |vault| VaultId(vault.vault_id).to_string());

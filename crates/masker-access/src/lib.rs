@@ -168,7 +168,7 @@ impl Access {
         self.keys.check_stored(&digest).map(drop).map_err(AuthError::from)
     }
 
-    /// Brings a caller up to date after a wait whose length others decide: it has the rights and limits that its API key has
+    /// Brings a caller up to date after a wait whose length others control: it has the rights and limits that its API key has
     /// now. What the client rules give is that of the request's start.
     ///
     /// # Errors

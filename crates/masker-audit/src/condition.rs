@@ -38,7 +38,7 @@ pub struct BreakPlace {
 }
 
 impl LogCondition {
-    /// Returns whether a clock that shows `now` is near enough to the last event to delete by it what is old.
+    /// Returns whether a clock that shows `now` is near enough to the last event to decide what is old enough to delete.
     pub fn trusts(&self, now: Timestamp) -> bool {
         self.trusted_time.is_none_or(|time| TrustedTime::new(time).accepts(now))
     }

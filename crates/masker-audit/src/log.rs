@@ -151,7 +151,7 @@ impl AuditLog {
         Ok(())
     }
 
-    /// Returns whether the clock is near enough to the last event to delete by it what is old. If it is not, an operator
+    /// Returns whether the clock is near enough to the last event to decide what is old enough to delete. If it is not, an operator
     /// can accept it with [`AuditOptions::accept_clock`].
     pub fn clock_is_trusted(&self) -> bool {
         self.trusted_time.accepts((self.clock)())

@@ -367,7 +367,7 @@ impl LogWriter {
         Ok(head)
     }
 
-    /// Returns whether the clock is near enough to the last event to delete by it what is old.
+    /// Returns whether the clock is near enough to the last event to decide what is old enough to delete.
     pub(super) fn clock_is_trusted(&self) -> bool {
         self.trusted_time.accepts(self.now())
     }

@@ -19,7 +19,7 @@ use masker_config::{Environment, HostEnvironment};
 
 /// The variable that asks for completions instead of a command.
 const VARIABLE: &str = "MASKER_COMPLETE";
-/// How long to wait for the daemon, in milliseconds. Who presses Tab does not wait for long.
+/// How long to wait for the daemon, in milliseconds. A user who presses Tab does not wait long.
 const RESPONSE_MS_MAX: u64 = 1_000;
 
 /// Prints completions, if the shell asks for them. Returns whether it does. Must not be called from within a tokio runtime.

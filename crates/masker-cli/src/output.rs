@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{args::Global, closed_output, context::CommandError};
 
-/// Width of a terminal that does not say its width, in columns.
+/// Width of a terminal whose width is unknown, in columns.
 const COLUMNS_DEFAULT: u16 = 80;
 
 /// The output of a command, in the format that the options select.
@@ -87,8 +87,8 @@ impl Output {
         self.results.write_all(bytes).map_err(CommandError::Output)
     }
 
-    /// Writes rows under a header. Tabs and line breaks in cells are escaped. For other programs, rows of names and values have
-    /// no header; that of other rows is a line.
+    /// Writes rows under a header. Tabs and line breaks in cells are escaped. In a pipe, rows of names and values have no header,
+    /// and other rows have theirs on the first line.
     pub(super) fn table(&mut self, header: &[&str], rows: Vec<Vec<String>>) -> Result<(), CommandError> {
         let rows: Vec<Vec<String>> =
             rows.into_iter().map(|row| row.iter().map(|cell| printable(cell, "")).collect()).collect();

@@ -1,6 +1,6 @@
 //! `recover.toml`: what an operator has accepted so that the daemon starts.
 //!
-//! Each entry describes one state exactly: a loss with its positions, keys by their fingerprints. It is of no effect in any other
+//! Each entry describes one state exactly: a loss with its positions, keys by their fingerprints. It has no effect in any other
 //! state, so the file can stay. It lies beside `masker.toml`, where the vault's own writer must not be able to write: a
 //! program that can change the vault must not be able to accept the change.
 

@@ -155,7 +155,7 @@ impl Service {
         problem
     }
 
-    /// Gives the caller the rights that its API key has now. To be called after each wait whose length others decide, before
+    /// Gives the caller the rights that its API key has now. To be called after each wait whose length others control, before
     /// anything is changed.
     ///
     /// # Errors

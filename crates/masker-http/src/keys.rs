@@ -91,7 +91,7 @@ async fn keys_reload(
     }
 }
 
-/// Returns an advice for the OpenAPI document.
+/// Returns advice for the OpenAPI document.
 fn example_advice() -> Value {
     json!({
         "kid": "K_HEALTHCARE",

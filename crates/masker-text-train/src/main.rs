@@ -34,9 +34,9 @@ const SEED: u64 = 20;
 const PASSES: usize = 12;
 const MADE_UP_WITH_NAMES: usize = 15_000;
 const MADE_UP_WITHOUT_NAMES: usize = 3_500;
-/// One sentence in so many of the corpora occurs again in lower case.
+/// One of this many sentences of the corpora is repeated in lower case.
 const LOWERED: u32 = 10;
-/// Lists say nothing about so many tokens of a hundred, as about the names that no list has.
+/// Percentage of tokens whose list entries are dropped, because real texts have names that no list has.
 const FORGOTTEN: u32 = 12;
 
 /// A text with labelled spans.

@@ -29,7 +29,7 @@ pub(crate) fn technical(text: &str, start: usize, end: usize) -> bool {
     is_uuid(chunk) || is_hash(chunk) || is_path(chunk) || is_file(chunk)
 }
 
-/// Whether letters, digits or low lines touch a range.
+/// Whether letters, digits or underscores touch a range.
 pub(crate) fn glued(bytes: &[u8], start: usize, end: usize) -> bool {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
     let left = start.checked_sub(1).is_some_and(|index| word(bytes[index]));
@@ -67,7 +67,7 @@ fn is_path(chunk: &[u8]) -> bool {
     slashes >= 2 && letters >= 3 || slashes >= 1 && matches!(chunk.first(), Some(b'/' | b'.' | b'~')) && letters >= 2
 }
 
-/// A file name with a low line, or with an extension of letters.
+/// A file name with an underscore, or with an extension of letters.
 fn is_file(chunk: &[u8]) -> bool {
     let chunk = chunk.strip_suffix(b".").unwrap_or(chunk);
     let Some(dot) = chunk.iter().rposition(|&byte| byte == b'.') else { return false };

@@ -120,7 +120,7 @@ impl LabelSet {
     }
 }
 
-/// Whether a byte is part of a word. The low line is not: it joins the words of keys.
+/// Whether a byte is part of a word. The underscore is not: it joins the words of keys.
 fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte >= 0x80
 }

@@ -13,11 +13,11 @@ use regex_automata::{
     util::syntax::{self, parse_with},
 };
 
-/// A compiled regular expression takes at most so many bytes.
+/// Largest compiled regular expression, in bytes.
 pub const REGEX_BYTES_MAX: usize = 1 << 20;
-/// A regular expression has at most so many bytes.
+/// Longest regular expression, in bytes.
 pub const REGEX_SOURCE_BYTES_MAX: usize = 4096;
-/// A match of at most so many bytes is a finding; a longer one is none.
+/// Longest match that becomes a finding, in bytes.
 pub const MATCH_BYTES_MAX: usize = 4096;
 
 /// A kind of value that a regular expression describes.

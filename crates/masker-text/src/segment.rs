@@ -3,9 +3,9 @@
 //! Where a segment ends depends only on the bytes before its longest possible end. A text therefore has the same segments, and
 //! the same findings, however it arrives.
 
-/// A segment has at most so many bytes.
+/// Longest segment, in bytes.
 pub const SEGMENT_BYTES_MAX: usize = 8192;
-/// A segment that is not the last one has more than so many bytes, unless a private key begins after them.
+/// Segments are longer than this, in bytes, except the last one and one before a private key.
 const SEGMENT_BYTES_MIN: usize = 4096;
 
 /// Returns where the first segment of a text ends. `None` if that depends on text that is yet to come.

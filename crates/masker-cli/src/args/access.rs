@@ -17,7 +17,7 @@ pub enum KeysCommand {
     /// Make the key in a file the old one, and put a new key into its place
     #[command(after_help = help::KEYS_ROTATE)]
     Rotate(RotateKeyFileArgs),
-    /// Remove the file of an old key that the vault does not need any more
+    /// Remove the file of an old key that the vault no longer needs
     #[command(after_help = help::KEYS_REMOVE_OLD)]
     RemoveOld(RemoveOldArgs),
     /// Print the fingerprint of a key from standard input; does not ask the daemon

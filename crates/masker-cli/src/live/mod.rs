@@ -99,7 +99,7 @@ async fn print_once(
 fn line(model: &StatusModel) -> String {
     let status = if model.status == HealthStatus::Ok { "ok" } else { "degraded" };
     let mut facts = vec![status.to_owned()];
-    // Who lacks the scope is shown no version.
+    // A caller without the scope is not shown the version.
     if !model.version.is_empty() {
         facts.extend([format!("masker {}", model.version), format!("up {}", span(model.uptime_seconds))]);
     }

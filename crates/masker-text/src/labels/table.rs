@@ -20,9 +20,9 @@ type Column = Option<(u16, (usize, usize))>;
 
 /// The separators that a table can have.
 const SEPARATORS: [char; 4] = ['\t', '|', ',', ';'];
-/// A head has at most so many bytes.
+/// Longest head of a table, in bytes.
 const HEAD_MAX: usize = 40;
-/// A table's line has at most so many cells.
+/// Most cells in a line of a table.
 const CELLS_MAX: usize = 64;
 
 /// Finds the cells of all tables. A table's first line has two labels or more as whole cells, and the lines after it have as

@@ -14,7 +14,7 @@ use crate::{
     words::Class,
 };
 
-/// A labelled value has at most so many bytes.
+/// Longest labelled value, in bytes.
 const VALUE_MAX: usize = 48;
 
 /// Proposes the values of labels and of tables' cells.

@@ -11,7 +11,7 @@ use crate::{
     validate,
 };
 
-/// A run has at most so many groups.
+/// Most groups in a run.
 const GROUPS_MAX: usize = 12;
 
 /// Groups of digits with separators between.

@@ -54,7 +54,7 @@ const PATTERNS: &[(Form, &str)] = &[
     (Form::Ipv6, r"(?i)(?:\b[0-9a-f]{1,4}|:)(?::[0-9a-f]{0,4}){2,7}(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3})?"),
 ];
 
-/// The pattern of URLs matches at most so many bytes after the scheme, which has three bytes or more.
+/// Most bytes that the pattern of URLs matches after the scheme, which has three bytes or more.
 const URL_HEAD_BYTES: usize = 63;
 
 /// The automaton.

@@ -16,7 +16,7 @@ use crate::{
 /// thirds were right on the development data, of those above 72 more than 95 percent.
 const BASE: f32 = 44.0;
 const SLOPE: f32 = 0.6;
-/// A word that is ordinary too needs so much lead to be a name without a cue.
+/// Least lead with which an ordinary word is a name without a cue.
 const LEAD_OF_WEAK: f32 = 60.0;
 
 /// The confidence of a lead, in percent.
@@ -270,7 +270,7 @@ fn scripts(scan: &mut Scan<'_>) {
     }
 }
 
-/// Proposes the words of surely found names wherever they occur again, and returns their hashes.
+/// Proposes other occurrences of the words of certain names, and remembers these words.
 pub(crate) fn repeats(scan: &mut Scan<'_>, known: &mut KnownNames) {
     let found: Vec<(usize, usize)> = scan
         .out
@@ -308,7 +308,7 @@ pub(crate) struct KnownNames {
 }
 
 impl KnownNames {
-    /// So many words are remembered; further ones are not.
+    /// Most words that are remembered.
     const MAX: usize = 512;
 
     fn insert(&mut self, word: u64) {

@@ -9,7 +9,7 @@ use crate::{
     validate,
 };
 
-/// A telephone number has at least and at most so many digits.
+/// Fewest and most digits of a telephone number.
 const DIGITS: std::ops::RangeInclusive<usize> = 6..=15;
 
 /// Reads a telephone number from a run's first groups.

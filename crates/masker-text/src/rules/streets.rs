@@ -16,7 +16,7 @@ use crate::{
     words::Class,
 };
 
-/// A street's name has at most so many words.
+/// Most words in a street's name.
 const STREET_WORDS: usize = 6;
 
 /// Proposes addresses.

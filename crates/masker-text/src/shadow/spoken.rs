@@ -1,8 +1,8 @@
-//! What people write as they speak it: digits as words, and the marks of email addresses.
+//! Text that is written as it is spoken: digits as words, and the marks of email addresses.
 
 use super::Writer;
 
-/// A run of spelled-out digits has at least so many.
+/// Fewest digits in a run of spelled-out digits.
 const DIGITS_MIN: usize = 7;
 
 /// Whether a text can hold anything that [`replace`] changes.

@@ -256,7 +256,7 @@ async fn ask(kid: Kid, ctx: &mut CommandContext<'_>) -> Result<DaemonKeys, Strin
     Ok(DaemonKeys { keys, apply: apply.unwrap_or_else(|| UNKNOWN.to_owned()) })
 }
 
-/// What loads changed keys where no daemon says how.
+/// How changed keys are loaded, if no daemon says so.
 const UNKNOWN: &str = "restart the daemon; under systemd: `systemctl restart masker.service`";
 
 fn apply(daemon: &Result<DaemonKeys, String>) -> String {

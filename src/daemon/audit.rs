@@ -22,16 +22,27 @@ use masker_http::{ReloadError, ReloadOutcome};
 use masker_types::{audit::AUDIT_DIRECTORY, error_code::Code, vault_position::VaultPosition};
 use masker_vault::{GenerationStatus, Vault, VaultError};
 
-/// Returns the latest position of the vault in the audit log; `None` without a key or a log. Blocks.
+/// Returns the latest position of the vault in the audit log; `None` without a key and a log. Blocks.
 ///
 /// # Errors
-/// The log cannot be read, or it is still in the default directory of earlier releases.
+/// The log cannot be read, its key is missing, or it is still in the default directory of earlier releases.
 pub(super) fn recorded_position(
     config: &AuditConfig,
     key: Option<&SecretKey>,
     data_dir: &Path,
 ) -> Result<Option<VaultPosition>, StartError> {
-    let Some(key) = key else { return Ok(None) };
+    let Some(key) = key else {
+        // Without its log, an older copy of the vault would be served, in which revoked API keys work.
+        return match has_entries(&config.path) {
+            false => Ok(None),
+            true => Err(format!(
+                "the audit log in {} has events, and its key is missing: put MASKER_AUDIT_HMAC_KEY back. To end the log for \
+                 good, move its directory away, and keep it",
+                config.path.display()
+            )
+            .into()),
+        };
+    };
     let earlier = data_dir.join(AUDIT_DIRECTORY);
     if config.path != earlier && !has_entries(&config.path) && has_entries(&earlier) {
         let (path, earlier) = (config.path.display(), earlier.display());

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
-use super::users::Users;
+use super::{policies::warn_if_open_to_all, users::Users};
 use masker_access::ClientRules;
 use masker_config::{AccessConfig, Config};
 use masker_core::policy::PolicySet;
@@ -20,6 +20,7 @@ impl ClientSource {
     /// # Errors
     /// A message for each problem.
     pub(super) fn load(&self, policies: &PolicySet) -> Result<ClientRules, Vec<String>> {
+        warn_if_open_to_all(self.file.as_deref());
         let config = match &self.file {
             None => AccessConfig::default(),
             Some(file) => Config::reload_access(file)

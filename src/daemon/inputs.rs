@@ -6,7 +6,7 @@ use tracing::warn;
 
 use super::{
     clients::resolve,
-    policies::{PolicySource, policies_without_key, unused_kids},
+    policies::{PolicySource, policies_without_key, unused_kids, warn_if_open_to_all},
     start_error::StartError,
     users::Users,
 };
@@ -40,10 +40,9 @@ impl Inputs {
             warn!("{warning}");
         }
         if credentials.audit_key.is_none() {
-            warn!(
-                "MASKER_AUDIT_HMAC_KEY is not set: there is no audit log (`masker keys generate --kid AUDIT --output FILE` makes a key)"
-            );
+            warn!("MASKER_AUDIT_HMAC_KEY is not set: there is no audit log");
         }
+        warn_if_open_to_all(config.file.as_deref());
         let active = credentials.keys.iter().filter(|key| key.role == Role::Active);
         let kids: BTreeSet<_> = active.map(|key| key.kid).collect();
         let policy_source = PolicySource { path: config.policy.path.clone(), default: config.policy.default.clone() };

@@ -22,6 +22,7 @@ mod stack;
 mod start_error;
 mod threads;
 mod users;
+mod vault_owner;
 mod watchdog;
 pub mod wipe_environment;
 

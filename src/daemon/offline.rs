@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::recorded_audit_head::recorded_audit_head;
+use super::{recorded_audit_head::recorded_audit_head, vault_owner::become_owner};
 use masker_cli::{MigrationSizes, OfflineTools};
-use masker_store::embedded::{self, Migrated};
+use masker_store::embedded::{self, Migrated, vault_exists};
 use masker_types::engine::EngineKind;
 
 /// The operations, for the command line: its crate must not depend on the engines.
@@ -21,6 +21,9 @@ fn migrate(
     cache_bytes: u64,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Option<MigrationSizes>, String> {
+    if vault_exists(data_dir) {
+        become_owner(data_dir)?;
+    }
     match embedded::migrate(data_dir, super::engines::ENGINES, to, cache_bytes, progress)
         .map_err(|failed| failed.to_string())?
     {

@@ -1,8 +1,13 @@
 //! The source of the policies, and the keys that they need.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
-use masker_config::load_policies;
+use tracing::warn;
+
+use masker_config::{is_open_to_all, load_policies, policy_files};
 use masker_core::policy::PolicySet;
 use masker_types::kind::Kid;
 
@@ -18,6 +23,8 @@ impl PolicySource {
     /// # Errors
     /// A message for each problem of each file.
     pub(super) fn load(&self) -> Result<PolicySet, Vec<String>> {
+        let files = policy_files(&self.path);
+        warn_if_open_to_all(files.iter().map(PathBuf::as_path).chain([self.path.as_path()]));
         load_policies(&self.path, self.default.as_deref()).map_err(|errors| {
             let mut messages: Vec<String> = errors.iter().map(ToString::to_string).collect();
             if !self.path.exists() {
@@ -25,6 +32,14 @@ impl PolicySource {
             }
             messages
         })
+    }
+}
+
+/// Logs which of these files and directories every user of the host can change.
+pub(super) fn warn_if_open_to_all<'p>(paths: impl IntoIterator<Item = &'p Path>) {
+    let paths: BTreeSet<&Path> = paths.into_iter().collect();
+    for path in paths.into_iter().filter(|path| is_open_to_all(path)) {
+        warn!("every user of this host can change {0}: run `chmod o-w {0}`", path.display());
     }
 }
 

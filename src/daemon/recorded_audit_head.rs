@@ -1,9 +1,8 @@
 //! The audit log's head that a vault has stored, read while no daemon has the vault open.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path, thread};
+use std::{path::Path, thread};
 
-use nix::unistd::{Gid, Uid, geteuid, setgid, setgroups, setuid};
-
+use super::vault_owner::become_owner;
 use masker_audit::ChainHead;
 use masker_store::{
     RowKey, Store,
@@ -24,24 +23,12 @@ pub fn recorded_audit_head(data_dir: &Path) -> Result<Option<ChainHead>, String>
     if !vault_exists(data_dir) {
         return Err(format!("there is no vault in {}", data_dir.display()));
     }
-    become_owner(data_dir)
-        .map_err(|failed| format!("failed to become the owner of {}: {failed}", data_dir.display()))?;
+    become_owner(data_dir)?;
     let engine = super::engines::driver(None, data_dir).map_err(|failed| failed.to_string())?;
     let options = StoreOptions { engine, cache_bytes: CACHE_BYTES, ..StoreOptions::default() };
     let store = EmbeddedStore::open(data_dir, options).map_err(|failed| failed.to_string())?;
     // On another thread, because the caller may be within a runtime.
     thread::scope(|scope| scope.spawn(|| read(&store)).join()).map_err(|_| "failed to read the vault".to_owned())?
-}
-
-fn become_owner(data_dir: &Path) -> std::io::Result<()> {
-    let found = fs::metadata(data_dir)?;
-    if geteuid().is_root() && found.uid() != 0 {
-        let group = Gid::from_raw(found.gid());
-        setgroups(&[group])?;
-        setgid(group)?;
-        setuid(Uid::from_raw(found.uid()))?;
-    }
-    Ok(())
 }
 
 fn read(store: &EmbeddedStore) -> Result<Option<ChainHead>, String> {

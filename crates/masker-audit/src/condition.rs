@@ -98,6 +98,7 @@ impl SegmentCondition {
         loop {
             match lines.next(&mut text) {
                 Err(error) if !is_damage(&error) => return Err(error),
+                Ok(NextLine::TooLong) => {}
                 Ok(NextLine::Line) => {
                     let begun = || SegmentCondition { broken: Broken::No, trusted_time: None };
                     match verifier.verify_line(&text) {

@@ -90,6 +90,7 @@ fn read_segment(
     loop {
         match lines.next(&mut text) {
             Ok(NextLine::Line) => {}
+            Ok(NextLine::TooLong) => continue,
             // A last line without an end is still being written.
             Ok(_) => return Ok(()),
             Err(error) if is_damage(&error) => return Ok(()),

@@ -166,7 +166,7 @@ pub(super) enum NextLine {
     Line,
     /// Bytes after the last line end.
     Torn,
-    /// More bytes without a line end than a line may have. The rest was not read.
+    /// More bytes without a line end than a line may have. They were skipped, up to the next line end.
     TooLong,
     /// The end of the file.
     End,
@@ -211,7 +211,10 @@ impl SegmentLines<'_> {
         }
         Ok(match read {
             0 => NextLine::End,
-            read if read > AUDIT_LINE_BYTES_MAX => NextLine::TooLong,
+            read if read > AUDIT_LINE_BYTES_MAX => {
+                self.reader.skip_until(b'\n')?;
+                NextLine::TooLong
+            }
             _ => NextLine::Torn,
         })
     }

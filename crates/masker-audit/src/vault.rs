@@ -61,7 +61,7 @@ pub(super) fn latest_position(segments: &[Segment], key: &ChainKey) -> io::Resul
 }
 
 /// Returns the latest position in a segment. A line counts if it verifies after what the line before it states, so that one
-/// changed line does not hide those after it.
+/// changed line, however long, does not hide those after it.
 fn latest_position_in(segment: &Segment, key: &ChainKey) -> io::Result<Option<VaultPosition>> {
     let (mut lines, mut text) = (SegmentLines::open(&segment.path, segment.compressed)?, Vec::new());
     let mut verifier = ChainVerifier::new(key, false);
@@ -69,6 +69,7 @@ fn latest_position_in(segment: &Segment, key: &ChainKey) -> io::Result<Option<Va
     loop {
         match lines.next(&mut text) {
             Err(error) if !is_damage(&error) => return Err(error),
+            Ok(NextLine::TooLong) => {}
             Ok(NextLine::Line) => match verifier.verify_line(&text) {
                 Ok(line) => latest = later(latest, line.vault_position()),
                 Err(_) => verifier.resume_after(&text),

@@ -105,6 +105,18 @@ impl Output {
         Ok(())
     }
 
+    /// Writes a result that cannot be shown again: as JSON, or its text. `lost` says what to do if it was not written, also
+    /// where the reader has closed its end.
+    pub(super) fn once<T: Serialize + ?Sized>(
+        &mut self,
+        value: &T,
+        text: &str,
+        lost: impl FnOnce() -> String,
+    ) -> Result<(), CommandError> {
+        let written = if self.is_json() { self.json(value) } else { self.line(text) };
+        written.and_then(|()| self.flush()).map_err(|failed| CommandError::Other(format!("{failed}; {}", lost())))
+    }
+
     /// Writes the buffered results.
     pub(super) fn flush(&mut self) -> Result<(), CommandError> {
         self.results.flush().map_err(CommandError::Output)

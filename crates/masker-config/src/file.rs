@@ -2,8 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
-    os::unix::fs::MetadataExt,
+    fs::Metadata,
     path::{Path, PathBuf},
 };
 
@@ -16,6 +15,7 @@ use super::{
     sandbox::SandboxConfig,
     settings::{GRACE_DAYS_MAX, LogFormat, LogLevel, SESSION_RETENTION_DAYS_MAX},
     text_file::{self, TextFileError},
+    trust::{is_trusted, is_trusted_directory},
 };
 use masker_core::{
     document::{Document, DocumentError, Located, Section},
@@ -25,7 +25,7 @@ use masker_types::{engine::EngineKind, kind::Kid, limits::CLIENT_SECONDS_MAX, qu
 
 /// The mode bits that a socket must have: the user of the daemon can connect to it.
 const OWNER_MODE: u32 = 0o600;
-/// The mode bit that lets every user of the host write a file, and connect to a socket.
+/// The mode bit that lets every user of the host connect to a socket.
 const OTHERS_WRITE: u32 = 0o002;
 
 /// The settings of a file, without defaults.
@@ -54,9 +54,10 @@ pub(super) struct FileSettings {
     pub(super) log_format: Option<LogFormat>,
 }
 
-/// Returns whether a file belongs to this user or root, and not everyone can write it.
-fn is_trusted(file: &Path, uid: u32) -> bool {
-    fs::metadata(file).is_ok_and(|found| [0, uid].contains(&found.uid()) && found.mode() & OTHERS_WRITE == 0)
+/// Returns whether only the user and root can change a file of the working directory that has this metadata. The directory
+/// counts because a link in it can lead to a file of root.
+fn is_own(host: HostEnvironment<'_>, found: &Metadata) -> bool {
+    is_trusted(found, host.uid) && is_trusted_directory(host.current_dir, host.uid)
 }
 
 impl FileSettings {
@@ -76,14 +77,15 @@ impl FileSettings {
         let home = host.absolute_path("HOME").map(|home| home.join(".config/masker/config.toml"));
         let usual = [Some(host.current_dir.join("masker.toml")), home, Some(host.system_dir.join("masker.toml"))];
         for file in usual.into_iter().flatten() {
-            match Self::read(&file) {
-                Ok(_) if file.parent() == Some(host.current_dir) && !is_trusted(&file, host.uid) => {
-                    let message = "another user owns or can change this file, which could name a socket of theirs: name it with \
-                                   --config if you trust it, or run the command in another directory";
+            let is_local = file.parent() == Some(host.current_dir);
+            match Self::read_with_metadata(&file) {
+                Ok((_, found)) if is_local && !is_own(host, &found) => {
+                    let message = "another user owns or can change this file or its directory, and could name a socket of theirs: \
+                                   name it with --config if you trust it, or run the command in another directory";
                     errors.add(file.display(), message);
                     return (Some(file), FileSettings::default());
                 }
-                Ok(settings) => return (Some(file), settings),
+                Ok((settings, _)) => return (Some(file), settings),
                 Err(FileError::Text(TextFileError::NotFound)) => {}
                 Err(error) => {
                     let settings = error.report(&file, errors);
@@ -100,8 +102,12 @@ impl FileSettings {
     }
 
     fn read(file: &Path) -> Result<Self, FileError> {
-        let text = text_file::read(file).map_err(FileError::Text)?;
-        Self::parse(&text, file).map_err(FileError::Problems)
+        Self::read_with_metadata(file).map(|(settings, _)| settings)
+    }
+
+    fn read_with_metadata(file: &Path) -> Result<(Self, Metadata), FileError> {
+        let (text, found) = text_file::read_with_metadata(file).map_err(FileError::Text)?;
+        Self::parse(&text, file).map(|settings| (settings, found)).map_err(FileError::Problems)
     }
 
     /// Parses the text of a file. Paths are relative to its directory.

@@ -29,6 +29,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod text_file;
+mod trust;
 
 pub use acceptance::{AcceptableState, AcceptanceError, AcceptedKind, AcceptedStates, NONE};
 pub use audit::AuditConfig;
@@ -41,9 +42,10 @@ pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
 pub use host::{CommandLineOptions, HostEnvironment, SYSTEM_DIR};
 pub use masker_types::engine::EngineKind;
-pub use policies::{is_policy_file, load_policies, load_policy};
+pub use policies::{is_policy_file, load_policies, load_policy, policy_files};
 pub use replaceable::replaceable;
 pub use sandbox::{SandboxConfig, SeccompMode};
 pub use settings::{
     Config, KeyConfig, LogConfig, LogFormat, LogLevel, PolicyConfig, ServerConfig, SessionConfig, VaultConfig,
 };
+pub use trust::is_open_to_all;

@@ -11,6 +11,7 @@ use super::{
         Config, GRACE_DAYS_MAX, KeyConfig, LogConfig, LogFormat, LogLevel, PolicyConfig, SESSION_RETENTION_DAYS_MAX,
         ServerConfig, SessionConfig, VaultConfig,
     },
+    trust::is_trusted_directory,
 };
 use masker_core::keyring::GraceAction;
 use masker_types::{
@@ -95,7 +96,8 @@ impl Overrides<'_> {
         let engine = self.variable("MASKER_VAULT_ENGINE", "fjall or sled", |text| choice(&EngineKind::CHOICES, text));
         let policies = self.path("MASKER_POLICY_PATH").or(settings.policy_path).unwrap_or_else(|| {
             let local = self.host.current_dir.join("policies");
-            if local.is_dir() { local } else { self.host.system_dir.join("policies") }
+            let is_own = local.is_dir() && is_trusted_directory(&local, self.host.uid);
+            if is_own { local } else { self.host.system_dir.join("policies") }
         });
         let grace_days =
             self.variable("MASKER_KEY_ROTATION_GRACE_DAYS", "a whole number of days, at most 3650", |text| {

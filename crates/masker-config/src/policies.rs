@@ -19,7 +19,7 @@ use masker_core::policy::{Policy, PolicySet};
 pub fn load_policies(path: &Path, default: Option<&str>) -> Result<PolicySet, ConfigErrors> {
     let mut errors = ErrorCollector::default();
     let mut policies = Vec::new();
-    for file in policy_files(path, &mut errors) {
+    for file in files_of(path, &mut errors) {
         if let Some(policy) = read_policy(&file, &mut errors) {
             policies.push((file.display().to_string(), policy));
         }
@@ -53,8 +53,13 @@ fn read_policy(file: &Path, errors: &mut ErrorCollector) -> Option<Policy> {
     Policy::parse(&text).map_err(|problems| errors.add_problems(file, problems)).ok()
 }
 
+/// Returns the files that [`load_policies`] reads.
+pub fn policy_files(path: &Path) -> Vec<PathBuf> {
+    files_of(path, &mut ErrorCollector::default())
+}
+
 /// Returns the files of the policies. A path that does not exist is an error.
-fn policy_files(path: &Path, errors: &mut ErrorCollector) -> Vec<PathBuf> {
+fn files_of(path: &Path, errors: &mut ErrorCollector) -> Vec<PathBuf> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => {}
         // Reading the file finds whether it is a regular one.

@@ -1,6 +1,7 @@
 //! Reads text files of a limited size.
 
 use std::{
+    fs::Metadata,
     io::{self, Read},
     path::Path,
 };
@@ -32,11 +33,16 @@ impl TextFileError {
 
 /// Reads a regular file of at most [`TEXT_FILE_BYTES_MAX`].
 pub(super) fn read(path: &Path) -> Result<String, TextFileError> {
+    read_with_metadata(path).map(|(text, _)| text)
+}
+
+/// Reads as [`read`], and returns the metadata of the file that was read.
+pub(super) fn read_with_metadata(path: &Path) -> Result<(String, Metadata), TextFileError> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => TextFileError::NotFound,
         _ => TextFileError::Unreadable(format!("cannot be read: {error}")),
     };
-    let Some((file, _)) = open_regular(path).map_err(unreadable)? else {
+    let Some((file, metadata)) = open_regular(path).map_err(unreadable)? else {
         return Err(TextFileError::Unreadable("is not a regular file".to_owned()));
     };
     let mut bytes = Vec::new();
@@ -44,9 +50,10 @@ pub(super) fn read(path: &Path) -> Result<String, TextFileError> {
     if bytes.len() as u64 > TEXT_FILE_BYTES_MAX {
         return Err(TextFileError::Unreadable(format!("is over {} KiB long", TEXT_FILE_BYTES_MAX / 1_024)));
     }
-    String::from_utf8(bytes).map_err(|error| {
+    let text = String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
         TextFileError::NotText(DocumentError { line, message: "is not UTF-8 text".to_owned() })
-    })
+    })?;
+    Ok((text, metadata))
 }

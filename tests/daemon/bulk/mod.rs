@@ -239,7 +239,7 @@ fn a_row_that_ends_a_run_is_in_the_list_of_failures() {
     for (table, message) in [
         (
             "a,b\n1,2\n3\n",
-            "masker: stopped at row 2, which has failed. To leave it out, skip it too; to go on, use --on-error",
+            "masker: stopped at row 2, which has failed: correct it, or use --on-error keep-others or keep-row-empty",
         ),
         ("a,b\n1,2\n3,\"4\n", "masker: row 2 (line 3): "),
     ] {

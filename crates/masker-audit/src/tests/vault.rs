@@ -7,7 +7,10 @@ use serde_json::Value;
 use super::super::{
     AuditEvent, AuditLog, AuditOperation, EventQuery, RecordedVault, read, recorded_position, segment, test_support::*,
 };
-use masker_types::vault_position::{ControlPosition, VaultPosition};
+use masker_types::{
+    limits::AUDIT_LINE_BYTES_MAX,
+    vault_position::{ControlPosition, VaultPosition},
+};
 
 const ID: [u8; 16] = [7; 16];
 
@@ -118,6 +121,9 @@ fn the_recorded_position_is_the_latest_that_verifies() {
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replacen("\"vault_sequence\":7", "\"vault_sequence\":9", 1)).unwrap();
     assert_eq!(recorded(), Some(at(1, 6)), "the line does not verify");
+    let long = "x".repeat(AUDIT_LINE_BYTES_MAX + 2);
+    fs::write(&path, text.replacen('\n', &format!("\n{long}\n"), 1)).unwrap();
+    assert_eq!(recorded(), Some(at(1, 7)), "a long line hides no line after it");
     fs::write(&path, &text).unwrap();
     segment::compress(&segment::list(folder.path()).unwrap().segments[0].name, folder.path()).unwrap();
     assert_eq!(recorded(), Some(at(1, 7)));

@@ -323,7 +323,7 @@ Examples:
   systemctl stop masker && masker vault migrate --to fjall
   masker vault migrate --to sled --config /etc/masker/masker.toml
 
-The vault is the one of the configuration, or of MASKER_DATA_DIR. Run the command as the user who owns it. Every row \
+The vault is the one of the configuration, or of MASKER_DATA_DIR. Run the command as the user who owns it, or as root. Every row \
 is copied into a new database, read back and counted; only then does the new database replace the old one. An \
 interrupted migration leaves the vault intact and can be repeated. Afterwards set `[vault] engine`: the daemon does \
 not start with the other engine.";

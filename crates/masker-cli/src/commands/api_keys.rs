@@ -116,13 +116,14 @@ async fn revoke(id: &str, keep_descendants: bool, ctx: &mut CommandContext<'_>) 
 /// Prints a secret. It cannot be shown again.
 fn show_issued(issued: &ApiKeyIssued, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let output = &mut ctx.output;
-    if output.is_json() {
-        output.json(issued)?;
-    } else {
-        output.line(issued.key.expose_secret())?;
-    }
-    output.flush()?;
     let key = &issued.api_key;
+    output.once(issued, issued.key.expose_secret(), || {
+        format!(
+            "the secret of the API key {0} is lost: `masker api-keys rotate {0}` makes another one, `masker api-keys revoke {0}` \
+             ends the key",
+            key.id
+        )
+    })?;
     output.note(&format!(
         "this key is shown once and stored nowhere: give it to its application as MASKER_API_KEY, or for the header \
          `Authorization: Bearer`; its id is {} and its prefix {}; its limits: {}",

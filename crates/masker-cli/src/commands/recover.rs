@@ -31,7 +31,15 @@ struct RefusalReport {
 pub(super) fn run(args: &RecoverArgs, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let config = ctx.config()?;
     let credentials = doctor::provided_keys(ctx.environment()).map_err(CommandError::Other)?;
-    let Refusals { refused, problems, is_serving } = (ctx.offline.find_refusals)(&config, credentials);
+    let has_keys = !credentials.keys.is_empty();
+    let Refusals { refused, mut problems, is_serving } = (ctx.offline.find_refusals)(&config, credentials);
+    if !has_keys && !problems.is_empty() {
+        problems.push(
+            "this command has no keys, so it cannot see what the daemon sees: set CREDENTIALS_DIRECTORY, or the variables of the \
+             keys, as for `masker serve`"
+                .to_owned(),
+        );
+    }
     let wanted: BTreeSet<AcceptedKind> = args.accept.iter().map(|kind| kind.0).collect();
     let kinds: BTreeSet<AcceptedKind> = refused.iter().map(|refusal| refusal.state.kind).collect();
     if let Some(other) = wanted.difference(&kinds).next() {

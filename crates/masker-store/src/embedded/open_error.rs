@@ -203,7 +203,7 @@ pub enum StoreOpenError {
     /// There is no room for the copy on which recovery is tried. Nothing was changed.
     #[error(
         "the vault in {path} cannot be opened: its recovery is tried on a copy first, which needs {room}\
-         free space ({source}); make room, and start again"
+         free space ({source}); make room: a daemon that runs then continues by itself, another one must be started again"
     )]
     NoRoomToRecover {
         /// The directory.

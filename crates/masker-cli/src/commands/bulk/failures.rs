@@ -46,8 +46,7 @@ impl RowFailure {
     /// Returns the message of a run that it has ended.
     pub(super) fn stopped(&self) -> String {
         format!(
-            "stopped at row {}, which has failed. To leave it out, skip it too; to go on, use --on-error keep-others or \
-             keep-row-empty",
+            "stopped at row {}, which has failed: correct it, or use --on-error keep-others or keep-row-empty to go on without it",
             self.row
         )
     }

@@ -4,6 +4,7 @@
 //! same key. A daemon refuses that, and repeating the command completes it. No key is ever without a name.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File, TryLockError},
     io,
     path::Path,
@@ -55,9 +56,10 @@ pub(super) async fn rotate(args: &RotateKeyFileArgs, ctx: &mut CommandContext<'_
         return Err(CommandError::Other(match old {
             Some(_) => paths.only_old_text(),
             None => format!(
-                "there is no key {kid} in {}. Put it back from its copy. If it never had one, `masker keys generate --kid {kid} \
+                "there is no key {kid} in {}{}. Put it back from its copy. If it never had one, `masker keys generate --kid {kid} \
                  --output {}` makes the first",
                 args.dir.display(),
+                others(&args.dir),
                 quoted(&paths.active)
             ),
         }));
@@ -154,7 +156,9 @@ pub(super) async fn remove_old(args: &RemoveOldArgs, ctx: &mut CommandContext<'_
     let next = match args.yes {
         true => vec![
             daemon.apply,
-            "keep the copy of the key as long as there are backups from before the rotation".to_owned(),
+            "keep the copy of the key as long as there are backups from before the rotation, or `MSK1` tokens that were minted \
+             under it"
+                .to_owned(),
         ],
         false => vec![format!(
             "nothing was removed yet. If this key opens no `MSK1` token any more that is in use: masker keys remove-old --dir \
@@ -171,6 +175,17 @@ pub(super) async fn remove_old(args: &RemoveOldArgs, ctx: &mut CommandContext<'_
     ctx.output.flush()?;
     show_next(&removed.next, ctx);
     Ok(Exit::Done)
+}
+
+/// Returns which active keys a directory has, as it continues a sentence about one that it lacks.
+fn others(directory: &Path) -> String {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let active = entries.filter_map(|entry| KeyPaths::of_active(&entry.path()));
+    let kids: BTreeSet<Kid> = active.filter(|(kid, _)| !kid.as_str().ends_with("_OLD")).map(|(kid, _)| kid).collect();
+    match kids.is_empty() {
+        true => String::new(),
+        false => format!(", which has {}", kids.iter().map(Kid::as_str).collect::<Vec<_>>().join(", ")),
+    }
 }
 
 /// Returns the refusal to begin a rotation beside one that has begun.

@@ -35,12 +35,10 @@ pub(super) async fn plant(args: &PlantArgs, ctx: &mut CommandContext<'_>) -> Res
     let reply = ctx.post(HONEYTOKENS, &request).await?;
     let planted: HoneytokenPlanted<'_> = reply.json()?;
     let output = &mut ctx.output;
-    if output.is_json() {
-        output.json(&planted)?;
-    } else {
-        output.line(&planted.token)?;
-    }
-    output.flush()?;
+    let id = &planted.honeytoken.id;
+    output.once(&planted, &planted.token, || {
+        format!("the honeytoken {id} is planted, and its token is lost: `masker vault remove-honeytoken {id}` removes its mark")
+    })?;
     let health: Health = ctx.get("/health").await?.json()?;
     if health.components.is_some_and(|parts| parts.audit_log.status == HealthStatus::Off) {
         ctx.output.error(

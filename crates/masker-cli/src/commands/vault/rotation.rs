@@ -115,6 +115,12 @@ fn show(rotation: &Rotation, ctx: &mut CommandContext<'_>) -> Result<(), Command
     }
     if let Some(detail) = &rotation.detail {
         output.error(detail);
+    } else if rotation.state == "done" && rotation.rows_total == 0 {
+        output.note(&format!(
+            "nothing was to be moved: every record of {} is under the key {} already. If you have just replaced the key's file, the \
+             daemon has not loaded it: `masker keys status` shows the keys that it has",
+            rotation.old_kid, rotation.fingerprint
+        ));
     } else if rotation.state == "done" && !rotation.dry_run {
         output.note("nothing in the vault needs the old key: `masker keys status` shows whether it can be removed");
     }

@@ -95,7 +95,10 @@ pub(crate) fn create(path: &Path, key: &SecretKey, owner: Option<FileOwner>) -> 
 /// Returns the error of a file that was not written.
 pub(crate) fn failed_to_write(path: &Path, error: &io::Error) -> CommandError {
     CommandError::Other(match error.kind() {
-        io::ErrorKind::AlreadyExists => format!("{} exists, and is not replaced", path.display()),
+        io::ErrorKind::AlreadyExists => format!(
+            "{} exists, and is not replaced: the vault may need it. `masker keys rotate` replaces a key",
+            path.display()
+        ),
         _ => format!("failed to write {}: {error}{}", path.display(), as_whom(error)),
     })
 }

@@ -132,7 +132,13 @@ impl Host {
     }
 
     pub fn start_units(&self) {
-        self.run("systemctl reset-failed; systemctl start masker.socket masker.service").ok();
+        let started = self.run("systemctl reset-failed; systemctl start masker.socket masker.service");
+        assert_eq!(
+            started.code,
+            Some(0),
+            "{}",
+            self.run("journalctl --unit masker.service --lines 20 --output cat").text
+        );
     }
 
     pub fn stop_units(&self) {

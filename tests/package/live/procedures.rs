@@ -257,7 +257,7 @@ fn the_way_back_from_an_upgrade() {
     let Some(host) = serving_host() else { return };
     let procedure = Procedure {
         page: "upgrade.md",
-        sections: &["Before", "Upgrade", "Going back"],
+        sections: &["Before", "Going back"],
         replaced: Some("/var/lib/masker.later"),
         ..Procedure::default()
     };

@@ -421,7 +421,7 @@ Examples:
   masker audit verify ./copy --head 81274:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
   masker audit verify audit-20260301T000000Z-000061.jsonl.zst audit-20260302T000000Z-000062.jsonl
 
-The command needs the key of the chain (MASKER_AUDIT_HMAC_KEY, MASKER_AUDIT_HMAC_KEY_FILE, or the credential) and \
+The command needs the key of the chain (MASKER_AUDIT_HMAC_KEY, MASKER_AUDIT_HMAC_KEY_FILE, or the credential; as root also that of the installed unit) and \
 the files. If they do not verify, it reports the first wrong line and the reason (changed, missing, reordered, cut), \
 and the exit code is 2.
 

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use crate::{
     args::VerifyArgs,
     context::{CommandContext, CommandError},
+    doctor,
     exit::Exit,
 };
 use masker_api::AuditHead;
@@ -62,7 +63,10 @@ struct HeadExpectation {
 /// `masker audit verify`.
 pub(super) async fn verify(args: &VerifyArgs, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let other = |error: &dyn ToString| CommandError::Other(error.to_string());
-    let key = Credentials::audit_key(ctx.environment()).map_err(|error| other(&error))?.ok_or_else(|| {
+    let own = Credentials::audit_key(ctx.environment()).map_err(|error| other(&error))?;
+    // Root can read the key that the installed unit provides.
+    let of_unit = || doctor::provided_keys(ctx.environment()).ok()?.audit_key;
+    let key = own.or_else(of_unit).ok_or_else(|| {
         other(&"the key of the chain is missing: set MASKER_AUDIT_HMAC_KEY, or MASKER_AUDIT_HMAC_KEY_FILE to its file")
     })?;
     let key = ChainKey::new(&key).map_err(|error| other(&error))?;

@@ -461,11 +461,35 @@ fn a_file_in_the_working_directory_that_others_can_change_is_refused() {
 
     let host = TestHost::new();
     let file = host.write("work/masker.toml", "[server]\nsocket = \"/t\"\n");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
-    let refused = host.load().unwrap_err().to_string();
-    assert!(refused.contains("work/masker.toml") && refused.contains("--config"), "{refused}");
+    let set = |path: &str, mode| fs::set_permissions(host.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    let is_refused = || {
+        let refused = host.load().unwrap_err().to_string();
+        assert!(refused.contains("work/masker.toml") && refused.contains("--config"), "{refused}");
+    };
+    set("work/masker.toml", 0o666);
+    is_refused();
     // Who names it trusts it.
     host.load_from(Some(&file)).unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    set("work/masker.toml", 0o644);
     host.load().unwrap();
+    // In a directory of others, a link can lead to a file of this user.
+    set("work", 0o777);
+    is_refused();
+    set("work", 0o755);
+    set("", 0o777);
+    is_refused();
+    // Nobody else can replace the directory there.
+    set("", 0o1777);
+    host.load().unwrap();
+}
+
+#[test]
+fn policies_in_the_working_directory_that_others_can_change_are_not_used() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let host = TestHost::new();
+    host.write("work/policies/a.toml", "");
+    assert_eq!(host.load().unwrap().policy.path, host.path("work/policies"));
+    fs::set_permissions(host.path("work/policies"), fs::Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(host.load().unwrap().policy.path, host.path("etc/policies"));
 }

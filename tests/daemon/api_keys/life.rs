@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{Issued, create, outcome, refused};
-use crate::harness::{Daemon, LIMIT, Site};
+use crate::harness::{Daemon, LIMIT, Site, masker};
 
 /// Returns the contents of all files below a directory.
 fn contents(directory: &Path) -> Vec<Vec<u8>> {
@@ -23,6 +23,29 @@ fn contents(directory: &Path) -> Vec<Vec<u8>> {
 
 fn holds(files: &[Vec<u8>], needle: &str) -> bool {
     files.iter().any(|file| file.windows(needle.len()).any(|window| window == needle.as_bytes()))
+}
+
+#[test]
+fn a_secret_that_is_not_written_is_lost_with_words() {
+    let site = Site::new();
+    let daemon = site.launch().care_keys().start();
+    let run = |words: &[&str]| {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(masker());
+        command.args(words).env("MASKER_SOCKET", daemon.socket()).stdout(full);
+        let ended = command.output().unwrap();
+        assert_eq!(ended.status.code(), Some(1));
+        String::from_utf8(ended.stderr).unwrap()
+    };
+    let text = run(&["api-keys", "create", "--name", "a", "--scope", "tokenize"]);
+    let list = daemon.client().get("/api/v1/api-keys").ok();
+    let id = list["api_keys"][0]["id"].as_str().unwrap().to_owned();
+    assert!(text.contains(&format!("`masker api-keys revoke {id}`")), "{text}");
+    let text = run(&["api-keys", "rotate", &id]);
+    assert!(text.contains("failed to write standard output") && text.contains(&id), "{text}");
+    let text = run(&["vault", "plant-honeytoken", "--kind", "PHONE"]);
+    assert!(text.contains("is planted, and its token is lost"), "{text}");
+    daemon.stop();
 }
 
 /// Kills the daemon and starts another one on the same vault.

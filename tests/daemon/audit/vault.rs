@@ -50,6 +50,21 @@ fn an_older_copy_of_the_vault_is_refused_until_its_loss_is_accepted() {
 }
 
 #[test]
+fn a_log_whose_key_is_missing_is_not_left_out() {
+    let site = site();
+    launch(&site).start().stop();
+    let before = events(&site).len();
+    let without = || site.launch().care_keys();
+    let log = without().refused().code(1);
+    assert!(log.contains("its key is missing: put MASKER_AUDIT_HMAC_KEY back"), "{log}");
+    let (code, shown) = without().recover(&[]);
+    assert!(code == Some(1) && shown.contains("its key is missing"), "{shown}");
+    assert_eq!(events(&site).len(), before);
+    fs::rename(site.path("audit"), site.path("ended")).unwrap();
+    without().start().stop();
+}
+
+#[test]
 fn a_vault_that_is_missing_is_not_replaced_by_a_new_one() {
     let site = site();
     let daemon = launch(&site).start();
@@ -77,10 +92,12 @@ fn a_vault_that_is_missing_is_not_replaced_by_a_new_one() {
 fn commits_without_an_event_are_counted_at_the_start() {
     let site = site();
     launch(&site).start().stop();
-    // A daemon without the key makes commits that the log does not have.
+    // A daemon without the log makes commits that the log does not have.
+    fs::rename(site.path("audit"), site.path("aside")).unwrap();
     let daemon = site.launch().care_keys().start();
     daemon.client().token("PHONE", "415-555-2671");
     daemon.stop();
+    fs::rename(site.path("aside"), site.path("audit")).unwrap();
     let log = launch(&site).start().stop().log.text();
     let all = events(&site);
     let commits = only(&all, "unrecorded")["detail"]["commits"].as_u64().unwrap();

@@ -327,7 +327,7 @@ fn reading_the_audit_head_leaves_no_event() {
     assert_eq!(client.metric("masker_audit_last_sequence"), last);
     assert!(client.metric("masker_audit_last_event_timestamp_seconds").is_some_and(|at| at > 1.7e9));
     daemon.stop();
-    fs::rename(site.path("audit"), site.path("aside")).unwrap();
+    std::fs::rename(site.path("audit"), site.path("aside")).unwrap();
     let daemon = site.launch().care_keys().start();
     daemon.client().get("/api/v1/audit/head").problem(503, "audit.unavailable");
     daemon.stop();

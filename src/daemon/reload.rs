@@ -22,7 +22,7 @@ use masker_core::{
     policy::PolicySet,
 };
 use masker_http::{ReloadError, ReloadOutcome, ReloadTarget};
-use masker_types::kind::Kid;
+use masker_types::{kind::Kid, quote::listed};
 use masker_vault::{KeyLoadError, Vault};
 
 /// Reloads keys, policies and clients into the places from which requests read them.
@@ -120,6 +120,10 @@ impl Reloader {
         }
         if let Some(clients) = clients {
             self.access.replace_clients(clients);
+            if let Some(warning) = removed_creators(&self.access, &self.vault) {
+                warn!("{warning}");
+                warnings.push(warning);
+            }
         }
         Ok(ReloadOutcome { policies: self.current.load().len(), warnings })
     }
@@ -185,6 +189,18 @@ impl Reloader {
         let keyring = self.vault.next_keyring(keys, &kept);
         keyring.map_err(|problems| problems.iter().map(ToString::to_string).collect())
     }
+}
+
+/// Returns a warning of clients that have created API keys and are no longer in the configuration.
+pub(super) fn removed_creators(access: &Access, vault: &Vault) -> Option<String> {
+    let now_ms = u64::try_from(vault.now().as_millisecond()).unwrap_or(0);
+    let names: Vec<String> = access.keys().removed_creators(now_ms).into_iter().collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "API keys that come from clients which masker.toml does not list have no rights, until it lists them again: {}",
+            listed(&names)
+        )
+    })
 }
 
 fn kids(keyring: &Keyring) -> BTreeSet<Kid> {

@@ -26,7 +26,7 @@ use super::{
     logging,
     notify::{connect_to_manager, notify},
     periodic::PeriodicTasks,
-    reload::Reloader,
+    reload::{Reloader, removed_creators},
     sandbox::{self, Sandbox, SandboxPaths},
     signals::Signals,
     socket,
@@ -129,6 +129,9 @@ async fn run(
     let clients = ClientSource { file: config.file.clone(), users: inputs.users, own_uid: geteuid().as_raw() };
     let api_keys = Arc::new(ApiKeys::load(vault.api_keys().await?));
     let access = Arc::new(Access::new(clients.with_unrestricted(inputs.clients), api_keys));
+    if let Some(warning) = removed_creators(&access, &vault) {
+        warn!("{warning}");
+    }
 
     let key_sources = inputs.key_sources.clone();
     let reloader = Arc::new(Reloader {

@@ -12,8 +12,9 @@ use arc_swap::ArcSwap;
 
 use crate::{
     ApiKey, ApiKeyId, ApiKeyIdentity, KeyDigest, KeyRejection, LastUse, Peer, PresentedKey, Principal,
-    key_record::SecretRole,
+    key_record::SecretRole, principal::Creator,
 };
+use masker_types::grant::UNRESTRICTED_NAME;
 
 /// How old the recorded last use of a key may be, in milliseconds. Recording every use would cost each request a lock.
 const LAST_USE_AGE_MS: u64 = 1_000;
@@ -22,8 +23,8 @@ const LAST_USE_AGE_MS: u64 = 1_000;
 #[derive(Default)]
 pub struct ApiKeys {
     snapshot: ArcSwap<Snapshot>,
-    /// The clients of the configuration by name: keys that they have created draw on their limits. Held while a snapshot is
-    /// made from the one before.
+    /// The clients of the configuration by name: keys that they have created have no more rights than they have now, and draw
+    /// on their limits. Held while a snapshot is made from the one before.
     clients: Mutex<HashMap<String, Arc<Principal>>>,
 }
 
@@ -74,7 +75,8 @@ pub enum AuthRejection {
 }
 
 impl ApiKeys {
-    /// Returns a registry of the keys that the vault stores.
+    /// Returns a registry of the keys that the vault stores. Until [`Access`](crate::Access) makes the clients known, keys that
+    /// clients have created have no rights.
     pub fn load(keys: impl IntoIterator<Item = ApiKey>) -> Self {
         let registry = ApiKeys::default();
         let entries = keys.into_iter().map(|key| (key.id(), Arc::new(Entry::new(key, None))));
@@ -145,7 +147,8 @@ impl ApiKeys {
         before.filter(|before| before.revoked_at_ms().is_none()).cloned().collect()
     }
 
-    /// Lets the keys that clients of the configuration have created draw on the limits of these.
+    /// Lets the keys that clients of the configuration have created have what these have of their rights, and draw on their
+    /// limits.
     pub(super) fn follow_clients(&self, principals: HashMap<String, Arc<Principal>>) {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         *clients = principals;
@@ -222,6 +225,16 @@ impl ApiKeys {
             root.is_some_and(|root| root.key.parent().is_none() && root.key.created_by() == name)
         };
         snapshot.by_id.values().filter(|entry| entry.key.is_active(now_ms)).filter(of_client).count()
+    }
+
+    /// Returns the names of clients that have created active keys, and that the configuration no longer has: these keys, and
+    /// those that come from them, have no rights.
+    pub fn removed_creators(&self, now_ms: u64) -> BTreeSet<String> {
+        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = self.snapshot.load();
+        let first = snapshot.by_id.values().map(|entry| &entry.key).filter(|key| key.parent().is_none());
+        let names = first.filter(|key| key.is_active(now_ms)).map(ApiKey::created_by);
+        names.filter(|name| *name != UNRESTRICTED_NAME && !clients.contains_key(*name)).map(str::to_owned).collect()
     }
 
     /// Returns all keys in the order of their creation, with their last use.
@@ -341,7 +354,14 @@ impl Snapshot {
                 Some(parent) => by_id.get(&parent).map(|parent| &parent.principal),
                 None => clients.get(entry.key.created_by()),
             };
-            let entry = entry.created_by(creator.map(Arc::as_ref));
+            let creator = match creator {
+                Some(creator) => Creator::Known(creator),
+                None if entry.key.parent().is_none() && entry.key.created_by() == UNRESTRICTED_NAME => {
+                    Creator::Unrestricted
+                }
+                None => Creator::Gone,
+            };
+            let entry = entry.created_by(creator);
             by_id.insert(entry.key.id(), Arc::new(entry));
         }
         let digests =
@@ -370,9 +390,9 @@ impl Entry {
         Entry { key, stored: None, principal: Arc::new(principal), uses }
     }
 
-    /// Returns this key, drawing on the limits of its creator as well.
-    fn created_by(&self, creator: Option<&Principal>) -> Self {
-        let principal = Arc::new(self.principal.created_by(creator));
+    /// Returns this key, with what its creator has of its rights, and drawing on the limits of its creator as well.
+    fn created_by(&self, creator: Creator<'_>) -> Self {
+        let principal = Arc::new(self.principal.created_by(self.key.grant(), creator));
         Entry { key: self.key.clone(), stored: self.stored.clone(), principal, uses: Arc::clone(&self.uses) }
     }
 

@@ -45,6 +45,7 @@ struct DailyBudget {
 /// creator of its API key, the creator of that key, and so on. A request is charged to all of them.
 pub struct Budget {
     own: DailyBudget,
+    /// Those of them that have limits.
     above: Vec<DailyBudget>,
 }
 
@@ -72,7 +73,9 @@ impl Budget {
     /// Returns this budget as the budget of a caller that `creator` has created: requests are charged to both.
     #[must_use]
     pub(super) fn created_by(&self, creator: Option<&Budget>) -> Self {
-        let above = creator.map_or_else(Vec::new, |creator| creator.all().cloned().collect());
+        let above = creator.map_or_else(Vec::new, |creator| {
+            creator.all().filter(|budget| !budget.limits.is_unlimited()).cloned().collect()
+        });
         Budget { own: self.own.clone(), above }
     }
 

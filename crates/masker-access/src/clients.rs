@@ -161,11 +161,11 @@ impl ClientRules {
         Arc::clone(principal)
     }
 
-    /// Returns the clients that have limits, by name.
-    pub(super) fn limited_principals(&self) -> HashMap<String, Arc<Principal>> {
+    /// Returns the clients by name, with the principal of callers that no client matches. Who may do everything is not among
+    /// them.
+    pub(super) fn principals(&self) -> HashMap<String, Arc<Principal>> {
         let principals = self.rules.iter().map(|rule| &rule.principal).chain([&self.unlisted]);
-        let limited = principals.filter(|of| !of.limiter.limits().is_unlimited());
-        limited.map(|principal| (principal.name.clone(), Arc::clone(principal))).collect()
+        principals.map(|principal| (principal.name.clone(), Arc::clone(principal))).collect()
     }
 
     /// Returns the principal that a process acts as. The first client that matches decides. A client that is only a group

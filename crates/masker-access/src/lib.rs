@@ -103,7 +103,7 @@ impl From<AuthRejection> for AuthError {
 impl Access {
     /// Returns an `Access` with these rules and keys.
     pub fn new(clients: ClientRules, keys: Arc<ApiKeys>) -> Self {
-        keys.follow_clients(clients.limited_principals());
+        keys.follow_clients(clients.principals());
         Access { clients: ArcSwap::from_pointee(clients), keys }
     }
 
@@ -116,7 +116,7 @@ impl Access {
     /// of its limits.
     pub fn replace_clients(&self, clients: ClientRules) {
         self.clients.rcu(|before| clients.clone().inheriting_usage(before));
-        self.keys.follow_clients(self.clients.load().limited_principals());
+        self.keys.follow_clients(self.clients.load().principals());
     }
 
     /// Identifies a caller by the content of its `Authorization` header. The key alone decides: the process gets none of

@@ -54,6 +54,16 @@ impl fmt::Debug for CallerId {
     }
 }
 
+/// Who has created an API key.
+pub(super) enum Creator<'a> {
+    /// A caller that may do everything.
+    Unrestricted,
+    /// A client of the configuration, or an API key.
+    Known(&'a Principal),
+    /// A client that the configuration no longer has. It has no rights, so its keys have none.
+    Gone,
+}
+
 /// The public part of an API key.
 #[derive(Clone, Debug)]
 pub struct ApiKeyIdentity {
@@ -130,11 +140,17 @@ impl Principal {
         }
     }
 
-    /// Returns this principal of an API key, drawing on the limits of its creator as well.
-    pub(super) fn created_by(&self, creator: Option<&Principal>) -> Self {
+    /// Returns this principal of an API key, which has this grant, with what its creator has of that, and drawing on the
+    /// limits of its creator as well.
+    pub(super) fn created_by(&self, grant: &Grant, creator: Creator<'_>) -> Self {
+        let (grant, creator) = match creator {
+            Creator::Unrestricted => (grant.clone(), None),
+            Creator::Known(creator) => (grant.intersection(&creator.grant), Some(creator)),
+            Creator::Gone => (Grant::none(), None),
+        };
         Principal {
             name: self.name.clone(),
-            grant: self.grant.clone(),
+            grant,
             limiter: self.limiter.created_by(creator.map(|creator| &creator.limiter)),
             budget: self.budget.created_by(creator.map(|creator| &creator.budget)),
             mode: self.mode,

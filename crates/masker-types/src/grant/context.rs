@@ -40,6 +40,11 @@ impl ContextPattern {
         }
     }
 
+    /// Returns a pattern that matches what both match; `None` if no context is matched by both.
+    pub fn intersection(&self, other: &ContextPattern) -> Option<ContextPattern> {
+        if self.covers(other) { Some(other.clone()) } else { other.covers(self).then(|| self.clone()) }
+    }
+
     /// Returns the text of the pattern.
     pub fn to_text(&self) -> String {
         match self {
@@ -100,6 +105,21 @@ mod tests {
         ] {
             let [own, other] = [own, other].map(|text| ContextPattern::parse(text).unwrap());
             assert_eq!(own.covers(&other), covers, "{own:?} {other:?}");
+        }
+    }
+
+    #[test]
+    fn an_intersection_matches_what_both_match() {
+        for (one, other, both) in [
+            ("a*", "ab*", Some("ab*")),
+            ("a*", "ab", Some("ab")),
+            ("a*", "b*", None),
+            ("a", "b", None),
+            ("a", "a", Some("a")),
+        ] {
+            let [one, other] = [one, other].map(|text| ContextPattern::parse(text).unwrap());
+            let both = both.and_then(ContextPattern::parse);
+            assert_eq!((one.intersection(&other), other.intersection(&one)), (both.clone(), both));
         }
     }
 }

@@ -70,6 +70,29 @@ impl Grant {
         }
     }
 
+    /// Returns a grant that allows what this one and `other` allow.
+    #[must_use]
+    pub fn intersection(&self, other: &Grant) -> Grant {
+        let policies = match (&self.policies, &other.policies) {
+            (Some(own), Some(others)) => Some(own & others),
+            (own, others) => own.as_ref().or(others.as_ref()).cloned(),
+        };
+        let contexts = match (&self.contexts, &other.contexts) {
+            (Some(own), Some(others)) => {
+                let both = own.iter().flat_map(|own| others.iter().filter_map(|other| own.intersection(other)));
+                let mut patterns: Vec<ContextPattern> = Vec::new();
+                for pattern in both {
+                    if !patterns.contains(&pattern) {
+                        patterns.push(pattern);
+                    }
+                }
+                Some(patterns)
+            }
+            (own, others) => own.as_ref().or(others.as_ref()).cloned(),
+        };
+        Grant { scopes: self.scopes.intersection(&other.scopes), policies, contexts }
+    }
+
     /// Returns a part of `other` that exceeds this grant, or `None` if there is none. A caller cannot give more than it
     /// has.
     pub fn excess_of(&self, other: &Grant) -> Option<ExcessGrant> {
@@ -126,6 +149,18 @@ mod tests {
         assert_eq!(one.union(&one), one);
         let unrestricted = one.union(&Grant { scopes: ScopeSet::default(), ..Grant::all() });
         assert_eq!((unrestricted.policies, unrestricted.contexts), (None, None));
+    }
+
+    #[test]
+    fn an_intersection_allows_what_both_grants_allow() {
+        let one = grant(&["tokenize", "rehydrate:PHONE"], Some(&["a", "b"]), Some(&["x", "y/*"]));
+        let other = grant(&["rehydrate", "tokenize:SSN"], Some(&["b", "c"]), Some(&["x*", "y/z", "w"]));
+        let both = grant(&["tokenize:SSN", "rehydrate:PHONE"], Some(&["b"]), Some(&["x", "y/z"]));
+        assert_eq!((one.intersection(&other), other.intersection(&one)), (both.clone(), both));
+        assert_eq!((one.intersection(&one), one.intersection(&Grant::all())), (one.clone(), one.clone()));
+        assert_eq!(Grant::all().intersection(&one), one);
+        let elsewhere = one.intersection(&grant(&["*"], Some(&["c"]), Some(&["v"])));
+        assert_eq!((elsewhere.policies, elsewhere.contexts), (Some(BTreeSet::new()), Some(Vec::new())));
     }
 
     #[test]

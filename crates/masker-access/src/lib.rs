@@ -179,6 +179,13 @@ impl Access {
         Ok(())
     }
 
+    /// Returns whether a name is that of a client, or of callers that no client matches, also with other letter cases or with
+    /// blanks around it.
+    pub fn is_client_name(&self, name: &str) -> bool {
+        let name = name.trim().to_lowercase();
+        name == UNRESTRICTED_NAME || self.clients.load().by_name(&name).is_some()
+    }
+
     /// Returns whether the client of this name exists and may not do everything without limits.
     pub fn is_limited_client(&self, name: &str) -> bool {
         self.clients.load().by_name(name).is_some_and(|client| {

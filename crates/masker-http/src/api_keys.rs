@@ -6,6 +6,7 @@ use tokio::sync::MutexGuard;
 
 use super::{
     Service,
+    api_key_rights::{check_holds_all, check_mode, check_not_exceeding_own},
     context::RequestContext,
     input::Input,
     operation::{Outcome, Reply},
@@ -21,9 +22,10 @@ use masker_api::{
 };
 use masker_types::{
     error_code::Code,
-    grant::{ContextPattern, ExcessGrant, Grant, Limits, Scope, ScopeSet},
+    grant::{ContextPattern, Grant, Limits, Scope, ScopeSet},
     limits::{API_KEY_GRACE_SECONDS_DEFAULT, API_KEY_GRACE_SECONDS_MAX},
     mode::Mode,
+    quote::is_unseen,
 };
 use masker_vault::{KeepKeyError, check_api_key_lengths};
 
@@ -161,8 +163,9 @@ async fn api_key_change(
     let (_guard, permit) = service.lock_keys(ctx).await?;
     let key = service.find_key(ctx, &input.parameter)?;
     let now_ms = service.now_ms();
+    service.check_comes_from(ctx, &key)?;
     let change = ApiKeyUpdate {
-        name: request.name.map(|name| text("name", name, NAME_CHARS_MAX)).transpose()?,
+        name: request.name.map(|name| service.key_name(name)).transpose()?,
         scopes: request.scopes.map(|scopes| parse_scopes(&scopes)).transpose()?,
         limits: request.limits,
         expires_at_ms: request.expires_at.map(|at| at.map(|at| expiry(&at, now_ms)).transpose()).transpose()?,
@@ -236,6 +239,7 @@ async fn api_key_rotate(
     }
     let (_guard, permit) = service.lock_keys(ctx).await?;
     let key = service.find_key(ctx, &input.parameter)?;
+    service.check_comes_from(ctx, &key)?;
     // The caller learns the secret, and so can do what the key can.
     check_holds_all(ctx, &key)?;
     service.check_stored(&key, UnstoredChange::Rotation)?;
@@ -384,6 +388,15 @@ impl Service {
         Ok(key)
     }
 
+    /// Checks the name of a key, which the audit log shows where it shows the names of clients.
+    fn key_name(&self, name: String) -> Result<String, Problem> {
+        let name = text("name", name, NAME_CHARS_MAX)?;
+        if self.access.is_client_name(&name) {
+            return Err(invalid("`name` is that of a client, or one that masker gives to callers: choose another"));
+        }
+        Ok(name)
+    }
+
     fn key_spec(&self, ctx: &RequestContext, request: ApiKeyCreate, now_ms: u64) -> Result<ApiKeySpec, Problem> {
         let mode = match request.mode.as_deref() {
             None | Some("live") => Mode::Live,
@@ -404,7 +417,7 @@ impl Service {
         check_not_exceeding_own(ctx, &KeyRights { grant: grant.clone(), limits, expires_at_ms })?;
         let owner = request.owner.unwrap_or_else(|| ctx.caller.principal().name.clone());
         Ok(ApiKeySpec {
-            name: text("name", request.name, NAME_CHARS_MAX)?,
+            name: self.key_name(request.name)?,
             workspace: workspace(request.workspace)?,
             owner: text("owner", owner, OWNER_CHARS_MAX)?,
             grant,
@@ -416,14 +429,15 @@ impl Service {
     }
 }
 
-fn invalid(detail: impl Into<String>) -> Problem {
+pub(super) fn invalid(detail: impl Into<String>) -> Problem {
     Problem::new(Code::RequestInvalid, detail)
 }
 
-/// Checks a name that people read, in logs as well: on one line, and not blank.
+/// Checks a name that people read, in logs as well: on one line, not blank, and without characters that are not seen.
 fn text(field: &str, text: String, chars_max: usize) -> Result<String, Problem> {
-    let sound = !text.trim().is_empty() && text.chars().count() <= chars_max && !text.chars().any(char::is_control);
-    if sound { Ok(text) } else { Err(invalid(format!("`{field}` is 1 to {chars_max} characters on one line"))) }
+    let sound = !text.trim().is_empty() && text.chars().count() <= chars_max && !text.chars().any(is_unseen);
+    let detail = || format!("`{field}` is 1 to {chars_max} visible characters on one line");
+    if sound { Ok(text) } else { Err(invalid(detail())) }
 }
 
 fn workspace(name: Option<String>) -> Result<String, Problem> {
@@ -457,55 +471,6 @@ fn expiry(text: &str, now_ms: u64) -> Result<u64, Problem> {
     at_ms.filter(|at| *at > now_ms).ok_or_else(|| {
         invalid("`expires_at` is a time in the future, such as 2030-01-31T12:00:00Z; leave it out, or write `null`, for a key that does not expire")
     })
-}
-
-/// Refuses administrative scopes to a test key: it works with made-up data, and they reach real data.
-fn check_mode(grant: &Grant, is_test: bool) -> Result<(), Problem> {
-    let administrative = Scope::ALL.iter().find(|s| s.is_administrative() && grant.scopes.allows(**s));
-    match administrative.filter(|_| is_test) {
-        Some(scope) => Err(invalid(format!("a test key cannot have `{scope}`, nor `*`: it would reach real data"))),
-        None => Ok(()),
-    }
-}
-
-/// Refuses a key that may do more than its creator, or for longer.
-fn check_not_exceeding_own(ctx: &RequestContext, rights: &KeyRights) -> Result<(), Problem> {
-    match excess(ctx, rights) {
-        Some(what) => {
-            let detail = format!("this caller lacks {what}, and a caller cannot grant more than it has");
-            Err(Problem::new(Code::PermDenied, detail))
-        }
-        None => Ok(()),
-    }
-}
-
-/// Refuses a caller that lacks a right which a key has or ever had. Its holder has the right once more when another caller
-/// restores it.
-fn check_holds_all(ctx: &RequestContext, key: &ApiKey) -> Result<(), Problem> {
-    match excess(ctx, &key.held_rights()) {
-        Some(what) => {
-            let detail =
-                format!("this caller lacks {what}, which this key has or had: it cannot change or rotate the key");
-            Err(Problem::new(Code::PermDenied, detail))
-        }
-        None => Ok(()),
-    }
-}
-
-/// Returns what a caller lacks of these rights.
-fn excess(ctx: &RequestContext, rights: &KeyRights) -> Option<String> {
-    let own = ctx.caller.principal();
-    match own.grant.excess_of(&rights.grant) {
-        Some(ExcessGrant::Scope(scope)) => Some(format!("the scope `{scope}`")),
-        Some(ExcessGrant::Policies) => Some("these policies".to_owned()),
-        Some(ExcessGrant::Contexts) => Some("these contexts".to_owned()),
-        None if !own.limiter.limits().covers(&rights.limits) => Some("such limits".to_owned()),
-        None => {
-            let own_end = own.credential.as_ref().and_then(|credential| credential.expires_at_ms);
-            let outlives = own_end.is_some_and(|end| rights.expires_at_ms.is_none_or(|at| at > end));
-            outlives.then(|| "so much time".to_owned())
-        }
-    }
 }
 
 pub(super) fn state(key: &ApiKey, now_ms: u64) -> &'static str {

@@ -9,6 +9,7 @@
 
 mod admission;
 mod answer;
+mod api_key_rights;
 mod api_key_upkeep;
 mod api_keys;
 mod audit;

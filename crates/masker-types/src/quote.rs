@@ -12,6 +12,42 @@ pub fn quoted(text: &str) -> String {
     }
 }
 
+/// Returns whether a character changes how a text looks without being seen itself, so that two texts can look alike, or one can
+/// look like another: control characters, the characters of the Unicode category `Cf` (format, such as U+202E, which reverses
+/// what follows), line and paragraph separators, and others that Unicode lists as ignorable by default
+/// (`Default_Ignorable_Code_Point` of Unicode 16).
+pub fn is_unseen(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            u32::from(character),
+            0xAD
+                | 0x34F
+                | 0x600..=0x605
+                | 0x61C
+                | 0x6DD
+                | 0x70F
+                | 0x890..=0x891
+                | 0x8E2
+                | 0x115F..=0x1160
+                | 0x17B4..=0x17B5
+                | 0x180B..=0x180F
+                | 0x200B..=0x200F
+                | 0x2028..=0x202E
+                | 0x2060..=0x206F
+                | 0x3164
+                | 0xFE00..=0xFE0F
+                | 0xFEFF
+                | 0xFFA0
+                | 0xFFF0..=0xFFFB
+                | 0x110BD
+                | 0x110CD
+                | 0x13430..=0x1343F
+                | 0x1BCA0..=0x1BCA3
+                | 0x1D173..=0x1D17A
+                | 0xE0000..=0xE0FFF
+        )
+}
+
 /// Suggests a replacement for `found`: the nearest of the names if one is near, otherwise all of them.
 pub fn suggestion(found: &str, names: &[&str]) -> String {
     match (nearest(found, names), names) {

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{Issued, create, outcome, refused};
-use crate::harness::{Client, Daemon, Site, TestKey, events_of};
+use crate::harness::{Client, Daemon, Site, TestKey, error_code, events_of};
 
 const ADMIN: [&str; 2] = ["api-keys:admin", "tokenize"];
 
@@ -116,8 +116,9 @@ fn only_who_holds_all_that_a_key_ever_had_changes_or_rotates_it() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut root = daemon.client();
-    let lesser = create(&mut root, "lesser", &["api-keys:admin", "tokenize"], json!({}));
-    let strong = create(&mut root, "strong", &["tokenize", "rehydrate"], json!({}));
+    let lesser = create(&mut root, "lesser", &["api-keys:admin", "tokenize", "rehydrate"], json!({}));
+    let strong = create(&mut lesser.client(&daemon), "strong", &["tokenize", "rehydrate"], json!({}));
+    root.exchange("PATCH", &lesser.path(), br#"{"scopes": ["api-keys:admin", "tokenize"]}"#).ok();
     let patch =
         |client: &mut Client, body: Value| client.exchange("PATCH", &strong.path(), body.to_string().as_bytes());
     // An operator narrows it. Its holder may have the scope again later.
@@ -265,5 +266,148 @@ fn a_key_that_becomes_active_again_counts() {
     root.exchange("PATCH", &brief[1].path(), forever).problem(409, "api_key.limit");
     // One that is active already may change.
     root.exchange("PATCH", &brief[0].path(), forever).ok();
+    daemon.stop();
+}
+
+#[test]
+fn an_api_key_changes_and_rotates_only_what_comes_from_it() {
+    let site = Site::new();
+    let daemon = site.launch().care_keys().start();
+    let mut root = daemon.client();
+    let parent = create(&mut root, "parent", &ADMIN, json!({}));
+    let child = create(&mut parent.client(&daemon), "child", &ADMIN, json!({"workspace": "a"}));
+    let grandchild = create(&mut child.client(&daemon), "grandchild", &ADMIN, json!({"workspace": "b"}));
+    let sibling = create(&mut parent.client(&daemon), "sibling", &ADMIN, json!({"workspace": "c"}));
+    let other = create(&mut root, "other", &["tokenize"], json!({}));
+    // Whoever got the secret of one of these would have its limits too, and keep it after a revocation.
+    let mut client = child.client(&daemon);
+    for key in [&parent, &sibling, &other] {
+        for grace in [0, 3_600] {
+            let rotation = client.post(&format!("{}/rotate", key.path()), &json!({"grace_seconds": grace}));
+            let detail = rotation.problem(403, "perm.denied");
+            assert!(detail.contains("only itself and the keys that come from it"), "{detail}");
+        }
+        client.exchange("PATCH", &key.path(), br#"{"name": "mine"}"#).problem(403, "perm.denied");
+        assert_eq!(outcome(&mut key.client(&daemon)).0, 200);
+    }
+    // Keys that come from it, and itself.
+    client.exchange("PATCH", &grandchild.path(), br#"{"name": "renamed"}"#).ok();
+    let rotated = rotate(&mut parent.client(&daemon), &grandchild, 0);
+    assert_eq!(outcome(&mut rotated.client(&daemon)).0, 200);
+    let rotated = rotate(&mut client, &child, 0);
+    refused(&mut client, "auth.expired");
+    root.exchange("DELETE", &parent.path(), b"").ok();
+    refused(&mut rotated.client(&daemon), "auth.revoked");
+    // A client of the configuration may do it with every key.
+    rotate(&mut root, &other, 0);
+    daemon.stop();
+}
+
+#[test]
+fn what_a_creator_loses_its_keys_lose() {
+    let site = Site::new();
+    let daemon = site.launch().care_keys().start();
+    let mut root = daemon.client();
+    let token = root.token("PHONE", "415-555-2671");
+    let rehydrate = |client: &mut Client| client.post("/api/v1/rehydrate", &json!({"tokens": [token]}));
+    let scopes = ["tokenize", "rehydrate", "api-keys:admin"];
+    let parent = create(&mut root, "parent", &scopes, json!({}));
+    let child = create(&mut parent.client(&daemon), "child", &scopes, json!({"workspace": "a"}));
+    let grandchild = create(&mut child.client(&daemon), "grandchild", &["rehydrate"], json!({"workspace": "b"}));
+    let change = |root: &mut Client, scopes: &[&str]| {
+        root.exchange("PATCH", &parent.path(), json!({"scopes": scopes}).to_string().as_bytes()).ok();
+    };
+    let mut open = grandchild.client(&daemon);
+    assert_eq!(rehydrate(&mut open).status, 200);
+    change(&mut root, &["tokenize", "rehydrate:NAME", "api-keys:admin"]);
+    for key in [&child, &grandchild] {
+        let result = rehydrate(&mut key.client(&daemon)).results(1).remove(0);
+        assert_eq!(error_code(&result), "perm.denied");
+        assert_eq!(key.client(&daemon).get("/api/v1/auth/whoami").ok()["scopes"]["rehydrate"], false);
+    }
+    change(&mut root, &["tokenize", "api-keys:admin"]);
+    rehydrate(&mut open).problem(403, "perm.denied");
+    assert_eq!(root.get(&grandchild.path()).ok()["scopes"], json!(["rehydrate"]), "it has them again with its creator");
+    // A creator that lost the right to create keys has still given the others.
+    change(&mut root, &["rehydrate"]);
+    daemon.kill();
+    let daemon = site.launch().care_keys().start();
+    assert_eq!(rehydrate(&mut grandchild.client(&daemon)).status, 200);
+    assert_eq!(mint(&mut child.client(&daemon)), 403);
+    daemon.stop();
+}
+
+#[test]
+fn keys_of_a_client_have_its_rights_as_long_as_it_is_listed() {
+    let mut site = Site::new();
+    let own = |scopes: &str| {
+        let uid = nix::unistd::geteuid();
+        format!("name = \"ops\"\nuid = {uid}\nscopes = [{scopes}]\n[clients.limits]\nrehydrations_per_day = 3")
+    };
+    site.client(&own("\"*\""));
+    let daemon = site.launch().care_keys().start();
+    let mut client = daemon.client();
+    let limits = json!({"limits": {"rehydrations_per_day": 3}});
+    let key = create(&mut client, "left", &["rehydrate", "tokenize"], limits).client(&daemon);
+    let mut key = key;
+    let token = client.token("PHONE", "415-555-2671");
+    let body = json!({"tokens": [token]});
+    assert_eq!([0; 3].map(|_| key.post("/api/v1/rehydrate", &body).status), [200; 3]);
+    key.post("/api/v1/rehydrate", &body).problem(429, "quota.exceeded");
+
+    let mut list = |text: Option<&str>| {
+        site.forget_clients();
+        text.into_iter().for_each(|text| site.client(text));
+        site.write();
+        daemon.reload();
+    };
+    list(Some(&own("\"rehydrate\"")));
+    assert_eq!(mint(&mut key), 403);
+    key.post("/api/v1/rehydrate", &body).problem(429, "quota.exceeded");
+    // A client that is not listed has no rights, so its keys have none.
+    list(None);
+    key.post("/api/v1/rehydrate", &body).problem(403, "perm.denied");
+    assert_eq!(key.get("/api/v1/auth/whoami").ok()["scopes"]["rehydrate"], false);
+    let warned = daemon.log().text();
+    assert!(
+        warned.contains("which masker.toml does not list have no rights, until it lists them again: `ops`"),
+        "{warned}"
+    );
+    list(Some(&own("\"*\"")));
+    assert_eq!(mint(&mut key), 200);
+    daemon.stop();
+}
+
+#[test]
+fn a_key_has_no_name_that_looks_like_another_caller() {
+    let mut site = Site::new();
+    site.client("name = \"billing\"\nuid = 61999\nscopes = [\"tokenize\"]");
+    let daemon = site.launch().care_keys().start();
+    let mut root = daemon.client();
+    let key = create(&mut root, "invoices", &["tokenize"], json!({"owner": "Zoë 山田"}));
+    for name in [
+        "trusted",
+        "unlisted",
+        "billing",
+        " Billing",
+        "in\u{202e}voices",
+        "bill\u{200b}ing",
+        "a\u{2028}b",
+        "\u{feff}x",
+        "x\u{e0041}",
+        "a\nb",
+        "\u{3164}",
+    ] {
+        let body = json!({"name": name, "scopes": ["tokenize"]});
+        let detail = root.post("/api/v1/api-keys", &body).problem(400, "request.invalid");
+        assert!(detail.contains("`name`") && !detail.contains(name), "{detail}");
+        let change = json!({"name": name}).to_string();
+        root.exchange("PATCH", &key.path(), change.as_bytes()).problem(400, "request.invalid");
+        if !["trusted", "unlisted", "billing", " Billing"].contains(&name) {
+            let body = json!({"name": "x", "owner": name, "scopes": ["tokenize"]});
+            let detail = root.post("/api/v1/api-keys", &body).problem(400, "request.invalid");
+            assert!(detail.contains("`owner`"), "{detail}");
+        }
+    }
     daemon.stop();
 }

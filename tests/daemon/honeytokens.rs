@@ -1,6 +1,6 @@
 //! Honeytokens: they rehydrate like any token, and each use is recorded.
 
-use std::process::Command;
+use std::{process::Command, time::Instant};
 
 use serde_json::{Value, json};
 
@@ -167,8 +167,47 @@ fn a_honeytoken_in_a_refused_request_raises_the_alarm() {
     daemon.stop();
     let events = site.audit_events();
     let warned = events_of(&events, "honeytoken.rehydrated");
-    assert_eq!(warned.iter().filter(|event| event["detail"]["honeytoken_id"] == mark["id"]).count(), 13, "{warned:?}");
+    let names = |event: &&Value| {
+        let listed = event["detail"]["honeytoken_ids"].as_array();
+        event["detail"]["honeytoken_id"] == mark["id"] || listed.is_some_and(|ids| ids.contains(&mark["id"]))
+    };
+    assert_eq!(warned.iter().filter(names).count(), 13, "{warned:?}");
     assert!(warned.iter().any(|event| event["caller"]["name"] == "thief"), "{warned:?}");
+}
+
+#[test]
+fn refusals_that_show_other_honeytokens_are_counted_together() {
+    const PLANTED: usize = 12;
+    const REQUESTS: usize = 1_500;
+    let site = Site::new();
+    let daemon = launch(&site).start();
+    let mut root = daemon.client();
+    let planted: Vec<(String, Value)> = (0..PLANTED).map(|_| plant(&mut root, &json!({"kind": "PHONE"}))).collect();
+    let mut thief = create(&mut root, "thief", &[], json!({})).client(&daemon);
+    let (began, mut shown) = (Instant::now(), 0);
+    for request in 1..=REQUESTS {
+        // Every request shows another set of them.
+        let tokens: Vec<&str> =
+            (0..PLANTED).filter(|bit| request >> bit & 1 == 1).map(|bit| planted[bit].0.as_str()).collect();
+        shown += tokens.len() as u64;
+        thief.post("/api/v1/rehydrate", &json!({"tokens": tokens})).problem(403, "perm.denied");
+    }
+    // Of each second, the first has an event of its own, and the others one together. They can end a second later.
+    let seconds = began.elapsed().as_secs() as usize + 2;
+    assert_eq!(root.metric("masker_honeytoken_rehydrated_total"), Some(shown as f64));
+    let lines = daemon.stop().log.text().matches("honeytoken used").count();
+    let events = events_of(&site.audit_events(), "honeytoken.rehydrated");
+    assert!(events.len() <= 2 * seconds && lines <= 2 * seconds, "{} events, {lines} lines", events.len());
+    assert!(events_of(&site.audit_events(), "rehydrate").len() <= 2 * seconds);
+    let of = |event: &Value| event["detail"]["times"].as_u64().unwrap();
+    assert_eq!(events.iter().map(of).sum::<u64>(), shown);
+    for (_, mark) in &planted[..10] {
+        assert!(
+            events
+                .iter()
+                .any(|event| event["detail"]["honeytoken_ids"].to_string().contains(mark["id"].as_str().unwrap()))
+        );
+    }
 }
 
 #[test]

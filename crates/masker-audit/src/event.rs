@@ -282,6 +282,8 @@ pub enum DetailValue<'a> {
     Text(&'a str),
     /// A boolean.
     Flag(bool),
+    /// Texts, in this order.
+    List(&'a [String]),
 }
 
 /// The lengths of the three parts of a prepared event, in bytes: before its id, between the id and the number, and between
@@ -398,6 +400,11 @@ fn write_details(details: &[(&'static str, DetailValue<'_>)], members: &mut Memb
             DetailValue::Number(number) => members.number_value(number),
             DetailValue::Text(text) => members.text_value(text),
             DetailValue::Flag(flag) => members.flag_value(flag),
+            DetailValue::List(texts) => {
+                members.open("[");
+                texts.iter().for_each(|text| members.text_value(text));
+                members.close(b']');
+            }
         }
     }
 }
@@ -518,7 +525,13 @@ mod tests {
             let caller = EncodedCaller::new(
                 &CallerIdentity { name: &name, uid: 0, gid: 0, pid, unit: None, key_id: None, key_prefix: None, mode: "test" },
             );
-            let details = [("b", DetailValue::Text(&name)), ("c", DetailValue::Number(number)), ("a", DetailValue::Flag(with_caller))];
+            let list = vec![name.clone(); items.len()];
+            let details = [
+                ("b", DetailValue::Text(&name)),
+                ("c", DetailValue::Number(number)),
+                ("a", DetailValue::Flag(with_caller)),
+                ("d", DetailValue::List(&list)),
+            ];
             let event = AuditEvent {
                 caller: with_caller.then_some(&caller),
                 policy: policy.as_deref(),

@@ -1,27 +1,25 @@
 //! The audit events of a request, recorded before its answer is sent.
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use hyper::StatusCode;
-use tracing::warn;
 
 use super::{
     Service,
     context::{AuditFact, Incident, RequestContext},
+    honeytoken_uses::HoneytokenUses,
     problem::Problem,
     refusal_counts::{CountedRefusals, LastRefusal, RefusalKind},
-    request_id::RequestId,
     route::AuditRule,
 };
 use masker_access::{Caller, KeyPrefix, Principal};
 use masker_audit as audit;
-use masker_audit::{AuditError, AuditEvent, AuditLog, AuditOperation, DetailValue, EncodedCaller, OutcomeCount};
+use masker_audit::{AuditError, AuditEvent, AuditOperation, DetailValue, EncodedCaller, OutcomeCount};
 use masker_types::error_code::Code;
-use masker_vault::{HoneytokenId, ItemOutcomeKey};
+use masker_vault::ItemOutcomeKey;
 
 /// How a request ended.
 #[derive(Clone, Copy)]
@@ -70,21 +68,21 @@ impl Service {
                 route: ctx.route.map(|route| route.index),
                 op: operation,
                 outcome: code.as_str(),
-                honeytokens: ctx.honeytokens.keys().copied().collect(),
+                shows_honeytokens: !ctx.honeytokens.is_empty(),
             };
             let (caller, status) = (Arc::clone(&caller), ended.status.as_u16());
             let fact = ctx.incident.as_ref().and_then(Incident::facts).and_then(|(name, fact)| match fact {
                 DetailValue::Text(text) => Some((name, text.to_owned())),
-                DetailValue::Number(_) | DetailValue::Flag(_) => None,
+                DetailValue::Number(_) | DetailValue::Flag(_) | DetailValue::List(_) => None,
             });
-            let honeytokens = ctx.honeytokens.clone();
+            let honeytokens = HoneytokenUses::default().merged_with(&ctx.honeytokens);
             if !self.refusals.note(kind, LastRefusal { caller, request_id: ctx.id, status, fact, honeytokens }) {
                 return self.audit_ready();
             }
         }
         // First: the alarm is raised also if the log cannot be written.
         let principal = ctx.caller.principal();
-        log_honeytokens(ctx.id, ctx.caller.peer().uid(), &principal.name, &ctx.honeytokens);
+        ctx.honeytokens.log(ctx.id, ctx.caller.peer().uid(), &principal.name);
         if ended.code.is_some_and(|code| is_refusal(code, ctx)) {
             self.audit_ready()?;
         }
@@ -107,13 +105,7 @@ impl Service {
             let event = AuditEvent { detail: &detail, op: AuditOperation::BudgetCrossed, outcome: "warning", ..own };
             log.record(&event).await.map_err(unavailable)?;
         }
-        for (id, times) in &ctx.honeytokens {
-            let id = id.to_string();
-            let detail = [("honeytoken_id", DetailValue::Text(&id)), ("times", DetailValue::Number(*times))];
-            let event =
-                AuditEvent { detail: &detail, op: AuditOperation::HoneytokenRehydrated, outcome: "warning", ..own };
-            log.record(&event).await.map_err(unavailable)?;
-        }
+        ctx.honeytokens.record(log, &own).await.map_err(unavailable)?;
         let event = AuditEvent {
             status: Some(ended.status.as_u16()),
             counts: &counts,
@@ -140,14 +132,22 @@ impl Service {
         let mut unrecorded = Vec::new();
         for mut counted in counts {
             if !counted.is_logged {
-                log_honeytokens(counted.last.request_id, counted.uid, &counted.name, &counted.last.honeytokens);
+                counted.last.honeytokens.log(counted.last.request_id, counted.uid, &counted.name);
                 counted.is_logged = true;
             }
             let Some(log) = &self.audit else { continue };
-            if record_honeytokens(log, &mut counted.last).await.is_err() {
+            let CountedRefusals { last, op, outcome, .. } = &mut counted;
+            let own = AuditEvent {
+                caller: Some(&last.caller),
+                request_id: Some(last.request_id.as_str()),
+                ..AuditEvent::new(*op, outcome)
+            };
+            if last.honeytokens.record(log, &own).await.is_err() {
                 unrecorded.push(counted);
                 continue;
             }
+            // If the next event fails, another attempt does not record them again.
+            last.honeytokens = HoneytokenUses::default();
             let last = &counted.last;
             let mut detail = vec![("repeated", DetailValue::Number(counted.repeated))];
             detail.extend(last.fact.iter().map(|(name, text)| (*name, DetailValue::Text(text))));
@@ -164,30 +164,6 @@ impl Service {
             }
         }
         self.refusals.put_back(unrecorded);
-    }
-}
-
-/// Records how often refusals that are counted together have shown each honeytoken.
-/// What is recorded is removed, so that another attempt does not record it again.
-async fn record_honeytokens(log: &AuditLog, last: &mut LastRefusal) -> Result<(), AuditError> {
-    while let Some((honeytoken, times)) = last.honeytokens.first_key_value() {
-        let (honeytoken, id) = (*honeytoken, honeytoken.to_string());
-        let detail = [("honeytoken_id", DetailValue::Text(&id)), ("times", DetailValue::Number(*times))];
-        let event = AuditEvent {
-            caller: Some(&last.caller),
-            request_id: Some(last.request_id.as_str()),
-            detail: &detail,
-            ..AuditEvent::new(AuditOperation::HoneytokenRehydrated, "warning")
-        };
-        log.record(&event).await?;
-        last.honeytokens.remove(&honeytoken);
-    }
-    Ok(())
-}
-
-fn log_honeytokens(id: RequestId, uid: u32, caller: &str, honeytokens: &BTreeMap<HoneytokenId, u64>) {
-    for (honeytoken, times) in honeytokens {
-        warn!(request_id = id.as_str(), uid, caller, honeytoken = honeytoken.to_string(), times, "honeytoken used");
     }
 }
 

@@ -1,13 +1,13 @@
 //! The context of a request: its caller, the rest of its limits, and the content of its audit event.
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
     audit::CallerCache,
+    honeytoken_uses::HoneytokenUses,
     problem::Problem,
     request_id::RequestId,
     route::Route,
@@ -61,7 +61,7 @@ pub(super) struct RequestContext {
     /// Counts its operation as long as it is at work.
     pub(super) operation: Option<OperationSlot>,
     /// Honeytokens that it showed, with how often.
-    pub(super) honeytokens: BTreeMap<HoneytokenId, u64>,
+    pub(super) honeytokens: HoneytokenUses,
     /// Whether it leaves no event where it succeeds.
     pub(super) skip_audit: bool,
     /// Whether it ended the API key that it was made with. Its own answer is sent nevertheless.
@@ -134,7 +134,7 @@ impl RequestContext {
             session: None,
             charge: None,
             operation: None,
-            honeytokens: BTreeMap::new(),
+            honeytokens: HoneytokenUses::default(),
             skip_audit: false,
             ended_own_key: false,
         }

@@ -142,7 +142,7 @@ impl Service {
     pub(super) fn record_honeytokens(&self, ctx: &mut RequestContext, shown: impl Iterator<Item = HoneytokenId>) {
         for id in shown {
             self.metrics.vault.honeytokens_rehydrated.inc();
-            *ctx.honeytokens.entry(id).or_default() += 1;
+            ctx.honeytokens.note(id);
         }
     }
 }

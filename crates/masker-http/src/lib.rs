@@ -20,6 +20,7 @@ mod context;
 mod erasure_receipt;
 mod gauges;
 mod health;
+mod honeytoken_uses;
 mod honeytokens;
 mod input;
 mod json_place;

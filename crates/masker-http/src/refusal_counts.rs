@@ -4,16 +4,15 @@
 //! them are counted, and have one event together when the second is over, or when the daemon stops.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use super::request_id::RequestId;
+use super::{honeytoken_uses::HoneytokenUses, request_id::RequestId};
 use masker_audit::{AuditOperation, EncodedCaller};
 use masker_types::limits::REFUSALS_COUNTED_MAX;
-use masker_vault::HoneytokenId;
 
 /// The time in which repeated refusals are counted together.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -31,8 +30,8 @@ pub(super) struct RefusalKind {
     pub(super) op: AuditOperation,
     /// The code.
     pub(super) outcome: &'static str,
-    /// The honeytokens that it showed.
-    pub(super) honeytokens: Vec<HoneytokenId>,
+    /// Whether it showed honeytokens. The first that does has an event of its own, whatever was refused before it.
+    pub(super) shows_honeytokens: bool,
 }
 
 /// The last of several refusals, which their event names.
@@ -43,8 +42,8 @@ pub(super) struct LastRefusal {
     pub(super) status: u16,
     /// Why its caller is not known: a fact by name.
     pub(super) fact: Option<(&'static str, String)>,
-    /// The honeytokens that it showed, with how often.
-    pub(super) honeytokens: BTreeMap<HoneytokenId, u64>,
+    /// The honeytokens that it and those before it showed.
+    pub(super) honeytokens: HoneytokenUses,
 }
 
 /// Refusals after the first of their kind.
@@ -86,9 +85,7 @@ impl Counts {
                 let mut repeated = 1;
                 if let Some((before, count)) = current.repeated.take() {
                     repeated += count;
-                    for (id, times) in before.honeytokens {
-                        *last.honeytokens.entry(id).or_default() += times;
-                    }
+                    last.honeytokens = before.honeytokens.merged_with(&last.honeytokens);
                 }
                 current.repeated = Some((last, repeated));
                 return false;
@@ -163,7 +160,7 @@ mod tests {
             route: Some(1),
             op,
             outcome,
-            honeytokens: Vec::new(),
+            shows_honeytokens: false,
         }
     }
 
@@ -183,7 +180,7 @@ mod tests {
             request_id: ids.next(),
             status: 403,
             fact: None,
-            honeytokens: BTreeMap::new(),
+            honeytokens: HoneytokenUses::default(),
         }
     }
 

@@ -179,6 +179,8 @@ pub const SESSION_RETENTION_DAYS_DEFAULT: u32 = 90;
 pub const HONEYTOKENS_MAX: usize = 10_000;
 
 /// Longest logical row of the store, in bytes: a record with the longest context, value and form.
+/// Honeytokens that one audit event or log line lists.
+pub const HONEYTOKENS_PER_EVENT_MAX: usize = 100;
 pub const ROW_BYTES_MAX: usize = 12 * 1024;
 
 /// Time after which a call to the store's engine counts as stuck, in seconds.

@@ -142,6 +142,7 @@ fn resources() -> Vec<Row> {
         row("tokens that all open sessions track", count(limits::OPEN_SESSIONS_TOKENS_MAX)),
         row("honeytokens", count(limits::HONEYTOKENS_MAX)),
         row(
+        row("honeytokens that an audit event lists", count(limits::HONEYTOKENS_PER_EVENT_MAX)),
             "grace period of a replaced secret of an API key",
             format!("{} days", limits::API_KEY_GRACE_SECONDS_MAX / (24 * 60 * 60)),
         ),

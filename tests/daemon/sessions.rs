@@ -1,10 +1,14 @@
 //! Sessions over HTTP and by the command line: their counts, their owners, and what survives a crash.
 
-use std::{collections::BTreeSet, process::Command, time::Instant};
+use std::{collections::BTreeSet, fs, process::Command, thread, time::Instant};
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::harness::{Client, LIMIT, Launch, OpenDaemon, Site, TestKey, error_code, events_of, is_root, item};
+use super::{
+    api_keys::create,
+    harness::{Client, Daemon, LIMIT, Launch, OpenDaemon, Site, TestKey, error_code, events_of, is_root, item},
+};
 
 const SESSIONS: &str = "/api/v1/sessions";
 /// The first of the uids for clients. No user of this host has them.
@@ -341,5 +345,72 @@ fn the_command_line_uses_the_session_of_its_environment() {
     let failed = daemon.client().within(id).post("/api/v1/rehydrate", &json!({"tokens": ["x"]}));
     failed.problem(404, "session.not_found");
     assert_eq!(error_code(&daemon.client().rehydrate(&["x"])[0]), "token.malformed");
+    daemon.stop();
+}
+
+/// Returns the time for which the daemon has used the processor.
+fn processor_time(daemon: &Daemon) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    // `utime` and `stime`: fields 14 and 15, of which the third is the first here.
+    fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}
+
+#[test]
+fn many_requests_for_a_large_session_read_its_tokens_once() {
+    const REQUESTS: u64 = 120;
+    let site = Site::new();
+    let daemon = launch(&site, 1).start();
+    let mut client = daemon.client();
+    let id = open(&mut client, "large");
+    let items: Vec<Value> = (0..10_000).map(|number| item("NAME", &format!("name {number}"))).collect();
+    daemon.client().within(&id).tokenize(&items);
+    // The first read fills the cache.
+    show(&mut client, &id);
+    let before = processor_time(&daemon);
+    (0..REQUESTS / 3).for_each(|_| drop(show(&mut client, &id)));
+    let third = processor_time(&daemon) - before;
+
+    // They wait for the daemon all at once.
+    let mut clients: Vec<Client> = (0..REQUESTS).map(|_| daemon.client()).collect();
+    clients.iter_mut().for_each(|client| drop(client.get("/health")));
+    let before = processor_time(&daemon);
+    daemon.signal(Signal::SIGSTOP);
+    clients.iter_mut().for_each(|client| client.send("GET", &format!("{SESSIONS}/{id}"), b""));
+    daemon.signal(Signal::SIGCONT);
+    for client in &mut clients {
+        let session = client.receive().ok();
+        assert_eq!((&session["minted"], &session["needs"][0]["tokens"]), (&json!(10_000), &json!(10_000)));
+    }
+    let all = processor_time(&daemon) - before;
+    assert!(
+        all < third,
+        "at once, {REQUESTS} requests took {all} ticks; a third of them, one after the other, {third}"
+    );
+    daemon.stop();
+}
+
+#[test]
+fn a_list_looks_at_a_bounded_number_of_sessions_of_others() {
+    const OTHERS: usize = 2_001;
+    let site = Site::new();
+    let daemon = launch(&site, 1).start();
+    thread::scope(|scope| {
+        for part in 0..8 {
+            let mut client = daemon.client();
+            scope.spawn(move || (part..OTHERS).step_by(8).for_each(|_| drop(open(&mut client, "of others"))));
+        }
+    });
+    let key = create(&mut daemon.client(), "app", &["tokenize"], json!({}));
+    let mut client = key.client(&daemon);
+    let own = open(&mut client, "own");
+    let (first, cursor) = list(&mut client, "");
+    let cursor = cursor.expect("there is more to look at");
+    assert_eq!(first, Vec::<String>::new());
+    assert_eq!(list(&mut client, &format!("cursor={cursor}")), (vec![own.clone()], None));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_masker"));
+    command.args(["sessions", "list", "--socket"]).arg(site.socket()).env_clear().env("MASKER_API_KEY", &key.key);
+    let listed = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    assert!(listed.lines().count() == 2 && listed.contains(&own), "{listed}");
     daemon.stop();
 }

@@ -17,7 +17,7 @@ use super::{
 use crate::metrics::Metrics;
 use masker_access::{BudgetWarning, Caller, KeyPrefix, Peer, Permit, RateLimitStatus, ScopedOperation, Timestamps};
 use masker_core::policy::{Policy, PolicySet};
-use masker_vault::{BatchResult, EnteredSession, HoneytokenId, ItemOutcomeKey, SessionId};
+use masker_vault::{BatchResult, EnteredSession, ItemOutcomeKey, LongReads, SessionId};
 
 /// What all requests of a connection share. Operations that outlive the connection keep it, and so its place.
 pub(super) struct ConnectionInfo {
@@ -167,6 +167,11 @@ impl RequestContext {
     /// `perm.denied`, with the scope that is lacking.
     pub(super) fn permit<O: ScopedOperation>(&self) -> Result<Permit<O>, Problem> {
         Ok(self.caller.permit(&self.policies)?)
+    }
+
+    /// Returns the reads of whole sessions of the user who calls.
+    pub(super) fn long_reads(&self) -> &LongReads {
+        &self.connection.seat.account.long_reads
     }
 
     /// Notes the policy that is applied.

@@ -47,9 +47,10 @@ pub(super) fn routes() -> Vec<Route> {
         example = json!({"keys": [example_key()], "advice": [example_advice()]})
     )),
 )]
-async fn keys(service: &Service, _ctx: &mut RequestContext, _permit: Permit<KeysRead>, _input: &Input) -> Outcome {
+async fn keys(service: &Service, ctx: &mut RequestContext, _permit: Permit<KeysRead>, _input: &Input) -> Outcome {
+    let generations = service.vault.generations_with_sessions(ctx.long_reads()).await;
     // A store that fails is no reason to hide the keys.
-    let generations = service.vault.generations_with_sessions().await.unwrap_or_else(|_| service.vault.generations());
+    let generations = generations.unwrap_or_else(|_| service.vault.generations());
     let advice = advice(&generations, service.vault.now(), &*service.apply_keys);
     let advice = advice.into_iter().map(|(kid, text)| KeyAdvice {
         kid: kid.to_string(),

@@ -101,7 +101,7 @@ async fn sessions(service: &Service, ctx: &mut RequestContext, input: &Input) ->
             .unwrap_or(PAGE_SIZE_DEFAULT),
         cursor: query.read("cursor", "the `next_cursor` of an answer", SessionId::parse)?,
     };
-    let page = service.vault.sessions(&filter).await?;
+    let page = service.vault.sessions(&filter, ctx.long_reads()).await?;
     Reply::json(&SessionList {
         sessions: page.sessions.into_iter().map(session_info).collect(),
         next_cursor: page.next.map(|id| id.to_string()),
@@ -116,12 +116,13 @@ async fn sessions(service: &Service, ctx: &mut RequestContext, input: &Input) ->
     responses((status = 200, description = "The session", body = SessionInfo, example = json!(example_session("open")))),
 )]
 async fn session(service: &Service, ctx: &mut RequestContext, input: &Input) -> Outcome {
-    let status = service.find_session(&input.parameter).await?;
-    if !status.opened_by.is_same(&owner(&ctx.caller)) && ctx.permit::<SessionsRead>().is_err() {
+    let (id, opened_by) = service.find_session(&input.parameter).await?;
+    if !opened_by.is_same(&owner(&ctx.caller)) && ctx.permit::<SessionsRead>().is_err() {
         return Err(SessionError::NotFound.into());
     }
-    ctx.details.session = Some(status.id);
-    Reply::json(&session_info(status))
+    ctx.details.session = Some(id);
+    let status = service.vault.session(id, ctx.long_reads()).await?;
+    Reply::json(&session_info(status.ok_or(SessionError::NotFound)?))
 }
 
 /// Close a session: it takes no further requests, and its counts are kept.
@@ -132,16 +133,16 @@ async fn session(service: &Service, ctx: &mut RequestContext, input: &Input) -> 
     responses((status = 200, description = "The session, closed", body = SessionInfo, example = json!(example_session("closed")))),
 )]
 async fn session_close(service: &Service, ctx: &mut RequestContext, input: &Input) -> Outcome {
-    let status = service.find_session(&input.parameter).await?;
-    if !status.opened_by.is_same(&owner(&ctx.caller))
+    let (id, opened_by) = service.find_session(&input.parameter).await?;
+    if !opened_by.is_same(&owner(&ctx.caller))
         && let Err(denied) = ctx.permit::<VaultAdmin>()
     {
         // A caller that cannot see it must not learn that it exists.
         let can_see = ctx.permit::<SessionsRead>().is_ok();
         return Err(if can_see { denied } else { SessionError::NotFound.into() });
     }
-    ctx.details.session = Some(status.id);
-    Reply::json(&session_info(service.vault.close_session(status.id).await?))
+    ctx.details.session = Some(id);
+    Reply::json(&session_info(service.vault.close_session(id, ctx.long_reads()).await?))
 }
 
 /// Returns a session for the OpenAPI document.
@@ -203,10 +204,10 @@ impl Service {
         Ok(())
     }
 
-    /// Finds a session. Text that is not an id is the id of none.
-    async fn find_session(&self, id: &str) -> Result<SessionStatus, Problem> {
+    /// Finds who opened a session. Text that is not an id is the id of none.
+    async fn find_session(&self, id: &str) -> Result<(SessionId, SessionOwner), Problem> {
         let id = SessionId::parse(id).ok_or(SessionError::NotFound)?;
-        Ok(self.vault.session(id).await?.ok_or(SessionError::NotFound)?)
+        Ok((id, self.vault.session_owner(id).await?.ok_or(SessionError::NotFound)?))
     }
 }
 

@@ -26,6 +26,7 @@ use masker_types::{
     limits::{CONNECTIONS_MAX, OPERATIONS_PERCENT_MAX, QUEUE_WAIT_SECONDS_MAX},
     share::Share,
 };
+use masker_vault::LongReads;
 
 /// How often a place in the queue looks again for what it can displace, in milliseconds.
 const PRESS_MS: u64 = 100;
@@ -58,6 +59,8 @@ pub(super) struct ShareAccount {
     waiting: AtomicU32,
     /// Wakes one of them.
     ended: Notify,
+    /// Its reads of whole sessions.
+    pub(super) long_reads: LongReads,
 }
 
 impl ShareAccount {
@@ -166,6 +169,7 @@ impl Shares {
             operations_max,
             waiting: AtomicU32::new(0),
             ended: Notify::new(),
+            long_reads: LongReads::default(),
         });
         state.accounts.insert(key, Arc::downgrade(&account));
         account

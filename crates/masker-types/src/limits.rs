@@ -173,14 +173,16 @@ pub const SESSION_TOKENS_MAX: usize = 100_000;
 pub const OPEN_SESSIONS_TOKENS_MAX: usize = 1_000_000;
 /// Sessions on one page of a list.
 pub const SESSIONS_PAGE_MAX: usize = 1_000;
+/// Sessions that one request for a page of a list looks at, also those of other callers.
+pub const SESSIONS_SCANNED_MAX: usize = 2_000;
 /// Default retention time of sessions, in days.
 pub const SESSION_RETENTION_DAYS_DEFAULT: u32 = 90;
 /// Honeytokens of a vault.
 pub const HONEYTOKENS_MAX: usize = 10_000;
-
-/// Longest logical row of the store, in bytes: a record with the longest context, value and form.
 /// Honeytokens that one audit event or log line lists.
 pub const HONEYTOKENS_PER_EVENT_MAX: usize = 100;
+
+/// Longest logical row of the store, in bytes: a record with the longest context, value and form.
 pub const ROW_BYTES_MAX: usize = 12 * 1024;
 
 /// Time after which a call to the store's engine counts as stuck, in seconds.

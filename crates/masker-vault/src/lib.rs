@@ -78,8 +78,8 @@ pub use rehydrate::{OpenedValue, Rehydrated, TokenInput};
 pub use rewrap::Rewrapped;
 pub use rotation::{RotationError, RotationPhase, RotationRequest, RotationStatus, StepBudget};
 pub use sessions::{
-    EnteredSession, SessionCounts, SessionError, SessionFilter, SessionNeeds, SessionOwner, SessionPage, SessionState,
-    SessionStatus,
+    EnteredSession, LongReads, SessionCounts, SessionError, SessionFilter, SessionNeeds, SessionOwner, SessionPage,
+    SessionState, SessionStatus,
 };
 pub use status::{GenerationStatus, StatsOutcome};
 pub use time::Clock;

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use crate::{
     BatchResult, CheckOutcome, Clock, CompactError, EnteredSession, Forgotten, ForgottenValue, FoundTokens,
     HoneytokenError, HoneytokenId, HoneytokenRequest, HoneytokenStatus, ImportOutcome, ImportRules, ItemFailure,
-    KeepKeyError, PlantedHoneytoken, PurgeError, PurgeFilter, PurgeOutcome, Rehydrated, Rewrapped, RotationError,
-    RotationId, RotationRequest, RotationStatus, RunningExport, SessionError, SessionFilter, SessionId, SessionOwner,
-    SessionPage, SessionStatus, TokenInput, Tokenized, ValueInput, VaultError, VaultExportError, VaultImportError,
+    KeepKeyError, LongReads, PlantedHoneytoken, PurgeError, PurgeFilter, PurgeOutcome, Rehydrated, Rewrapped,
+    RotationError, RotationId, RotationRequest, RotationStatus, RunningExport, SessionError, SessionFilter, SessionId,
+    SessionOwner, SessionPage, SessionStatus, TokenInput, Tokenized, ValueInput, VaultError, VaultExportError,
+    VaultImportError,
     api_keys::ApiKeyRows,
     audit_head::AuditHeads,
     backup::{Exporter, Importer},
@@ -210,28 +211,38 @@ impl Vault {
         self.sessions.enter_session(id)
     }
 
-    /// Closes a session: durable when it returns. A closed session stays as it is.
+    /// Closes a session: durable when it returns. A closed session stays as it is. `reads` are those of the caller.
     ///
     /// # Errors
     /// [`SessionError::NotFound`], or a failure of the vault: then the session stays open.
-    pub async fn close_session(&self, id: SessionId) -> Result<SessionStatus, SessionError> {
-        self.sessions.close_session(id).await
+    pub async fn close_session(&self, id: SessionId, reads: &LongReads) -> Result<SessionStatus, SessionError> {
+        self.sessions.close_session(id, reads).await
     }
 
-    /// Returns the status of a session; `None` if there is none of this id.
+    /// Returns who opened a session; `None` if there is none of this id.
     ///
     /// # Errors
     /// [`VaultError`] if the store fails, or the session's row does not decode.
-    pub async fn session(&self, id: SessionId) -> Result<Option<SessionStatus>, VaultError> {
-        self.sessions.session(id).await
+    pub async fn session_owner(&self, id: SessionId) -> Result<Option<SessionOwner>, VaultError> {
+        self.sessions.session_owner(id).await
     }
 
-    /// Lists sessions in the order in which they were opened. Counts a row that does not decode as damage.
+    /// Returns the status of a session; `None` if there is none of this id. Reads the records of all tokens that an open
+    /// session tracks. `reads` are those of the caller.
+    ///
+    /// # Errors
+    /// [`VaultError`] if the store fails, or the session's row does not decode.
+    pub async fn session(&self, id: SessionId, reads: &LongReads) -> Result<Option<SessionStatus>, VaultError> {
+        self.sessions.session(id, reads).await
+    }
+
+    /// Lists sessions in the order in which they were opened. Counts a row that does not decode as damage. `reads` are those
+    /// of the caller.
     ///
     /// # Errors
     /// [`VaultError`] if the store fails.
-    pub async fn sessions(&self, filter: &SessionFilter<'_>) -> Result<SessionPage, VaultError> {
-        self.sessions.sessions(filter).await
+    pub async fn sessions(&self, filter: &SessionFilter<'_>, reads: &LongReads) -> Result<SessionPage, VaultError> {
+        self.sessions.sessions(filter, reads).await
     }
 
     /// Begins a rotation, which [`Vault::drive_rotations`] drives.

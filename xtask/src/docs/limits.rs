@@ -76,6 +76,7 @@ fn requests() -> Vec<Row> {
             count(limits::LOOKUP_REQUEST_TOKENS_MAX),
         ),
         row("sessions on a page of a list", count(limits::SESSIONS_PAGE_MAX)),
+        row("sessions that a request for such a page looks at", count(limits::SESSIONS_SCANNED_MAX)),
         row("events of the audit log in a response", count(limits::AUDIT_PAGE_EVENTS_MAX)),
     ]
 }
@@ -141,8 +142,8 @@ fn resources() -> Vec<Row> {
         row("tokens that a session tracks; further ones are counted", count(limits::SESSION_TOKENS_MAX)),
         row("tokens that all open sessions track", count(limits::OPEN_SESSIONS_TOKENS_MAX)),
         row("honeytokens", count(limits::HONEYTOKENS_MAX)),
-        row(
         row("honeytokens that an audit event lists", count(limits::HONEYTOKENS_PER_EVENT_MAX)),
+        row(
             "grace period of a replaced secret of an API key",
             format!("{} days", limits::API_KEY_GRACE_SECONDS_MAX / (24 * 60 * 60)),
         ),

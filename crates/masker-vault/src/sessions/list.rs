@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::task::yield_now;
 
-use super::{SessionOwner, SessionService, SessionStatus};
+use super::{LongReads, SessionOwner, SessionService, SessionStatus};
 use crate::{VaultError, ids::SessionId, paged_scan::PAGE_ROWS};
 use masker_store::{
     Row, RowKey,
     record::{RowName, SessionRow},
 };
-use masker_types::limits::SESSIONS_PAGE_MAX;
+use masker_types::limits::{SESSIONS_PAGE_MAX, SESSIONS_SCANNED_MAX};
 
 /// Whether a session is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +57,8 @@ pub struct SessionFilter<'a> {
     pub cursor: Option<SessionId>,
 }
 
-/// A page of sessions, in the order in which they were opened.
+/// A page of sessions, in the order in which they were opened. It has fewer than asked for, or none, where
+/// [`SESSIONS_SCANNED_MAX`] were looked at.
 #[derive(Clone, Debug)]
 pub struct SessionPage {
     /// The sessions.
@@ -67,16 +69,24 @@ pub struct SessionPage {
 
 impl SessionService {
     /// Implements [`Vault::sessions`](crate::Vault::sessions).
-    pub(crate) async fn sessions(&self, filter: &SessionFilter<'_>) -> Result<SessionPage, VaultError> {
+    pub(crate) async fn sessions(
+        &self,
+        filter: &SessionFilter<'_>,
+        reads: &LongReads,
+    ) -> Result<SessionPage, VaultError> {
         let limit = filter.limit.clamp(1, SESSIONS_PAGE_MAX);
         // The highest id of a session opened before.
         let since_ms = filter.since.and_then(|since| u64::try_from(since.as_millisecond()).ok());
         let before = since_ms.and_then(|ms| ms.checked_sub(1)).map(|ms| SessionId::new(ms, [0xff; 10]));
         let mut after = before.max(filter.cursor);
         let mut sessions = Vec::new();
+        let _turn = reads.turn().await;
+        let mut scanned = 0;
         loop {
             let from = after.map(|id| RowKey::session(id.as_bytes()));
+            yield_now().await;
             let page = self.reader.store().scan_after(RowName::SESSIONS, from, PAGE_ROWS).await?;
+            scanned += page.rows.len();
             for (key, row) in page.rows {
                 let Ok(RowName::Session(id)) = RowName::parse(&key) else { continue };
                 let id = SessionId::from_bytes(id);
@@ -93,6 +103,9 @@ impl SessionService {
             }
             if page.is_last {
                 return Ok(SessionPage { sessions, next: None });
+            }
+            if scanned >= SESSIONS_SCANNED_MAX {
+                return Ok(SessionPage { sessions, next: after });
             }
         }
     }

@@ -8,6 +8,7 @@
 //! Sessions grant nothing: each operation in one needs its own permit.
 
 mod list;
+mod long_reads;
 mod required_keys;
 mod purge;
 mod quota;
@@ -17,11 +18,13 @@ mod share;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 
 pub use list::{SessionFilter, SessionPage, SessionState};
+pub use long_reads::LongReads;
+use long_reads::SharedAnswer;
 pub(crate) use registry::SessionRegistry;
 pub use required_keys::SessionNeeds;
 use session::{NotedToken, Session};
@@ -38,12 +41,13 @@ use super::{
     time::{self, Clock, timestamp},
     writer::WriterHandle,
 };
+use masker_core::crypto::Fingerprint;
 use masker_store::{
     RowChange, RowKey, StoreError,
     record::{SessionRow, is_valid_caller, is_valid_label},
 };
 use masker_types::{
-    kind::EntityKind,
+    kind::{EntityKind, Kid},
     limits::{LABEL_BYTES_MAX, SESSIONS_OPEN_MAX},
 };
 
@@ -170,6 +174,8 @@ pub(crate) struct SessionService {
     writer: Arc<WriterHandle>,
     clock: Clock,
     registry: Arc<SessionRegistry>,
+    /// How many sessions need each old key.
+    on_old_keys: SharedAnswer<BTreeMap<(Kid, Fingerprint), u64>>,
 }
 
 impl SessionService {
@@ -181,6 +187,7 @@ impl SessionService {
             writer: Arc::clone(&handles.writer),
             clock: Arc::clone(&handles.clock),
             registry,
+            on_old_keys: SharedAnswer::default(),
         }
     }
 
@@ -224,36 +231,54 @@ impl SessionService {
     }
 
     /// Implements [`Vault::close_session`](crate::Vault::close_session).
-    pub(crate) async fn close_session(&self, id: SessionId) -> Result<SessionStatus, SessionError> {
+    pub(crate) async fn close_session(&self, id: SessionId, reads: &LongReads) -> Result<SessionStatus, SessionError> {
         let sessions = &self.registry;
         if let Some(session) = sessions.get(id) {
-            let _guard = sessions.flush_lock.read().await;
+            // First: whoever holds the other lock waits for no reads of other requests.
+            let turn = reads.turn().await;
             let _alone = session.close_lock.lock().await;
             // Another caller may have closed it.
             if let Some(closing) = session.start_closing() {
-                let needs = self.needs_of(&session.tracked_ids()).await?;
-                let row = closing.last_row(time::unix_ms(&self.clock), needs.generations, needs.gone);
-                let encoded = row.encode().map_err(|_| SessionError::Owner)?;
-                self.writer.commit(KeepRows(vec![RowChange::Put(RowKey::session(id.as_bytes()), encoded)])).await?;
-                let tags = closing.closed(row.clone());
-                sessions.remove(&session, &tags);
-                return Ok(SessionStatus::new(id, row, None));
+                let needs = self.needs_of(&turn, &session.tracked_ids()).await?;
+                drop(turn);
+                let _guard = sessions.flush_lock.read().await;
+                // A purge may have removed it.
+                if !closing.is_ended() {
+                    let row = closing.last_row(time::unix_ms(&self.clock), needs.generations, needs.gone);
+                    let encoded = row.encode().map_err(|_| SessionError::Owner)?;
+                    self.writer.commit(KeepRows(vec![RowChange::Put(RowKey::session(id.as_bytes()), encoded)])).await?;
+                    let tags = closing.closed(row.clone());
+                    sessions.remove(&session, &tags);
+                    return Ok(SessionStatus::new(id, row, None));
+                }
             }
         }
-        self.session(id).await?.ok_or(SessionError::NotFound)
+        self.session(id, reads).await?.ok_or(SessionError::NotFound)
     }
 
     /// Implements [`Vault::session`](crate::Vault::session).
-    pub(crate) async fn session(&self, id: SessionId) -> Result<Option<SessionStatus>, VaultError> {
+    pub(crate) async fn session(&self, id: SessionId, reads: &LongReads) -> Result<Option<SessionStatus>, VaultError> {
         let Some(session) = self.registry.get(id) else {
             return Ok(self.closed_session(id).await?.map(|row| SessionStatus::new(id, row, None)));
         };
-        let (row, tracked) = session.snapshot();
-        let needs = match tracked {
-            Some(tracked) => Some(self.needs_of(&tracked).await?),
-            None => None,
-        };
-        Ok(Some(SessionStatus::new(id, row, needs)))
+        let turn = reads.turn().await;
+        let status = session.status.get(&turn, async {
+            let (row, tracked) = session.snapshot();
+            let needs = match tracked {
+                Some(tracked) => Some(self.needs_of(&turn, &tracked).await?),
+                None => None,
+            };
+            Ok(SessionStatus::new(id, row, needs))
+        });
+        status.await.map(Some)
+    }
+
+    /// Implements [`Vault::session_owner`](crate::Vault::session_owner).
+    pub(crate) async fn session_owner(&self, id: SessionId) -> Result<Option<SessionOwner>, VaultError> {
+        match self.registry.get(id) {
+            Some(session) => Ok(Some(session.opened_by.clone())),
+            None => Ok(self.closed_session(id).await?.map(|row| row.opened_by)),
+        }
     }
 
     /// Reads the row of a closed session.

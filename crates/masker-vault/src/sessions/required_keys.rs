@@ -3,8 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::HEXLOWER;
+use tokio::task::yield_now;
 
-use super::{SessionService, session::TrackedIds};
+use super::{
+    SessionService,
+    long_reads::{LongReads, ReadTurn},
+    session::TrackedIds,
+};
 use crate::{Ledger, VaultError, paged_scan::PAGE_ROWS};
 use masker_core::{
     crypto::{Fingerprint, TokenId},
@@ -27,8 +32,12 @@ pub struct SessionNeeds {
 
 impl SessionService {
     /// Returns what these tokens need now: the generations that seal their records, and those named by tokens that contain
-    /// their value.
-    pub(super) async fn needs_of(&self, tracked: &TrackedIds) -> Result<SessionNeeds, VaultError> {
+    /// their value. Others run between two pages.
+    pub(super) async fn needs_of(
+        &self,
+        _turn: &ReadTurn<'_>,
+        tracked: &TrackedIds,
+    ) -> Result<SessionNeeds, VaultError> {
         let mut needed: BTreeMap<(Kid, String), u64> = BTreeMap::new();
         {
             let ledger = self.ledger.load();
@@ -54,7 +63,15 @@ impl SessionService {
 
     /// Counts, for each loaded old key, the open sessions with tokens that need it. Records are read only where such a key
     /// still seals some, and of a session only until all of those keys are found.
-    pub(crate) async fn sessions_on_old_keys(&self) -> Result<BTreeMap<(Kid, Fingerprint), u64>, VaultError> {
+    pub(crate) async fn sessions_on_old_keys(
+        &self,
+        reads: &LongReads,
+    ) -> Result<BTreeMap<(Kid, Fingerprint), u64>, VaultError> {
+        let turn = reads.turn().await;
+        self.on_old_keys.get(&turn, self.count_on_old_keys()).await
+    }
+
+    async fn count_on_old_keys(&self) -> Result<BTreeMap<(Kid, Fingerprint), u64>, VaultError> {
         self.writer.sync_ledger().await?;
         let mut sessions: BTreeMap<(Kid, Fingerprint), u64> = BTreeMap::new();
         let mut sealing = BTreeSet::new();
@@ -91,8 +108,10 @@ impl SessionService {
         Ok(sessions)
     }
 
-    /// Returns the generations that seal these records, in their order; `None` for a record that is missing or damaged.
+    /// Returns the generations that seal these records, in their order; `None` for a record that is missing or damaged. Lets
+    /// others run first: cached rows are read without waiting.
     async fn sealed_under(&self, ids: &[TokenId]) -> Result<Vec<Option<(Kid, Fingerprint)>>, VaultError> {
+        yield_now().await;
         let keys = ids.iter().map(|id| RowKey::record(id.as_bytes())).collect();
         let rows = self.reader.store().get_many(keys).await?.into_iter();
         let name = |record: Record| (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::{quota::TokenQuota, share::Share};
+use super::{SessionStatus, long_reads::SharedAnswer, quota::TokenQuota, share::Share};
 use crate::{ids::SessionId, tag::TokenTag};
 use masker_core::{crypto::TokenId, token::Token};
 use masker_store::{
@@ -83,6 +83,8 @@ pub(super) struct Session {
     state: Mutex<SessionInner>,
     /// Held while the session is closed.
     pub(super) close_lock: AsyncMutex<()>,
+    /// Its status with what its tokens need.
+    pub(super) status: SharedAnswer<SessionStatus>,
 }
 
 /// The tokens that a session tracks.
@@ -114,7 +116,14 @@ impl Session {
             row,
         };
         let opened_by = state.row.opened_by.clone();
-        Session { id, opened_by, share, state: Mutex::new(state), close_lock: AsyncMutex::default() }
+        Session {
+            id,
+            opened_by,
+            share,
+            state: Mutex::new(state),
+            close_lock: AsyncMutex::default(),
+            status: SharedAnswer::default(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, SessionInner> {
@@ -340,6 +349,11 @@ pub(super) struct ClosingSession<'s> {
 }
 
 impl ClosingSession<'_> {
+    /// Returns whether it was ended meanwhile.
+    pub(super) fn is_ended(&self) -> bool {
+        self.session.state().phase == SessionPhase::Ended
+    }
+
     /// Returns the row of the closed session.
     pub(super) fn last_row(&self, now_ms: u64, needs: Vec<SessionNeed>, gone: u64) -> SessionRow {
         let row = self.session.row();

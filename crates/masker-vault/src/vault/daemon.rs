@@ -32,7 +32,7 @@ use crate::{
     rehydrate::Rehydrator,
     rewrap::Rewrapper,
     rotation::RotationService,
-    sessions::{SessionRegistry, SessionService},
+    sessions::{LongReads, SessionRegistry, SessionService},
     tokenize::Tokenizer,
     writer::{WriterContext, WriterHandle},
 };
@@ -252,12 +252,13 @@ impl Vault {
         self.keyrings.generations()
     }
 
-    /// Lists the same as [`Vault::generations`], with the number of open sessions that need each. Reads the store.
+    /// Lists the same as [`Vault::generations`], with the number of open sessions that need each. Can read the records of all
+    /// tokens that open sessions track. `reads` are those of the caller.
     ///
     /// # Errors
     /// [`VaultError`] if the store fails.
-    pub async fn generations_with_sessions(&self) -> Result<Vec<GenerationStatus>, VaultError> {
-        let sessions = self.sessions.sessions_on_old_keys().await?;
+    pub async fn generations_with_sessions(&self, reads: &LongReads) -> Result<Vec<GenerationStatus>, VaultError> {
+        let sessions = self.sessions.sessions_on_old_keys(reads).await?;
         let mut statuses = self.generations();
         for status in &mut statuses {
             status.open_sessions = sessions.get(&(status.kid, status.fingerprint)).copied();

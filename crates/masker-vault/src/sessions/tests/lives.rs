@@ -111,7 +111,7 @@ impl Life {
     async fn close_one(&mut self) {
         let Some(id) = self.one() else { return };
         let (fault, now_s) = (self.fault(), self.now_s());
-        let closed = self.vault.close_session(id).await;
+        let closed = self.vault.close_session(id, &LongReads::default()).await;
         let model = self.live.get_mut(&id).unwrap();
         let after = Model { closed_s: model.closed_s.or(Some(now_s)), ..model.clone() };
         match (closed, fault) {
@@ -157,7 +157,7 @@ impl Life {
         self.epoch += 1;
         self.vault = self.bench.open(ring(1, None, self.epoch)).await;
         self.live = self.durable.clone();
-        for status in self.vault.sessions(&everything(1_000)).await.unwrap().sessions {
+        for status in self.vault.sessions(&everything(1_000), &LongReads::default()).await.unwrap().sessions {
             if let std::collections::btree_map::Entry::Vacant(unknown) = self.live.entry(status.id) {
                 assert!(self.ghosts > 0, "a session that nobody opened");
                 self.ghosts -= 1;
@@ -170,7 +170,7 @@ impl Life {
     }
 
     async fn check(&self) {
-        let listed = self.vault.sessions(&everything(1_000)).await.unwrap().sessions;
+        let listed = self.vault.sessions(&everything(1_000), &LongReads::default()).await.unwrap().sessions;
         assert_eq!(listed.iter().map(|one| one.id).collect::<Vec<_>>(), self.live.keys().copied().collect::<Vec<_>>());
         for one in listed {
             let model = &self.live[&one.id];

@@ -1,19 +1,23 @@
 use std::{
     future::Future,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{self, Poll, Waker},
 };
 
 use jiff::Timestamp;
 
 use super::{
-    SessionError, SessionFilter, SessionState, SessionStatus,
+    LongReads, SessionError, SessionFilter, SessionState, SessionStatus,
     quota::TokenQuota,
     session::{NotedToken, Session, TokenSource},
     share::Share,
 };
 use crate::{
     RotationRequest, SessionId, Vault,
+    paged_scan::PAGE_ROWS,
     tag::TokenTag,
     tests::{Bench, NOW_S, forget, kid, permit, ring},
 };
@@ -41,7 +45,7 @@ async fn open(vault: &Vault) -> SessionId {
 }
 
 async fn status(vault: &Vault, id: SessionId) -> SessionStatus {
-    vault.session(id).await.unwrap().unwrap()
+    vault.session(id, &LongReads::default()).await.unwrap().unwrap()
 }
 
 async fn email(bench: &Bench, vault: &Vault, value: &str) -> String {
@@ -136,7 +140,7 @@ async fn a_closed_session_keeps_its_counts_and_drops_its_tokens() {
     assert_eq!(forget(&vault, &a).await, Ok(true));
     bench.now_s.store(NOW_S + 60, Ordering::SeqCst);
 
-    let closed = vault.close_session(id).await.unwrap();
+    let closed = vault.close_session(id, &LongReads::default()).await.unwrap();
     assert_eq!(closed.kinds, [(kind("NOTE"), counts(2, 1, 0))]);
     assert_eq!(closed.closed_at.unwrap().as_second(), NOW_S + 60);
     let needs = closed.needs.clone().unwrap();
@@ -146,7 +150,7 @@ async fn a_closed_session_keeps_its_counts_and_drops_its_tokens() {
     session.note_rehydrated([a.as_str()]);
     assert!(vault.enter_session(id).is_none());
     bench.now_s.store(NOW_S + 120, Ordering::SeqCst);
-    assert_eq!(vault.close_session(id).await.unwrap(), closed);
+    assert_eq!(vault.close_session(id, &LongReads::default()).await.unwrap(), closed);
     vault.flush_sessions().await.unwrap();
     assert_eq!(bench.store.count(RowName::SESSION_TOKENS).await.unwrap(), 1, "that of the other session");
     drop(vault);
@@ -154,8 +158,8 @@ async fn a_closed_session_keeps_its_counts_and_drops_its_tokens() {
     assert_eq!(status(&vault, id).await, closed);
     assert_eq!(status(&vault, other).await.totals(), counts(1, 0, 0));
     let unknown = SessionId::from_bytes([9; 16]);
-    assert!(matches!(vault.close_session(unknown).await, Err(SessionError::NotFound)));
-    assert_eq!(vault.session(unknown).await.unwrap(), None);
+    assert!(matches!(vault.close_session(unknown, &LongReads::default()).await, Err(SessionError::NotFound)));
+    assert_eq!(vault.session(unknown, &LongReads::default()).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -165,7 +169,7 @@ async fn a_start_removes_tokens_of_closed_sessions_left_by_a_crash() {
     let id = open(&vault).await;
     vault.enter_session(id).unwrap().note_minted((0..2_500).map(text).collect::<Vec<_>>().iter().map(String::as_str));
     vault.flush_sessions().await.unwrap();
-    vault.close_session(id).await.unwrap();
+    vault.close_session(id, &LongReads::default()).await.unwrap();
     assert_eq!(bench.store.count(RowName::SESSION_TOKENS).await.unwrap(), 2_500);
     drop(vault);
     let vault = bench.open(ring(1, None, 2)).await;
@@ -328,7 +332,7 @@ async fn bounds_labels_owners_and_the_number_of_sessions() {
         open(&vault).await;
     }
     assert!(matches!(vault.open_session("", owner()).await, Err(SessionError::TooMany)));
-    vault.close_session(first).await.unwrap();
+    vault.close_session(first, &LongReads::default()).await.unwrap();
     open(&vault).await;
     assert!(matches!(vault.open_session("", owner()).await, Err(SessionError::TooMany)));
 }
@@ -358,13 +362,13 @@ async fn a_failed_commit_opens_and_closes_no_session() {
         let vault = bench.open(ring(1, None, 1)).await;
         bench.store.fail_next_apply(fault);
         assert!(matches!(vault.open_session("", owner()).await, Err(SessionError::Vault(_))));
-        assert_eq!(vault.sessions(&everything(9)).await.unwrap().sessions, []);
+        assert_eq!(vault.sessions(&everything(9), &LongReads::default()).await.unwrap().sessions, []);
         vault.flush_sessions().await.unwrap();
         assert_eq!(bench.store.count(RowName::SESSIONS).await.unwrap(), 0, "{fault:?}");
 
         let id = open(&vault).await;
         bench.store.fail_next_apply(fault);
-        assert!(matches!(vault.close_session(id).await, Err(SessionError::Vault(_))));
+        assert!(matches!(vault.close_session(id, &LongReads::default()).await, Err(SessionError::Vault(_))));
         vault.enter_session(id).unwrap().note_minted([text(1).as_str()]);
         vault.flush_sessions().await.unwrap();
         drop(vault);
@@ -397,7 +401,8 @@ async fn a_dropped_flush_or_close_loses_nothing() {
     drop((flush, held));
     run_until_idle().await;
     let held = bench.store.hold_applies().await;
-    let mut close = Box::pin(vault.close_session(id));
+    let reads = LongReads::default();
+    let mut close = Box::pin(vault.close_session(id, &reads));
     assert!(matches!(Future::poll(close.as_mut(), &mut cx), Poll::Pending));
     run_until_idle().await;
     drop((close, held));
@@ -416,10 +421,34 @@ async fn concurrent_closes_return_the_same_status() {
     let vault = bench.open(ring(1, None, 1)).await;
     let id = open(&vault).await;
     vault.enter_session(id).unwrap().note_minted([text(1).as_str()]);
-    let (one, other, flushed) = tokio::join!(vault.close_session(id), vault.close_session(id), vault.flush_sessions());
+    let reads = [LongReads::default(), LongReads::default()];
+    let (one, other, flushed) =
+        tokio::join!(vault.close_session(id, &reads[0]), vault.close_session(id, &reads[1]), vault.flush_sessions());
     assert_eq!(one.unwrap(), other.unwrap());
     flushed.unwrap();
     assert_eq!(status(&vault, id).await.state(), SessionState::Closed);
+}
+
+#[tokio::test]
+async fn others_run_while_the_tokens_of_a_large_session_are_read() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let id = open(&vault).await;
+    let texts: Vec<String> = (0..5 * PAGE_ROWS as u64).map(text).collect();
+    vault.enter_session(id).unwrap().note_minted(texts.iter().map(String::as_str));
+    let turns = Arc::new(AtomicUsize::new(0));
+    let others = tokio::spawn({
+        let turns = Arc::clone(&turns);
+        async move {
+            loop {
+                turns.fetch_add(1, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    assert_eq!(status(&vault, id).await.needs.unwrap().gone, 5 * PAGE_ROWS as u64);
+    assert!(turns.load(Ordering::SeqCst) >= 5);
+    others.abort();
 }
 
 #[tokio::test]
@@ -432,13 +461,13 @@ async fn lists_sessions_in_pages_by_time_and_state() {
         ids.push(open(&vault).await);
     }
     for id in [ids[2], ids[5], ids[9]] {
-        vault.close_session(id).await.unwrap();
+        vault.close_session(id, &LongReads::default()).await.unwrap();
     }
     let at = |second| Some(Timestamp::from_second(NOW_S + second).unwrap());
     let list = async |filter: SessionFilter<'_>| {
         let (mut found, mut pages, mut filter) = (Vec::new(), 0, filter);
         loop {
-            let page = vault.sessions(&filter).await.unwrap();
+            let page = vault.sessions(&filter, &LongReads::default()).await.unwrap();
             assert!(page.sessions.len() <= filter.limit);
             found.extend(page.sessions.iter().map(|one| one.id));
             pages += 1;
@@ -458,7 +487,7 @@ async fn lists_sessions_in_pages_by_time_and_state() {
         assert_eq!(list(closed).await.0, [ids[5], ids[9]]);
         assert_eq!(list(SessionFilter { since: at(10), ..everything(limit) }).await.0, []);
     }
-    let needs = vault.sessions(&everything(9)).await.unwrap().sessions;
+    let needs = vault.sessions(&everything(9), &LongReads::default()).await.unwrap().sessions;
     assert!(needs.iter().all(|one| one.needs.is_some() == (one.state() == SessionState::Closed)));
 }
 
@@ -467,7 +496,7 @@ async fn reports_the_old_keys_that_tokens_of_sessions_need() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let (record, with_value) = (bench.token(&vault, "kept").await, email(&bench, &vault, "with_value").await);
-    assert!(vault.sessions.sessions_on_old_keys().await.unwrap().is_empty());
+    assert!(vault.sessions.sessions_on_old_keys(&LongReads::default()).await.unwrap().is_empty());
     drop(vault);
     let vault = bench.open(ring(2, Some(1), 2)).await;
     let new = bench.token(&vault, "new").await;
@@ -479,9 +508,9 @@ async fn reports_the_old_keys_that_tokens_of_sessions_need() {
     let keys = ring(2, Some(1), 2);
     let pair = keys.get(kid()).unwrap();
     let (active, old) = (pair.active().fingerprint(), pair.old().unwrap().fingerprint());
-    assert_eq!(vault.sessions.sessions_on_old_keys().await.unwrap(), [((kid(), old), 2)].into());
+    assert_eq!(vault.sessions.sessions_on_old_keys(&LongReads::default()).await.unwrap(), [((kid(), old), 2)].into());
     vault.enter_session(ids[2]).unwrap().note_minted([record.as_str(), &with_value]);
-    assert_eq!(vault.sessions.sessions_on_old_keys().await.unwrap(), [((kid(), old), 3)].into());
+    assert_eq!(vault.sessions.sessions_on_old_keys(&LongReads::default()).await.unwrap(), [((kid(), old), 3)].into());
 
     // A rotation moves records, but no token that contains its value.
     let request = RotationRequest { new_kid: kid(), old_kid: None, dry_run: false, rows_per_second_max: 0 };
@@ -496,7 +525,7 @@ async fn reports_the_old_keys_that_tokens_of_sessions_need() {
         () = ended => {}
         () = vault.drive_rotations(stopping) => {}
     }
-    assert_eq!(vault.sessions.sessions_on_old_keys().await.unwrap(), [((kid(), old), 2)].into());
+    assert_eq!(vault.sessions.sessions_on_old_keys(&LongReads::default()).await.unwrap(), [((kid(), old), 2)].into());
     let needs = |status: SessionStatus| {
         let generations = status.needs.unwrap().generations.into_iter();
         generations.map(|need| (need.fingerprint, need.tokens)).collect::<Vec<_>>()
@@ -504,9 +533,9 @@ async fn reports_the_old_keys_that_tokens_of_sessions_need() {
     assert_eq!(needs(status(&vault, ids[0]).await), [(active.to_string(), 1)]);
     let both = [(active.to_string(), 2), (old.to_string(), 1)];
     assert_eq!(needs(status(&vault, ids[2]).await), both, "the most needed first");
-    assert_eq!(needs(vault.close_session(ids[2]).await.unwrap()), both);
+    assert_eq!(needs(vault.close_session(ids[2], &LongReads::default()).await.unwrap()), both);
     assert_eq!(
-        vault.sessions.sessions_on_old_keys().await.unwrap(),
+        vault.sessions.sessions_on_old_keys(&LongReads::default()).await.unwrap(),
         [((kid(), old), 1)].into(),
         "of those that are open"
     );
@@ -518,7 +547,7 @@ async fn retention_begins_when_a_session_is_closed_or_last_used() {
     let vault = bench.open(ring(1, None, 1)).await;
     let (closed, open, used) = (open(&vault).await, self::open(&vault).await, self::open(&vault).await);
     bench.now_s.store(NOW_S + 10, Ordering::SeqCst);
-    vault.close_session(closed).await.unwrap();
+    vault.close_session(closed, &LongReads::default()).await.unwrap();
     vault.enter_session(used).unwrap().note_minted([text(1).as_str()]);
     vault.flush_sessions().await.unwrap();
     let day = 24 * 60 * 60;
@@ -539,11 +568,11 @@ async fn an_undecodable_row_is_damage() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let (id, sound) = (open(&vault).await, open(&vault).await);
-    vault.close_session(id).await.unwrap();
+    vault.close_session(id, &LongReads::default()).await.unwrap();
     let change = RowChange::Put(RowKey::session(id.as_bytes()), vec![1, 9]);
     let store = bench.controlled(&ring(1, None, 1)).await;
     store.apply(RowBatch { preconditions: vec![], changes: vec![change] }).await.unwrap();
-    assert!(vault.session(id).await.is_err());
-    let listed = vault.sessions(&everything(9)).await.unwrap().sessions;
+    assert!(vault.session(id, &LongReads::default()).await.is_err());
+    let listed = vault.sessions(&everything(9), &LongReads::default()).await.unwrap().sessions;
     assert_eq!(listed.iter().map(|one| one.id).collect::<Vec<_>>(), [sound]);
 }

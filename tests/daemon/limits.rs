@@ -62,10 +62,13 @@ fn requests_are_admitted_whole_or_not_at_all() {
         let mut client = key.client(&daemon);
         let detail = client.post("/api/v1/tokenize", &phones(0..6)).problem(429, code);
         assert!(detail.contains("allows at most 5 values in one request"), "{detail}");
+        assert!(detail.contains("this request needs 6"), "{detail}");
         client.post("/api/v1/tokenize", &phones(0..3)).results(3);
-        client.post("/api/v1/tokenize", &phones(0..3)).problem(429, code);
+        let detail = client.post("/api/v1/tokenize", &phones(0..3)).problem(429, code);
+        assert!(detail.contains("needs 3, 2 are left") && !detail.contains("used up"), "{detail}");
         client.post("/api/v1/tokenize", &phones(0..2)).results(2);
-        client.post("/api/v1/rehydrate", &json!({"tokens": ["x"]})).problem(429, code);
+        let detail = client.post("/api/v1/rehydrate", &json!({"tokens": ["x"]})).problem(429, code);
+        assert!(detail.contains("is used up for"), "{detail}");
     }
     daemon.stop();
 }

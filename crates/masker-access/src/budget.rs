@@ -169,6 +169,8 @@ fn check(which: Limit, limit: u64, daily: DailyUsage, cost: u64, now: Timestamps
     Err(LimitExceeded {
         kind: LimitKind::Quota,
         which,
+        needed: cost,
+        left: limit.saturating_sub(daily.taken),
         retry_after_seconds: whole_seconds(DailyUsage::rest_of_day(now.unix)),
         max_values: (cost > limit).then_some(limit),
         rate_limit: Some(daily.status(which, limit, now)),
@@ -245,6 +247,7 @@ mod tests {
         let refusal = charge_numbers(&budget, at(MORNING), &[7, 8, 9, 10, 11]).unwrap_err();
         assert_eq!((refusal.kind, refusal.which), (LimitKind::Quota, Limit::DistinctValuesPerDay));
         assert_eq!((refusal.retry_after_seconds, refusal.max_values), (DAY - 36_000, None));
+        assert_eq!((refusal.needed, refusal.left), (4, 3));
         assert_eq!(refusal.rate_limit.unwrap().remaining, 3);
         assert!(charge_numbers(&budget, at(MORNING), &[8, 9, 10, 1]).is_ok());
         assert!(charge_numbers(&budget, at(MORNING), &[11]).is_err());

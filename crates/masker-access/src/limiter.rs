@@ -56,6 +56,10 @@ pub struct LimitExceeded {
     pub kind: LimitKind,
     /// The limit. If a request exceeds several, the one with the longest wait.
     pub which: Limit,
+    /// What the request takes of the limit.
+    pub needed: u64,
+    /// What is left of it.
+    pub left: u64,
     /// The shortest time after which the same request can be admitted, in seconds, rounded up; at least 1.
     pub retry_after_seconds: u64,
     /// The most values that this limit ever admits in one request. `None` unless the request has more, so that waiting
@@ -210,24 +214,26 @@ impl Limiter {
 
 /// Checks that a request is within every limit, and refills each up to `now`.
 fn check_usages(locked: &mut [LockedUsages<'_>], now: Timestamps, values: u64) -> Result<(), LimitExceeded> {
-    let mut longest: Option<(Duration, &RateRule, u64)> = None;
+    let mut longest: Option<(Duration, &RateRule, u64, LimitUsage)> = None;
     for (window, usages) in locked.iter_mut() {
         for (rule, usage) in RULES.iter().zip(usages.iter_mut()) {
             let Some((rate, burst)) = window.numbers(rule) else { continue };
             usage.catch_up(rate, now);
             let wait = usage.wait(rule.by.cost(values), rate, burst, now);
-            if longest.is_none_or(|(longest, _, _)| wait > longest) {
-                longest = Some((wait, rule, burst));
+            if longest.is_none_or(|(longest, ..)| wait > longest) {
+                longest = Some((wait, rule, burst, *usage));
             }
         }
     }
-    let Some((wait, rule, burst)) = longest.filter(|(wait, _, _)| !wait.is_zero()) else { return Ok(()) };
+    let Some((wait, rule, burst, usage)) = longest.filter(|(wait, ..)| !wait.is_zero()) else { return Ok(()) };
     let max_values = (wait == Duration::MAX).then_some(burst);
     let kind = if rule.by == CostBasis::Operations { LimitKind::Quota } else { LimitKind::Rate };
     let wait = if max_values.is_some() { Duration::ZERO } else { wait };
     Err(LimitExceeded {
         kind,
         which: rule.limit,
+        needed: rule.by.cost(values),
+        left: burst.saturating_sub(usage.taken()),
         retry_after_seconds: whole_seconds(wait).max(1),
         max_values,
         rate_limit: tightest(locked, now),

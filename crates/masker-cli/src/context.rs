@@ -19,6 +19,10 @@ use super::{
 use masker_audit::ChainHead;
 use masker_client::{Client, ClientError, ClientReply, Download};
 use masker_config::{CommandLineOptions, Config, ConfigErrors, Environment, HostEnvironment};
+use masker_types::error_code::Code;
+
+/// The status of requests beyond a limit.
+const TOO_MANY_REQUESTS: u16 = 429;
 
 /// The error of a command.
 #[derive(Debug, thiserror::Error)]
@@ -100,8 +104,17 @@ impl CommandError {
 
     /// Returns whether a request has more values than the caller's limits ever allow at once.
     pub(super) fn is_too_large_for_limit(&self) -> bool {
-        const TOO_MANY_REQUESTS: u16 = 429;
         matches!(self, CommandError::Client(ClientError::Problem(problem)) if problem.status == TOO_MANY_REQUESTS)
+    }
+
+    /// Returns whether a request needs more than is left of one of the caller's limits, also after a wait that is not too long:
+    /// one of a day, or of an hour.
+    pub(super) fn is_used_up(&self) -> bool {
+        match self {
+            CommandError::Client(ClientError::Busy { problem, .. }) => problem.status == TOO_MANY_REQUESTS,
+            CommandError::Client(ClientError::Problem(problem)) => problem.code == Code::QuotaExceeded.as_str(),
+            _ => false,
+        }
     }
 
     /// Returns whether the reader of the results has closed its end, as `head` does. That is not a failure.

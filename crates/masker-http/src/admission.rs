@@ -256,12 +256,20 @@ fn limit_problem(exceeded: &LimitExceeded) -> Problem {
         LimitKind::Rate => (Code::RateLimited, exceeded.which),
         LimitKind::Quota => (Code::QuotaExceeded, exceeded.which),
     };
-    let seconds = exceeded.retry_after_seconds;
+    let LimitExceeded { needed, left, retry_after_seconds: seconds, .. } = *exceeded;
     // Waiting does not help a request that is too large for the limit.
     let retry_after_seconds = exceeded.max_values.is_none().then_some(seconds);
     let detail = match exceeded.max_values {
-        Some(most) => format!("`{which}` of this caller allows at most {most} values in one request; split it"),
-        None => format!("`{which}` of this caller is used up for {seconds} s; `masker whoami` shows its limits"),
+        Some(most) => format!(
+            "this request needs {needed}, and `{which}` of this caller allows at most {most} values in one request; split it"
+        ),
+        None if left == 0 => {
+            format!("`{which}` of this caller is used up for {seconds} s; `masker whoami` shows its limits")
+        }
+        None => format!(
+            "`{which}` of this caller: this request needs {needed}, {left} are left, and there is enough in {seconds} s; \
+             send less at once, or wait; `masker whoami` shows its limits"
+        ),
     };
     Problem { retry_after_seconds, ..Problem::new(code, detail) }
 }

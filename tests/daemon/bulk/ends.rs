@@ -11,8 +11,10 @@ use nix::{
     unistd::Pid,
 };
 
+use serde_json::json;
+
 use super::{SWAP, command, ended, feed, masker, rows, start};
-use crate::harness::Site;
+use crate::{api_keys::create, harness::Site};
 
 /// Reads `count` lines.
 fn lines(from: &mut impl BufRead, count: usize) -> String {
@@ -236,5 +238,59 @@ fn a_limit_of_file_sizes_ends_a_run_with_the_rows_that_are_done() {
 
     let ended = feed(limited("tokenize --kind PHONE"), "415-555-0001\n".repeat(5_000));
     assert!(ended.code == Some(1) && ended.stderr.contains("File too large"), "{:?} {}", ended.code, ended.stderr);
+    daemon.stop();
+}
+
+#[test]
+fn a_daily_limit_is_used_for_whole_rows_that_are_written() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let mut root = daemon.client();
+    let rows = |rows: usize| {
+        let row = |number: usize| format!("{number},415-555-{number:04},name {number}\n");
+        (0..rows).fold("id,phone,name\n".to_owned(), |table, number| table + &row(number))
+    };
+    let table = rows(400);
+    let tokens = masker(&daemon, "tokenize --csv --column phone=PHONE --column name=NAME", &table).whole();
+    let file = site.path("tokens.csv");
+    fs::write(&file, &tokens).unwrap();
+    let line = "rehydrate --csv --column phone --column name";
+    // Of two columns: in one request, in many, and in many at once.
+    for (limit, batch) in [(51, 1_000), (50, 30), (333, 64), (1, 10)] {
+        let limits = json!({"limits": {"rehydrations_per_day": limit}});
+        let key = create(&mut root, "night run", &["rehydrate"], limits);
+        let mut command = command(&daemon, &format!("{line} --batch {batch}"));
+        command.env("MASKER_API_KEY", &key.key).stdin(File::open(&file).unwrap());
+        let ended = ended(command);
+        let done = limit / 2;
+        let left = key.client(&daemon).get("/api/v1/auth/whoami").ok()["limits_left"]["rehydrations_per_day"].clone();
+        assert_eq!(left, limit - 2 * done, "{}", ended.stderr);
+        let written: String = table.lines().take(done + 1).map(|line| format!("{line}\n")).collect();
+        match done {
+            0 => assert_eq!(ended.text(), ""),
+            _ => assert_eq!((ended.text(), rows_done(&ended.stderr)), (written.as_str(), done)),
+        }
+        assert!(ended.code == Some(1) && ended.stderr.contains("quota.exceeded"), "{}", ended.stderr);
+        root.exchange("DELETE", &key.path(), b"").ok();
+    }
+    daemon.stop();
+}
+
+#[test]
+fn a_missing_scope_ends_a_run_after_the_rows_before() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let mut root = daemon.client();
+    let (phone, name) = (root.token("PHONE", "415-555-0001"), root.token("NAME", "Ann"));
+    let key = create(&mut root, "phones", &["rehydrate:PHONE"], json!({})).key;
+    let table = format!("id,token\n1,{phone}\n2,{phone}\n3,{name}\n4,{phone}\n");
+    for on_error in ["stop", "keep-others", "keep-row-empty"] {
+        let mut command = command(&daemon, &format!("rehydrate --csv --column token --on-error {on_error}"));
+        command.env("MASKER_API_KEY", &key);
+        let ended = feed(command, &table);
+        assert_eq!((ended.code, ended.text()), (Some(4), "id,token\n1,415-555-0001\n2,415-555-0001\n"), "{on_error}");
+        assert!(ended.stderr.contains("token: perm.denied: "), "{}", ended.stderr);
+        assert!(ended.stderr.ends_with("The first 2 rows are done: continue with --skip-rows 2\n"), "{}", ended.stderr);
+    }
     daemon.stop();
 }

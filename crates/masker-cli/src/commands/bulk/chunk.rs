@@ -1,6 +1,6 @@
 //! A chunk of rows and its requests.
 
-use std::{borrow::Cow, ops::Range, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use hyper::body::Bytes;
 
@@ -10,6 +10,7 @@ use super::{
     fill::{self, ProcessedChunk},
     layout::{OutputLayout, write_json},
     plan::BulkPlan,
+    request::ChunkRequest,
     token_text,
     wiped_bytes::WipedBytes,
 };
@@ -24,8 +25,6 @@ const CHUNK_BYTES: usize = 1024 * 1024;
 const CHUNK_ROWS: usize = 8 * 1024;
 /// Size in bytes at which a request takes no more values.
 const REQUEST_BYTES: usize = 1024 * 1024;
-/// The end of a request's body.
-const END: &[u8] = b"]}";
 
 /// Rows that were read. Their contents are wiped on drop.
 pub(super) struct Chunk {
@@ -70,32 +69,6 @@ pub(super) struct Gap {
     pub(super) column: usize,
     /// The place of the value in the originals, if it is in a request. Otherwise it failed already.
     pub(super) sent: Option<Cell>,
-}
-
-/// The values of one request, which can be sent in parts.
-pub(super) struct ChunkRequest {
-    /// The body without its end.
-    body: WipedBytes,
-    /// Where each item begins in the body.
-    starts: Vec<usize>,
-}
-
-impl ChunkRequest {
-    fn new(opening: Vec<u8>) -> Self {
-        ChunkRequest { body: opening.into(), starts: Vec::new() }
-    }
-
-    /// Returns the body of a request with a part of the items.
-    fn part(&self, opening: &[u8], items: Range<usize>) -> WipedBytes {
-        let start = self.starts.get(items.start).copied().unwrap_or(self.body.len());
-        // The next item begins after a comma.
-        let end = self.starts.get(items.end).map_or(self.body.len(), |next| next - 1);
-        let mut body = WipedBytes::from(Vec::with_capacity(opening.len() + (end - start) + END.len()));
-        body.extend_from_slice(opening);
-        body.extend_from_slice(&self.body[start..end]);
-        body.extend_from_slice(END);
-        body
-    }
 }
 
 impl Chunk {
@@ -179,36 +152,41 @@ impl Chunk {
         self.originals.extend_from_slice(&row[cell.start..cell.end]);
         let sent = Some(Cell { start, end: self.originals.len(), ..*cell });
         self.gaps.push(Gap { at: self.text.len(), row: self.rows.len(), column, sent });
-        let request = match self.requests.last_mut() {
-            Some(last) if last.starts.len() < plan.batch && last.body.len() < REQUEST_BYTES => last,
-            _ => {
-                self.requests.push(ChunkRequest::new(plan.opening.clone()));
-                let last = self.requests.len() - 1;
-                &mut self.requests[last]
-            }
+        let row = self.rows.len();
+        let next = match self.requests.last_mut() {
+            Some(last) if last.items() < plan.batch && last.bytes() < REQUEST_BYTES => None,
+            Some(last) => Some(last.next(row, &plan.opening)),
+            None => Some(ChunkRequest::new(&plan.opening)),
         };
-        if !request.starts.is_empty() {
-            request.body.push(b',');
+        self.requests.extend(next);
+        if let Some(request) = self.requests.last_mut() {
+            request.add(row, |body| {
+                if let Some(column) = plan.columns.get(column) {
+                    body.extend_from_slice(&column.item_opening);
+                }
+                write_json(body, value);
+                body.extend_from_slice(plan.operation.item_end());
+            });
         }
-        request.starts.push(request.body.len());
-        if let Some(column) = plan.columns.get(column) {
-            request.body.extend_from_slice(&column.item_opening);
-        }
-        write_json(&mut request.body, value);
-        request.body.extend_from_slice(plan.operation.item_end());
+    }
+
+    /// Returns the number of values to be sent.
+    pub(super) fn values(&self) -> u64 {
+        self.requests.iter().map(|request| request.items() as u64).sum()
     }
 
     /// Returns the bodies of the requests, each with the number of its values.
     #[cfg(test)]
     pub(super) fn bodies(&self, plan: &BulkPlan) -> Vec<(WipedBytes, usize)> {
         let whole = |request: &ChunkRequest| {
-            let items = request.starts.len();
+            let items = request.items();
             (request.part(&plan.opening, 0..items), items)
         };
         self.requests.iter().map(whole).collect()
     }
 
     /// Sends the requests, in parts if the caller's limits allow no more values at once, and fills the gaps with the results.
+    /// If a request fails after others have succeeded, the rows of those are filled.
     pub(super) async fn swap(
         mut self,
         plan: &BulkPlan,
@@ -216,30 +194,47 @@ impl Chunk {
     ) -> Result<ProcessedChunk, CommandError> {
         let requests = std::mem::take(&mut self.requests);
         let mut replies = Vec::with_capacity(requests.len());
+        let mut ended = None;
         if !requests.is_empty() {
             let mut client = connections.take().await?;
-            for request in requests {
+            // What is left of the caller's day.
+            let mut left_max = usize::MAX;
+            'requests: for request in &requests {
                 let mut first = 0;
-                while first < request.starts.len() {
-                    let end = request.starts.len().min(first.saturating_add(connections.values_max()));
+                while first < request.items() {
+                    let end = request.part_end(first, connections.values_max().min(left_max));
                     let body = Bytes::from_owner(request.part(&plan.opening, first..end));
                     match connections.send(&mut client, plan.operation.path(), body).await {
+                        // It may be enough for fewer rows.
+                        Err(refused) if refused.is_used_up() => {
+                            let Some(end) = request.rows_end(first, (end - first) / 2) else {
+                                ended = Some(refused);
+                                break 'requests;
+                            };
+                            left_max = end - first;
+                        }
                         Err(refused) if refused.is_too_large_for_limit() && end - first > 1 => {
                             connections.lower_values_max((end - first) / 2);
                         }
-                        reply => {
-                            replies.push((reply?, end - first));
+                        Err(failed) => {
+                            ended = Some(failed);
+                            break 'requests;
+                        }
+                        Ok(reply) => {
+                            replies.push((reply, end - first));
                             first = end;
                         }
                     }
                 }
             }
-            connections.put_back(client);
+            if ended.is_none() {
+                connections.put_back(client);
+            }
         }
         let mut outcomes = Vec::with_capacity(self.gaps.len());
         for (reply, sent) in &replies {
             fill::add_outcomes(reply.json()?, *sent, &mut outcomes)?;
         }
-        fill::fill(self, plan, outcomes)
+        Ok(fill::fill(self, plan, outcomes, ended))
     }
 }

@@ -11,7 +11,9 @@ use std::{
 
 use hyper::{body::Bytes, header::HeaderValue};
 
+use super::plan::BulkOperation;
 use crate::context::{CommandContext, CommandError};
+use masker_api::WhoAmI;
 use masker_client::{Client, ClientError, ClientReply};
 
 /// Longest `Retry-After` of the daemon that does not end the command.
@@ -42,6 +44,17 @@ impl ConnectionPool {
         let client = connections.take().await?;
         connections.put_back(client);
         Ok(connections)
+    }
+
+    /// Returns how many values the caller's daily limits leave for an operation; `None` if there are none.
+    pub(super) async fn left_today(&self, operation: BulkOperation) -> Result<Option<u64>, CommandError> {
+        let mut client = self.take().await?;
+        let reply = client.get("/api/v1/auth/whoami").await;
+        self.put_back(client);
+        // An older daemon, or a problem that the first request reports as well.
+        let Ok(Ok(caller)) = reply.as_ref().map(ClientReply::json::<WhoAmI>) else { return Ok(None) };
+        let left = operation.daily_limits().into_iter().filter_map(|limit| caller.limits_left.get(limit.as_str()));
+        Ok(left.min().copied())
     }
 
     /// Returns the most values that a request may have.

@@ -104,7 +104,7 @@ fn run(source: Source, line: &[String], input: &[u8], random: &mut ChaCha8Rng) -
         for (answer, sent) in &answers {
             fill::add_outcomes(serde_json::from_str(answer).unwrap(), *sent, &mut outcomes).unwrap();
         }
-        let Ok(mut swapped) = fill::fill(chunk, &plan, outcomes) else { return (output, false) };
+        let mut swapped = fill::fill(chunk, &plan, outcomes, None);
         held.add(&mut swapped);
         while let Some((text, _)) = held.next_due() {
             output.extend_from_slice(&text);
@@ -114,6 +114,9 @@ fn run(source: Source, line: &[String], input: &[u8], random: &mut ChaCha8Rng) -
             if swapped.failures[0].column.is_some() && held.may_end() {
                 break;
             }
+            return (output, false);
+        }
+        if swapped.ended.is_some() {
             return (output, false);
         }
     }

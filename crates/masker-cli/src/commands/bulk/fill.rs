@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{
     chunk::{Chunk, Gap, RowMark},
     failures::RowFailure,
-    plan::{BulkOperation, BulkPlan},
+    plan::BulkPlan,
     wiped_bytes::WipedBytes,
 };
 use crate::{args::OnError, commands::values::without_place, context::CommandError};
@@ -27,6 +27,8 @@ pub(super) struct ProcessedChunk {
     pub(super) failures: Vec<RowFailure>,
     /// Whether the row after the text has failed and ends the run.
     pub(super) is_last: bool,
+    /// Why the values of the row after the text were not swapped, which ends the run.
+    pub(super) ended: Option<CommandError>,
 }
 
 /// The result of a value: exactly one of the fields. Represents the results of both operations, because serde's untagged
@@ -75,26 +77,32 @@ pub(super) fn add_outcomes<'a>(
     Ok(())
 }
 
-/// Returns whether a failure affects every value of a column, so that the command is wrong and not the row.
-fn affects_whole_column(operation: BulkOperation, code: &str) -> bool {
-    let codes = [Code::KindUnknown, Code::PermDenied, Code::ContextRequired];
-    operation == BulkOperation::Tokenize && codes.iter().any(|known| known.as_str() == code)
+/// Returns whether a failure means that the command is wrong, or its caller, and not the row.
+fn is_of_command(code: &str) -> bool {
+    [Code::KindUnknown, Code::PermDenied, Code::ContextRequired].iter().any(|known| known.as_str() == code)
 }
 
-/// Fills the gaps of a chunk with the outcomes of the values that were sent.
+/// Fills the gaps of a chunk with the outcomes of the values that were sent, up to the first row that lacks one. Then `ended` is
+/// why.
 pub(super) fn fill(
     mut chunk: Chunk,
     plan: &BulkPlan,
     outcomes: Vec<ItemOutcome<'_>>,
-) -> Result<ProcessedChunk, CommandError> {
+    mut ended: Option<CommandError>,
+) -> ProcessedChunk {
     let values = outcomes.len() as u64;
     let mut results = GapResults::default();
     let mut outcomes = outcomes.into_iter();
+    let mut unfilled = None;
     for gap in &chunk.gaps {
         // A failure without an outcome was recorded when the row was read.
-        let Some((cell, outcome)) = gap.sent.and_then(|cell| Some((cell, outcomes.next()?))) else {
+        let Some(cell) = gap.sent else {
             results.push(true);
             continue;
+        };
+        let Some(outcome) = outcomes.next() else {
+            unfilled = Some(gap.row);
+            break;
         };
         let can_be_unchanged = outcome.can_be_unchanged();
         let failure = match outcome.result() {
@@ -106,9 +114,11 @@ pub(super) fn fill(
                 Ok(()) => None,
                 Err(detail) => Some((Code::ValueInvalid.as_str().into(), detail.into())),
             },
-            Err(error) if affects_whole_column(plan.operation, &error.code) => {
+            Err(error) if is_of_command(&error.code) => {
                 let text = format!("{}: {}: {}", plan.name(gap.column), error.code, without_place(&error.detail));
-                return Err(CommandError::Refused { denied: error.code == Code::PermDenied.as_str(), text });
+                ended = Some(CommandError::Refused { denied: error.code == Code::PermDenied.as_str(), text });
+                unfilled = Some(gap.row);
+                break;
             }
             Err(error) => Some((error.code.into(), without_place(&error.detail).to_owned().into())),
         };
@@ -117,7 +127,12 @@ pub(super) fn fill(
             chunk.failures.push(RowFailure { row: gap.row as u64, line: None, column: Some(gap.column), code, detail });
         }
     }
-    Ok(finish(chunk, plan, values, |chunk, rows| output(chunk, plan.on_error, &results, rows)))
+    if let Some(row) = unfilled {
+        chunk.rows.truncate(row);
+        chunk.failures.retain(|failure| failure.row < row as u64);
+    }
+    let processed = finish(chunk, plan, values, |chunk, rows| output(chunk, plan.on_error, &results, rows));
+    ProcessedChunk { ended, ..processed }
 }
 
 /// Checks a chunk without sending its values. The result has no text.
@@ -148,6 +163,7 @@ fn finish(mut chunk: Chunk, plan: &BulkPlan, values: u64, text: impl Fn(&Chunk, 
         is_confirmed: chunk.is_confirmed,
         failures: chunk.failures,
         is_last: stop.is_some(),
+        ended: None,
     }
 }
 

@@ -13,7 +13,7 @@
 //! - `input` recognizes the file and buffers its rows, in an `encoding`. `table` (with `columns`) and `jsonl` (with
 //!   `json_fields`) are its readers, each a `row_source`, and `reader` fills chunks from one.
 //! - `token_text` recognizes tokens, damaged ones, and values that the daemon refuses.
-//! - `chunk` sends the values of its rows over one of the `connections`. `fill` makes the output of the results, in a `layout`, and ends it before a row
+//! - `chunk` sends the values of its rows, a `request` after the other, over one of the `connections`. `fill` makes the output of the results, in a `layout`, and ends it before a row
 //!   that failed if the plan says so. `held` keeps it until the input has shown that it was read right.
 //! - `failures` reports what failed, and `dry_run` what would be swapped.
 
@@ -33,6 +33,7 @@ mod jsonl;
 mod layout;
 mod plan;
 mod reader;
+mod request;
 mod row_source;
 mod table;
 mod token_text;
@@ -93,6 +94,7 @@ async fn run(plan: BulkPlan, ctx: &mut CommandContext<'_>) -> Result<Exit, Comma
         return dry_run::run(&plan, &mut ctx.output);
     }
     let connections = ConnectionPool::open(ctx).await?;
+    let left_today = connections.left_today(plan.operation).await?;
     let mut signals = Signals::listen()?;
     // Of UTF-16, the bytes are counted after their conversion.
     let file = FileReader::of(&io::stdin()).filter(|_| !matches!(plan.encoding(), FileEncoding::Utf16(_)));
@@ -127,6 +129,8 @@ async fn run(plan: BulkPlan, ctx: &mut CommandContext<'_>) -> Result<Exit, Comma
         skipped,
         rows: plan.skip_rows,
         values: 0,
+        sent: 0,
+        left_today,
         passed: 0,
         started: Instant::now(),
         plan,
@@ -195,6 +199,10 @@ struct BulkRun<'o> {
     /// Number of rows that are done, including skipped ones.
     rows: u64,
     values: u64,
+    /// Number of values in the chunks that were sent.
+    sent: u64,
+    /// What the caller had left for the day at the start, in values; `None` without such a limit.
+    left_today: Option<u64>,
     /// Number of values that never were tokens, and were copied.
     passed: u64,
     started: Instant,
@@ -234,17 +242,21 @@ impl BulkRun<'_> {
         let mut reading = true;
         let mut read_error = None;
         while reading || !in_flight.is_empty() {
-            let room = in_flight.len() < self.plan.connections;
+            let room = in_flight.len() < self.in_flight_max();
             let pause = tokio::time::sleep(Duration::from_millis(PAUSE_MILLISECONDS));
             tokio::select! {
                 biased;
                 name = signals.next() => return Err(CommandError::Interrupted(name)),
                 swapped = first(&mut in_flight), if !in_flight.is_empty() => {
                     in_flight.pop_front();
-                    self.write(swapped?)?;
+                    match swapped {
+                        Ok(swapped) => self.write(swapped)?,
+                        Err(cause) => return Err(self.end_with(cause)?),
+                    }
                 }
                 chunk = chunks.next(), if reading && room => match chunk {
                     Ok(Some(chunk)) => {
+                        self.sent += chunk.values();
                         let (plan, connections) = (Arc::clone(&self.plan), Arc::clone(&self.connections));
                         in_flight.push_back(tokio::spawn(async move { chunk.swap(&plan, &connections).await }));
                     }
@@ -261,6 +273,17 @@ impl BulkRun<'_> {
         }
     }
 
+    /// Returns how many chunks may be in flight. If the caller's day may not be enough for all of them, they go one by one: what
+    /// a later one has taken could not be written after one that is refused.
+    fn in_flight_max(&self) -> usize {
+        let values = (self.plan.batch * (self.plan.connections + 1)) as u64;
+        if self.left_today.is_some_and(|left| left < self.sent.saturating_add(values)) {
+            1
+        } else {
+            self.plan.connections
+        }
+    }
+
     /// Writes what may be written once there is this chunk, and records its failures.
     fn write(&mut self, mut swapped: ProcessedChunk) -> Result<(), CommandError> {
         self.values += swapped.values;
@@ -274,12 +297,21 @@ impl BulkRun<'_> {
         if !self.progress.is_hidden() {
             self.progress.reach(swapped.bytes_read.saturating_sub(self.skipped), self.summary());
         }
-        let Some(failure) = swapped.failures.first().filter(|_| swapped.is_last) else { return Ok(()) };
-        // The value of a cell says nothing against the rows before it.
-        if failure.column.is_some() && self.held.may_end() {
+        match (swapped.failures.first().filter(|_| swapped.is_last), swapped.ended) {
+            (Some(failure), _) if failure.column.is_some() => Err(self.end_with(CommandError::Row(failure.stopped()))?),
+            (Some(failure), _) => Err(CommandError::Row(failure.stopped())),
+            (None, Some(cause)) => Err(self.end_with(cause)?),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Writes the output that is held when a run ends by an error that says nothing against the rows before it: one of the
+    /// daemon, or of the value of a cell. Returns that error.
+    fn end_with(&mut self, cause: CommandError) -> Result<CommandError, CommandError> {
+        if self.held.may_end() {
             self.write_held()?;
         }
-        Err(CommandError::Row(failure.stopped()))
+        Ok(cause)
     }
 
     /// Writes all output that was held.

@@ -10,7 +10,7 @@ use crate::{
     context::CommandError,
 };
 use masker_csv::{Dialect, Quoting};
-use masker_types::error_code::Code;
+use masker_types::{error_code::Code, grant::Limit};
 
 /// The operation, the format, and the columns or fields.
 pub(super) struct BulkPlan {
@@ -77,6 +77,14 @@ impl BulkOperation {
         match self {
             BulkOperation::Tokenize => b"}",
             BulkOperation::Rehydrate => b"",
+        }
+    }
+
+    /// Returns the limits of a day that its values count against.
+    pub(super) fn daily_limits(self) -> [Limit; 2] {
+        match self {
+            BulkOperation::Tokenize => [Limit::OperationsPerDay, Limit::DistinctValuesPerDay],
+            BulkOperation::Rehydrate => [Limit::OperationsPerDay, Limit::RehydrationsPerDay],
         }
     }
 

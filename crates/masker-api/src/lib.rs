@@ -21,7 +21,7 @@ mod maintenance;
 mod values;
 
 pub use admin::{
-    CheckReport, Component, Components, EntityDescription, ErrorBody, Health, HealthStatus, KeyAdvice, KeyList,
+    CheckReport, Component, Components, DaemonConfiguration, EntityDescription, ErrorBody, Health, HealthStatus, KeyAdvice, KeyList,
     KeyStatus, KeysReloadReport, KidRecords, PolicyDescription, PolicyList, PolicySummary, ReloadReport, VaultStats,
     WhoAmI,
 };

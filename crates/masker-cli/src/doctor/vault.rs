@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -11,7 +12,8 @@ use jiff::Timestamp;
 use super::{
     directory::{hidden, own_directory},
     files::PathStatus,
-    finding::Finding,
+    finding::{Finding, look_as},
+    finding_id::FindingId,
     free_space::{self, FreeSpace},
     units::ServiceUser,
 };
@@ -32,6 +34,10 @@ pub(super) struct VaultFacts {
     room: Result<FreeSpace, String>,
     /// The engines whose databases it has.
     engines: Vec<&'static str>,
+    /// Whether it has data.
+    pub(super) exists: bool,
+    /// Whether a part of it could not be examined.
+    pub(super) partly_hidden: bool,
 }
 
 /// Examines the directory and its `entries`, without the files of the audit log.
@@ -42,16 +48,27 @@ pub(super) fn gather(path: &Path, entries: Vec<PathBuf>, audit: &Path) -> VaultF
         newest: None,
         room: FreeSpace::of(path).map_err(|error| error.to_string()),
         engines: Vec::new(),
+        exists: entries.iter().any(|entry| entry.exists()),
+        partly_hidden: false,
     };
+    vault.partly_hidden = vault.directory.is_hidden();
     let names = EngineKind::CHOICES.map(|(name, _)| name).into_iter();
     vault.engines = names.filter(|name| entries.contains(&path.join(name)) && path.join(name).exists()).collect();
     // The daemon refuses a data directory that contains anything else.
     let mut pending = entries;
     let mut files = 0;
     while let Some(next) = pending.pop().filter(|_| files < FILES_MAX) {
-        let Ok(found) = fs::symlink_metadata(&next) else { continue };
+        let found = match fs::symlink_metadata(&next) {
+            Ok(found) => found,
+            Err(error) => {
+                vault.partly_hidden |= error.kind() == ErrorKind::PermissionDenied;
+                continue;
+            }
+        };
         if found.is_dir() && next != audit {
-            pending.extend(fs::read_dir(&next).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())));
+            let entries = fs::read_dir(&next);
+            vault.partly_hidden |= entries.is_err();
+            pending.extend(entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())));
         } else if found.is_file() {
             files += 1;
             vault.size += found.blocks() * 512;
@@ -62,10 +79,20 @@ pub(super) fn gather(path: &Path, entries: Vec<PathBuf>, audit: &Path) -> VaultF
     vault
 }
 
-/// Returns the findings of every check of the data directory.
-pub(super) fn judge(path: &Path, vault: &VaultFacts, runs_as: &ServiceUser) -> Vec<Finding> {
+/// Returns the findings of every check of the data directory. `has_log` says whether there is an audit log, if this user can see
+/// that.
+pub(super) fn judge(path: &Path, vault: &VaultFacts, runs_as: &ServiceUser, has_log: Option<bool>) -> Vec<Finding> {
     let mut findings = vec![own_directory("vault.directory", path, &vault.directory, runs_as)];
+    if !vault.exists && !vault.partly_hidden && has_log == Some(true) {
+        let found = format!("there is an audit log, and no vault in {}: is its disk mounted, and is this the right directory?", path.display());
+        let remedy = "mount its disk, or correct `[vault] data_dir`, before anything else; `masker recover` names the vault that the log belongs to";
+        findings = vec![Finding::error("vault.directory", FindingId::VaultMissing, found, remedy)];
+    }
     match &vault.room {
+        Ok(_) if vault.partly_hidden => {
+            let found = format!("the size of the vault in {} is not known: this user cannot read all of it", path.display());
+            findings.push(Finding::not_checked("vault.room", found, look_as()));
+        }
         // A compaction writes a second copy of the vault before it removes the first.
         Ok(room) => {
             let spare = vault.size + STORE_COMPACTION_ROOM_BYTES_MIN;
@@ -81,9 +108,9 @@ pub(super) fn judge(path: &Path, vault: &VaultFacts, runs_as: &ServiceUser) -> V
 fn judge_databases(path: &Path, engines: &[&str]) -> Option<Finding> {
     let [first, second, ..] = engines else { return None };
     let what = format!("{} has two databases, {first} and {second}, but a vault has one", path.display());
-    let remedy = "set `[vault] engine` to the one that the daemon served last, then move the other out of the directory; \
-                  accept no loss before";
-    Some(Finding::error("vault.databases", what, remedy))
+    let remedy = "set `[vault] engine` to the one that the daemon served last, and start. Only once `masker health` is ok, move the other one out \
+                  of the directory; accept no loss before";
+    Some(Finding::error("vault.databases", FindingId::TwoDatabases, what, remedy))
 }
 
 #[cfg(test)]
@@ -109,7 +136,7 @@ mod tests {
         assert_eq!(own_directory("x", Path::new("/v"), &PathStatus::Missing, &runs_as).status, Severity::Ok);
         assert_eq!(
             own_directory("x", Path::new("/v"), &PathStatus::Hidden("x".into()), &runs_as).status,
-            Severity::Warning
+            Severity::NotChecked
         );
     }
 
@@ -121,7 +148,7 @@ mod tests {
         for (engine, expected) in [("sled", 0), ("fjall", 1)] {
             fs::create_dir(folder.path().join(engine)).unwrap();
             let vault = gather(folder.path(), entries.clone(), &folder.path().join("audit"));
-            let findings = judge(folder.path(), &vault, &runs_as);
+            let findings = judge(folder.path(), &vault, &runs_as, Some(true));
             let found: Vec<_> = findings.iter().filter(|finding| finding.id == "vault.databases").collect();
             assert_eq!(found.len(), expected, "{found:?}");
             assert!(found.iter().all(|finding| finding.found.contains("fjall and sled")), "{found:?}");

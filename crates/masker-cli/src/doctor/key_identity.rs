@@ -1,0 +1,268 @@
+//! Keys: whether each file has the key that it is named after, by the fingerprints that a daemon or the audit log knows.
+//!
+//! A key that is missing, swapped or overwritten is valid in every other respect, so that only a comparison finds it.
+
+use std::{collections::BTreeSet, path::Path};
+
+use super::{
+    finding::Finding,
+    finding_id::FindingId,
+    keys::{KeyFacts, variable},
+};
+use crate::key_files::{fingerprint_of, quoted};
+use masker_api::KeyList;
+use masker_audit::RecordedKey;
+use masker_core::{crypto::SecretKey, keyring::Role};
+use masker_types::kind::Kid;
+
+const CHECK: &str = "keys.identity";
+
+/// Who knows which keys are the right ones.
+pub(super) enum KeyWitness<'a> {
+    /// The running daemon, with what makes it load changed keys.
+    Daemon(&'a KeyList),
+    /// The audit log: the keys of the last start or reload.
+    Log(&'a [RecordedKey]),
+    /// Nobody, because there is no vault yet.
+    NoVault,
+    /// Nobody, for this reason.
+    Nobody(&'static str),
+}
+
+/// A key that is known.
+struct KnownKey {
+    kid: Kid,
+    fingerprint: String,
+    role: Role,
+    /// Whether a running daemon has it, or had it when the log was written.
+    loaded: bool,
+    records: u64,
+}
+
+impl KeyWitness<'_> {
+    fn known(&self) -> Vec<KnownKey> {
+        match self {
+            KeyWitness::Daemon(list) => {
+                let known = list.keys.iter().filter_map(|key| {
+                    let role = if key.generation == Role::Active.as_str() { Role::Active } else { Role::Old };
+                    let (kid, fingerprint) = (Kid::parse(&key.kid)?, key.fingerprint.clone());
+                    let records = key.vault_records + key.vault_index_rows;
+                    Some(KnownKey { kid, fingerprint, role, loaded: key.loaded, records })
+                });
+                known.collect()
+            }
+            KeyWitness::Log(keys) => {
+                let known = keys.iter().map(|key| KnownKey {
+                    kid: key.kid,
+                    fingerprint: key.fingerprint.to_string(),
+                    role: key.role,
+                    loaded: true,
+                    records: key.records,
+                });
+                known.collect()
+            }
+            KeyWitness::NoVault | KeyWitness::Nobody(_) => Vec::new(),
+        }
+    }
+
+    /// Returns what loads changed keys of a key id.
+    fn apply(&self, kid: Kid) -> Option<&str> {
+        let KeyWitness::Daemon(list) = self else { return None };
+        list.advice.iter().find(|advice| advice.kid == kid.as_str()).map(|advice| &*advice.apply)
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            KeyWitness::Daemon(_) => "the running daemon",
+            KeyWitness::Log(_) | KeyWitness::NoVault | KeyWitness::Nobody(_) => "the audit log",
+        }
+    }
+}
+
+/// `keys.identity`: each file has the key that the vault was served with.
+pub(super) fn judge(keys: &KeyFacts, witness: &KeyWitness<'_>) -> Vec<Finding> {
+    if keys.credentials.keys.is_empty() {
+        return Vec::new();
+    }
+    if let KeyWitness::Nobody(why) = witness {
+        let remedy = "start the daemon, or provide the key of the audit log, and run doctor again; `masker recover` names keys that a \
+                      start refuses";
+        return vec![Finding::not_checked(CHECK, format!("the keys were not compared with those of the vault: {why}"), remedy)];
+    }
+    if let KeyWitness::NoVault = witness {
+        return vec![Finding::ok(CHECK, "there is no vault and no audit log yet to compare the keys with")];
+    }
+    let comparison = Comparison { keys, witness, known: witness.known() };
+    let kids: BTreeSet<Kid> =
+        comparison.known.iter().map(|key| key.kid).chain(keys.credentials.keys.iter().map(|key| key.kid)).collect();
+    let findings: Vec<Finding> = kids.into_iter().flat_map(|kid| comparison.judge(kid)).collect();
+    if !findings.is_empty() {
+        return findings;
+    }
+    let count = keys.credentials.keys.len();
+    vec![Finding::ok(CHECK, format!("the {count} keys are those that {} knows", witness.name()))]
+}
+
+struct Comparison<'a> {
+    keys: &'a KeyFacts,
+    witness: &'a KeyWitness<'a>,
+    known: Vec<KnownKey>,
+}
+
+impl Comparison<'_> {
+    fn provided(&self, kid: Kid, role: Role) -> Option<&SecretKey> {
+        self.keys.credentials.keys.iter().find(|key| (key.kid, key.role) == (kid, role)).map(|key| &key.key)
+    }
+
+    /// Returns a known key of this key id.
+    fn find(&self, kid: Kid, role: Role) -> Option<&KnownKey> {
+        self.known.iter().find(|known| known.kid == kid && known.role == role && known.loaded)
+    }
+
+    /// Returns another key id whose known key this is.
+    fn other_kid(&self, kid: Kid, key: &SecretKey) -> Option<&KnownKey> {
+        self.known
+            .iter()
+            .filter(|known| known.kid != kid)
+            .find(|known| fingerprint_of(known.kid, key).is_ok_and(|fingerprint| fingerprint == known.fingerprint))
+    }
+
+    fn judge(&self, kid: Kid) -> Vec<Finding> {
+        let fingerprint = |key: Option<&SecretKey>| key.and_then(|key| fingerprint_of(kid, key).ok());
+        let (active, old) = (self.provided(kid, Role::Active), self.provided(kid, Role::Old));
+        let mut findings = Vec::new();
+        for (role, key) in [(Role::Active, active), (Role::Old, old)] {
+            if let Some(other) = key.and_then(|key| self.other_kid(kid, key)) {
+                findings.push(self.of_another_kid(kid, role, other));
+            }
+        }
+        if !findings.is_empty() {
+            return findings;
+        }
+        let (active, old) = (fingerprint(active), fingerprint(old));
+        match (active, self.find(kid, Role::Active)) {
+            (None, Some(known)) => self.absent(kid, Role::Active, known).into_iter().collect(),
+            (Some(active), Some(known)) if active == known.fingerprint => {
+                let needed = self.find(kid, Role::Old).filter(|known| known.records > 0 && self.is_running());
+                let lost = needed.filter(|known| old.as_ref() != Some(&known.fingerprint));
+                lost.and_then(|known| self.absent(kid, Role::Old, known)).into_iter().collect()
+            }
+            (Some(active), Some(known)) => vec![self.differs(kid, &active, old.as_deref(), known)].into_iter().flatten().collect(),
+            (Some(active), None) => self.not_loaded(kid, &active).into_iter().collect(),
+            (None, None) => Vec::new(),
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        matches!(self.witness, KeyWitness::Daemon(_))
+    }
+
+    /// A key that is known is not provided.
+    fn absent(&self, kid: Kid, role: Role, known: &KnownKey) -> Option<Finding> {
+        let name = variable(kid, role);
+        // What cannot be read may be there, and another check reports a file that is missing or invalid.
+        let reported = self.keys.credentials.problems.iter().any(|problem| problem.source.contains(&name));
+        if self.keys.unreadable.contains(&name) || !self.keys.all_known() || reported || known.records == 0 {
+            return None;
+        }
+        let found = format!(
+            "{name} is not provided, and the last that {} knows of it is the key {}, under which {} records are sealed",
+            self.witness.name(),
+            known.fingerprint,
+            known.records
+        );
+        let remedy = format!("put the key {} back from its copy, and nothing else in its place", known.fingerprint);
+        Some(Finding::error(CHECK, FindingId::KeyMissing, found, remedy))
+    }
+
+    /// The active key is another one than is known.
+    fn differs(&self, kid: Kid, active: &str, old: Option<&str>, known: &KnownKey) -> Option<Finding> {
+        let (name, old_name) = (variable(kid, Role::Active), variable(kid, Role::Old));
+        let current = &known.fingerprint;
+        let replaced = self.known.iter().any(|known| known.kid == kid && known.fingerprint == active);
+        Some(match (old == Some(current.as_str()), replaced) {
+            // A rotation has begun, and the daemon reads it at the next start or reload.
+            (true, false) => return self.not_loaded(kid, active),
+            (true, true) => {
+                let found = format!(
+                    "{name} and {old_name} are swapped: {} has {current} as the active key, and {active} as one that it replaced",
+                    self.witness.name()
+                );
+                let remedy = self.exchange((kid, Role::Active), (kid, Role::Old));
+                Finding::error(CHECK, FindingId::KeysSwapped, found, remedy)
+            }
+            (false, true) => {
+                let found = format!(
+                    "{name} has the key {active}, which {} knows as one that {current} replaced, and {current} is in no file",
+                    self.witness.name()
+                );
+                let remedy = format!(
+                    "put the key {current} back from its copy as {name}; keep the file that is there now as {old_name}, and delete no key"
+                );
+                Finding::error(CHECK, FindingId::KeyReplaced, found, remedy)
+            }
+            (false, false) => {
+                let found = format!(
+                    "{name} has the key {active}, and {} knows {current}, under which {} records are sealed and which is in no file",
+                    self.witness.name(),
+                    known.records
+                );
+                let remedy = format!(
+                    "put the key {current} back from its copy; move the file that is there now aside before (`mv --no-clobber`), and delete \
+                     no key"
+                );
+                Finding::error(CHECK, FindingId::KeyReplaced, found, remedy)
+            }
+        })
+    }
+
+    /// The daemon does not have the active key of the files.
+    fn not_loaded(&self, kid: Kid, active: &str) -> Option<Finding> {
+        if !self.is_running() {
+            return None;
+        }
+        let found = format!("the daemon has not loaded the key {active}, which is {} now", variable(kid, Role::Active));
+        let apply = self.witness.apply(kid).unwrap_or("restart the daemon");
+        let remedy = format!("store a copy of the key away from this host, then {apply}");
+        Some(Finding::warning(CHECK, FindingId::KeysNotLoaded, found, remedy))
+    }
+
+    /// A key of another key id is in the place of this one's.
+    fn of_another_kid(&self, kid: Kid, role: Role, other: &KnownKey) -> Finding {
+        let (name, other_name) = (variable(kid, role), variable(other.kid, other.role));
+        let found = format!("{name} has the key {}, which {} knows as {other_name}", other.fingerprint, self.witness.name());
+        // Only if the other file has this one's key, exchanging the two puts both right.
+        let known = self.find(kid, role).map(|known| &known.fingerprint);
+        let theirs = self.provided(other.kid, other.role).and_then(|key| fingerprint_of(kid, key).ok());
+        let remedy = match (known, theirs) {
+            (Some(known), Some(theirs)) if *known == theirs => self.exchange((kid, role), (other.kid, other.role)),
+            (Some(known), _) => format!(
+                "put the key {known} of {name} back from its copy; if the file that is there now is the only one with the key of \
+                 {other_name}, move it into that place before (`mv --no-clobber`), and delete no key"
+            ),
+            (None, _) => format!("compare the files with their copies: {name} needs a key of its own; delete no key"),
+        };
+        Finding::error(CHECK, FindingId::KeysSwapped, found, remedy)
+    }
+
+    /// Returns how to exchange two keys.
+    fn exchange(&self, one: (Kid, Role), two: (Kid, Role)) -> String {
+        let files = (self.keys.file_of(one.0, one.1), self.keys.file_of(two.0, two.1));
+        let command = match files {
+            (Some(one), Some(two)) => exchange_files(one, two),
+            _ => return "exchange the two keys; generate none and delete none".to_owned(),
+        };
+        match self.witness.apply(one.0) {
+            Some(apply) => format!("{command}, then {apply}"),
+            None => format!("{command}, then start the daemon"),
+        }
+    }
+}
+
+/// Returns a command that exchanges the names of two files and replaces none.
+pub(super) fn exchange_files(one: &Path, two: &Path) -> String {
+    let mut aside = one.as_os_str().to_owned();
+    aside.push(".swap");
+    let [aside, one, two] = [Path::new(&aside), one, two].map(quoted);
+    format!("`mv --no-clobber {one} {aside} && mv --no-clobber {two} {one} && mv --no-clobber {aside} {two}`")
+}

@@ -89,7 +89,9 @@ impl PartialCredentials {
             let key = match location {
                 SecretLocation::Variable => {
                     let variable = purpose.variable();
-                    environment.get(&variable).and_then(|value| problems.parse(purpose, None, &variable, value.as_bytes()))
+                    environment
+                        .get(&variable)
+                        .and_then(|value| problems.parse(purpose, None, &variable, value.as_bytes()))
                 }
                 location => problems.read(purpose, &location),
             };

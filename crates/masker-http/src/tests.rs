@@ -20,8 +20,8 @@ use arc_swap::ArcSwap;
 use http_body_util::BodyExt;
 use hyper::{Method, StatusCode};
 use jiff::Timestamp;
-use masker_api::DaemonConfiguration;
 use masker_access::{Access, ApiKeys, ClientRules, HostUsers, Peer, Resource};
+use masker_api::DaemonConfiguration;
 use masker_audit::{AuditLog, AuditOptions, EventQuery, OnFailure, SyncPolicy};
 use masker_config::AccessConfig;
 use masker_core::{

@@ -15,8 +15,10 @@ pub(super) fn judge(access: &AccessConfig, daemon_uid: u32) -> Vec<Finding> {
 fn owners(access: &AccessConfig, daemon_uid: u32) -> Finding {
     const CHECK: &str = "access.root";
     let limits = |uid: u32| access.clients.iter().find(|client| names(client, uid)).filter(|client| is_limited(client));
-    let limited: Vec<(u32, &ClientConfig)> =
-        if daemon_uid == 0 { vec![0] } else { vec![0, daemon_uid] }.into_iter().filter_map(|uid| Some((uid, limits(uid)?))).collect();
+    let limited: Vec<(u32, &ClientConfig)> = if daemon_uid == 0 { vec![0] } else { vec![0, daemon_uid] }
+        .into_iter()
+        .filter_map(|uid| Some((uid, limits(uid)?)))
+        .collect();
     let Some((_, first)) = limited.first() else {
         return Finding::ok(CHECK, "root and the daemon's own user may do everything");
     };

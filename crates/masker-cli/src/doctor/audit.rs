@@ -69,6 +69,14 @@ impl AuditLogFacts {
         self.verified()?.last.parse().ok()
     }
 
+    /// Returns the variable that has the key of the log, if another one than its own has it.
+    pub(super) fn other_key(&self) -> Option<&str> {
+        match &self.chain {
+            ChainStatus::OtherKey(name) => Some(name),
+            _ => None,
+        }
+    }
+
     /// Returns whether there may be a log that was not verified.
     pub(super) fn is_unverified(&self) -> bool {
         !matches!(self.chain, ChainStatus::Missing | ChainStatus::Sound { .. })
@@ -205,7 +213,9 @@ fn judge_chain(path: &Path, log: &AuditLogFacts, keys: &KeyFacts, has_vault: boo
     let has_key = keys.credentials.audit_key.is_some() || keys.audit_key_is_unreadable();
     match &log.chain {
         ChainStatus::Missing if has_vault && has_key => {
-            let found = format!("there is a vault, and no audit log in {shown}: is its disk mounted, and is this the right directory?");
+            let found = format!(
+                "there is a vault, and no audit log in {shown}: is its disk mounted, and is this the right directory?"
+            );
             let remedy = "if there ever was a log, mount its disk or correct `[audit] path` before the daemon starts. If not, the next start begins \
                           one";
             Finding::warning(CHECK, FindingId::AuditLogMissing, found, remedy)
@@ -225,7 +235,8 @@ fn judge_chain(path: &Path, log: &AuditLogFacts, keys: &KeyFacts, has_vault: boo
             )
         }
         ChainStatus::OtherKey(name) => {
-            let found = format!("{AUDIT_KEY} is not the key of the log in {shown}: {name} has that key. The two are swapped");
+            let found =
+                format!("{AUDIT_KEY} is not the key of the log in {shown}: {name} has that key. The two are swapped");
             let files = [AUDIT_KEY, name].map(|name| keys.path_of(name));
             let remedy = match files {
                 [Some(audit), Some(other)] => format!("{}, then start the daemon", exchange_files(audit, other)),
@@ -239,7 +250,8 @@ fn judge_chain(path: &Path, log: &AuditLogFacts, keys: &KeyFacts, has_vault: boo
             Finding::error(CHECK, FindingId::AuditLogBroken, format!("the chain does not verify: {why}"), remedy)
         }
         ChainStatus::Broken(why) => {
-            let remedy = "keep a copy of the log, which is evidence, then run `masker audit verify`, and go on as the page says";
+            let remedy =
+                "keep a copy of the log, which is evidence, then run `masker audit verify`, and go on as the page says";
             Finding::error(CHECK, FindingId::AuditLogBroken, format!("the chain does not verify: {why}"), remedy)
         }
     }

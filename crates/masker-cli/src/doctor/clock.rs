@@ -74,7 +74,9 @@ pub(super) fn judge_jump(log: &AuditLogFacts, now: Timestamp) -> Finding {
     const CHECK: &str = "clock.jumped";
     if let Some(trusted) = log.untrusted_clock(now) {
         let by = (now.duration_since(trusted).as_hours()) / 24;
-        let found = format!("it is {now:.0} now, {by} days past the audit log's last event of {trusted:.0}: nothing is deleted by this clock");
+        let found = format!(
+            "it is {now:.0} now, {by} days past the audit log's last event of {trusted:.0}: nothing is deleted by this clock"
+        );
         return Finding::warning(CHECK, FindingId::ClockAhead, found, AHEAD);
     }
     match log.verified() {

@@ -179,7 +179,9 @@ fn show(report: &DoctorReport<'_>, ctx: &mut CommandContext<'_>) -> Result<(), C
             Severity::Error => "\x1b[1;31m",
         };
         let end = if colored { "\x1b[0m" } else { "" };
-        output.bytes(format!("{color}{:<STATUS_WIDTH$}{end}{:<width$}  ", finding.status.as_str(), finding.id).as_bytes())?;
+        output.bytes(
+            format!("{color}{:<STATUS_WIDTH$}{end}{:<width$}  ", finding.status.as_str(), finding.id).as_bytes(),
+        )?;
         output.line(&finding.found)?;
         if let Some(remedy) = &finding.remedy {
             output.line(&format!("{:<STATUS_WIDTH$}{:<width$}  → {remedy}", "", ""))?;

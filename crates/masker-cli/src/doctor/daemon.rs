@@ -1,9 +1,6 @@
 //! Judges the health, the keys and the metrics of a running daemon.
 
-use super::{
-    finding::Finding,
-    finding_id::FindingId,
-};
+use super::{finding::Finding, finding_id::FindingId};
 use crate::scrape::{Scrape, Series};
 use masker_api::{Component, Health, HealthStatus, KeyList, KeyStatus};
 
@@ -25,7 +22,11 @@ pub(super) fn scope_remedy() -> &'static str {
 pub fn health(health: &Health, own_version: &str) -> Vec<Finding> {
     let (Some(version), Some(uptime), Some(parts)) = (&health.version, health.uptime_seconds, &health.components)
     else {
-        let unknown = Finding::not_checked("daemon.version", "the daemon tells its version to callers with the scope `keys:read`", scope_remedy());
+        let unknown = Finding::not_checked(
+            "daemon.version",
+            "the daemon tells its version to callers with the scope `keys:read`",
+            scope_remedy(),
+        );
         let health = match health.status {
             HealthStatus::Degraded => {
                 Finding::error("daemon.health", FindingId::DaemonDegraded, "the daemon is degraded", scope_remedy())
@@ -55,9 +56,7 @@ fn component(name: &str, part: &Component) -> Option<Finding> {
     let found = format!("{name}: {detail}");
     match part.status {
         HealthStatus::Ok => None,
-        HealthStatus::Degraded => {
-            Some(Finding::error("daemon.health", FindingId::DaemonDegraded, found, SEE_LOG))
-        }
+        HealthStatus::Degraded => Some(Finding::error("daemon.health", FindingId::DaemonDegraded, found, SEE_LOG)),
         HealthStatus::Off => {
             let remedy = "if there ever was an audit log, put its key back from its copy and restart the daemon. Otherwise the page describes how to \
                           begin one";
@@ -111,8 +110,18 @@ fn key(key: &KeyStatus, apply: &str) -> Option<Finding> {
 /// `daemon.counters`: no damage, no lost event and no honeytoken was counted.
 pub fn counters(scrape: &Scrape) -> Vec<Finding> {
     let bad = [
-        ("masker_vault_damaged_total", FindingId::VaultDamaged, "damaged rows of the vault were read", "`masker vault check`"),
-        ("masker_audit_failures_total", FindingId::AuditEventsLost, "events could not be written to the audit log", SEE_LOG),
+        (
+            "masker_vault_damaged_total",
+            FindingId::VaultDamaged,
+            "damaged rows of the vault were read",
+            "`masker vault check`",
+        ),
+        (
+            "masker_audit_failures_total",
+            FindingId::AuditEventsLost,
+            "events could not be written to the audit log",
+            SEE_LOG,
+        ),
         (
             "masker_honeytoken_rehydrated_total",
             FindingId::HoneytokenPresented,
@@ -121,9 +130,12 @@ pub fn counters(scrape: &Scrape) -> Vec<Finding> {
         ),
     ];
     let judged = bad.into_iter().filter_map(|(name, finding, what, remedy)| match scrape.value(name) {
-        Some(count) if count > 0.0 => {
-            Some(Finding::error("daemon.counters", finding, format!("since the daemon started, {what}: {count}"), remedy))
-        }
+        Some(count) if count > 0.0 => Some(Finding::error(
+            "daemon.counters",
+            finding,
+            format!("since the daemon started, {what}: {count}"),
+            remedy,
+        )),
         Some(_) => None,
         None => {
             let found = format!("the daemon does not count {name}: is it another version?");
@@ -226,7 +238,8 @@ mod tests {
     #[test]
     fn counted_damage_is_an_error() {
         let statuses = |text| counters(&Scrape::parse(text)).iter().map(|f| f.status).collect::<Vec<_>>();
-        let zeros = "masker_vault_damaged_total 0\nmasker_audit_failures_total 0\nmasker_honeytoken_rehydrated_total 0\n";
+        let zeros =
+            "masker_vault_damaged_total 0\nmasker_audit_failures_total 0\nmasker_honeytoken_rehydrated_total 0\n";
         assert_eq!(statuses(zeros), [Severity::Ok]);
         assert_eq!(statuses(""), [Severity::NotChecked; 3]);
         assert_eq!(

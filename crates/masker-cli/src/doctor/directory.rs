@@ -26,7 +26,10 @@ pub(super) fn own_directory(id: &'static str, path: &Path, status: &PathStatus, 
         PathStatus::Present(facts) => facts,
     };
     if !facts.is_directory() {
-        let remedy = format!("look at what it is, then `mv --no-clobber {0} {0}.found`, or configure another path", quoted(path));
+        let remedy = format!(
+            "look at what it is, then `mv --no-clobber {0} {0}.found`, or configure another path",
+            quoted(path)
+        );
         return Finding::error(id, FindingId::NotADirectory, format!("{shown} is not a directory"), remedy);
     }
     if let Err((found, remedy)) = runs_as.owns(path, facts) {

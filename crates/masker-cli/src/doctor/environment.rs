@@ -98,12 +98,17 @@ pub(super) fn judge(found: &ProcessEnvironments, installed: &InstalledUnits) -> 
 fn processes(found: &ProcessEnvironments) -> Vec<Finding> {
     let ProcessEnvironments { exposed, read, hidden } = found;
     if exposed.is_empty() && *hidden == 0 && *read > 0 {
-        return vec![Finding::ok("environment.processes", format!("none of {read} other processes has a secret in its environment"))];
+        return vec![Finding::ok(
+            "environment.processes",
+            format!("none of {read} other processes has a secret in its environment"),
+        )];
     }
     if exposed.is_empty() {
         let found = match read + hidden {
             0 => "/proc lists no other process".to_owned(),
-            all => format!("the environments of {hidden} of {all} other processes cannot be read by this user; the others have no secret"),
+            all => format!(
+                "the environments of {hidden} of {all} other processes cannot be read by this user; the others have no secret"
+            ),
         };
         return vec![Finding::not_checked("environment.processes", found, look_as())];
     }
@@ -127,8 +132,7 @@ fn units(installed: &InstalledUnits) -> Vec<Finding> {
     let finding = |(file, variable): &(std::path::PathBuf, String)| {
         let file = file.display();
         let found = format!("{file} sets {variable}: every user can read it with `systemctl show`");
-        let remedy =
-            "put the same secret into a file that only root can read, and name it with `LoadCredential=`; then replace the secret, a key by a \
+        let remedy = "put the same secret into a file that only root can read, and name it with `LoadCredential=`; then replace the secret, a key by a \
              rotation, because others may have read it";
         Finding::error("environment.units", FindingId::SecretInUnit, found, remedy)
     };
@@ -176,8 +180,10 @@ mod tests {
     fn our_key_is_an_error_and_another_secret_a_warning() {
         let exposed =
             |kind| ExposedProcess { pid: 7, program: "sh".to_owned(), variable: "MASKER_KEY_K".to_owned(), kind };
-        let judged = |exposed: Vec<ExposedProcess>, read, hidden| processes(&ProcessEnvironments { exposed, read, hidden });
-        let statuses = |exposed, read, hidden| judged(exposed, read, hidden).iter().map(|f| f.status).collect::<Vec<_>>();
+        let judged =
+            |exposed: Vec<ExposedProcess>, read, hidden| processes(&ProcessEnvironments { exposed, read, hidden });
+        let statuses =
+            |exposed, read, hidden| judged(exposed, read, hidden).iter().map(|f| f.status).collect::<Vec<_>>();
         assert_eq!(statuses(vec![], 3, 0), [Severity::Ok]);
         assert_eq!(statuses(vec![], 3, 1), [Severity::NotChecked]);
         assert_eq!(statuses(vec![], 0, 0), [Severity::NotChecked]);
@@ -186,7 +192,9 @@ mod tests {
             [Severity::Error, Severity::Warning]
         );
         assert!(
-            judged(vec![exposed(ExposedKind::OurKey)], 1, 0)[0].found.starts_with("process 7 (sh) has a key of this daemon")
+            judged(vec![exposed(ExposedKind::OurKey)], 1, 0)[0]
+                .found
+                .starts_with("process 7 (sh) has a key of this daemon")
         );
     }
 

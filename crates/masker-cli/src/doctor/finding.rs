@@ -63,12 +63,7 @@ impl Finding {
     }
 
     /// Returns a warning.
-    pub fn warning(
-        id: &'static str,
-        finding: FindingId,
-        found: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
+    pub fn warning(id: &'static str, finding: FindingId, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::of(id, Severity::Warning, finding, found.into(), remedy.into())
     }
 

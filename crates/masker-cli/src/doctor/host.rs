@@ -120,8 +120,7 @@ fn swap(swaps: Option<&[SwapDevice]>) -> Vec<Finding> {
                 "memory is swapped to {} unencrypted: keys are locked in memory, values are not",
                 plain.join(", ")
             );
-            let remedy =
-                "as root: if `free -h` shows more free memory than used swap, `swapoff --all`; or encrypt it with a new key at each boot: \
+            let remedy = "as root: if `free -h` shows more free memory than used swap, `swapoff --all`; or encrypt it with a new key at each boot: \
                  `swap` and /dev/urandom in /etc/crypttab";
             Finding::warning("host.swap", FindingId::SwapPlain, found, remedy)
         }
@@ -147,20 +146,30 @@ fn core_dumps(pattern: Option<&str>, bytes_max: Option<u64>) -> Vec<Finding> {
     } else {
         let found = "processes started here write core dumps: the daemon disables its own dumps, other programs with values \
                      do not";
-        Finding::warning("host.core", FindingId::CoreDumps, found, "ulimit -c 0, and `LimitCORE=0` in the units of applications")
+        Finding::warning(
+            "host.core",
+            FindingId::CoreDumps,
+            found,
+            "ulimit -c 0, and `LimitCORE=0` in the units of applications",
+        )
     }]
 }
 
 /// `host.locked_memory`: the limit of locked memory is high enough for keys.
 fn locked_memory(bytes_max: Option<u64>) -> Finding {
     let Some(bytes_max) = bytes_max else {
-        return Finding::not_checked("host.locked_memory", "failed to read the limit of locked memory", "run `ulimit -l`");
+        return Finding::not_checked(
+            "host.locked_memory",
+            "failed to read the limit of locked memory",
+            "run `ulimit -l`",
+        );
     };
     if bytes_max >= LOCKED_BYTES_MIN {
         return Finding::ok("host.locked_memory", "a process started here can lock its keys in memory");
     }
     let found = format!("a process started here may lock only {} of memory", bytes(bytes_max));
-    let remedy = "`ulimit -l 16384` before the daemon is started, or `LimitMEMLOCK=16M` in its unit, as in the package's";
+    let remedy =
+        "`ulimit -l 16384` before the daemon is started, or `LimitMEMLOCK=16M` in its unit, as in the package's";
     Finding::warning("host.locked_memory", FindingId::LockedMemory, found, remedy)
 }
 

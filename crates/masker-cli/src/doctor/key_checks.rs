@@ -7,11 +7,14 @@ use super::{
     keys::{AUDIT_KEY, KeyFacts, KeyFileFacts},
 };
 use crate::key_files::quoted;
-use masker_config::{CredentialCaution, CredentialFault, CredentialProblem, CredentialWarning, OriginKind, SecretOrigin};
+use masker_config::{
+    CredentialCaution, CredentialFault, CredentialProblem, CredentialWarning, OriginKind, SecretOrigin,
+};
 use masker_core::crypto::SecretKey;
 
 /// What to do if a key is not there, or is not what it was. A new key would not open what is sealed under it.
-const PUT_BACK: &str = "put it back from its copy, and nothing else in its place: only this key opens what is sealed under it";
+const PUT_BACK: &str =
+    "put it back from its copy, and nothing else in its place: only this key opens what is sealed under it";
 
 /// Returns the findings of every check of keys. `has_log` says whether there is an audit log, if this user can see that.
 pub(super) fn judge(keys: &KeyFacts, has_log: Option<bool>) -> Vec<Finding> {
@@ -43,7 +46,11 @@ fn read(keys: &KeyFacts) -> Vec<Finding> {
             "{}; encrypted credentials and variables of a running daemon cannot be read, and the daemon checks them when it starts",
             look_as()
         );
-        findings.push(Finding::not_checked("keys.read", format!("{} cannot be read by this user", unread.join(", ")), remedy));
+        findings.push(Finding::not_checked(
+            "keys.read",
+            format!("{} cannot be read by this user", unread.join(", ")),
+            remedy,
+        ));
     }
     if findings.is_empty() && !credentials.keys.is_empty() {
         let from = keys.unit.as_ref().map_or_else(String::new, |unit| format!(", provided by {}", unit.display()));
@@ -66,7 +73,8 @@ fn problem_of(problem: &CredentialProblem) -> Finding {
         CredentialFault::Missing | CredentialFault::Empty => error(FindingId::KeyMissing, PUT_BACK.to_owned()),
         CredentialFault::Invalid => error(FindingId::KeyInvalid, PUT_BACK.to_owned()),
         CredentialFault::Misnamed => {
-            let remedy = "if it is a copy, move it out of the directory; if it is a key that is in use, correct its name";
+            let remedy =
+                "if it is a copy, move it out of the directory; if it is a key that is in use, correct its name";
             let command = path.map_or_else(String::new, |path| {
                 format!(": `mv --no-clobber {} ~/`. A copy of a key is a key", quoted(path))
             });
@@ -131,9 +139,13 @@ fn random(keys: &[(String, &SecretKey)]) -> Vec<Finding> {
     let finding = |(name, key): &(String, &SecretKey)| {
         let found = format!("{name} {}", key.weakness()?);
         let remedy = match name == AUDIT_KEY {
-            true => "compare it with its copy. If it was always so, begin a new audit log under a random key, and keep this log and its key",
-            false => "compare it with its copy. If it was always so, replace it by a rotation (`masker keys rotate`), which keeps it as the \
-                      old key; do not overwrite its file",
+            true => {
+                "compare it with its copy. If it was always so, begin a new audit log under a random key, and keep this log and its key"
+            }
+            false => {
+                "compare it with its copy. If it was always so, replace it by a rotation (`masker keys rotate`), which keeps it as the \
+                      old key; do not overwrite its file"
+            }
         };
         Some(Finding::error("keys.random", FindingId::KeyWeak, found, remedy))
     };

@@ -79,20 +79,25 @@ impl KeyWitness<'_> {
     }
 }
 
-/// `keys.identity`: each file has the key that the vault was served with.
-pub(super) fn judge(keys: &KeyFacts, witness: &KeyWitness<'_>) -> Vec<Finding> {
+/// `keys.identity`: each file has the key that the vault was served with. `of_log` is the variable that has the key of the audit
+/// log, if another one than its own has it: `audit.chain` says what to do then.
+pub(super) fn judge(keys: &KeyFacts, witness: &KeyWitness<'_>, of_log: Option<&str>) -> Vec<Finding> {
     if keys.credentials.keys.is_empty() {
         return Vec::new();
     }
     if let KeyWitness::Nobody(why) = witness {
         let remedy = "start the daemon, or provide the key of the audit log, and run doctor again; `masker recover` names keys that a \
                       start refuses";
-        return vec![Finding::not_checked(CHECK, format!("the keys were not compared with those of the vault: {why}"), remedy)];
+        return vec![Finding::not_checked(
+            CHECK,
+            format!("the keys were not compared with those of the vault: {why}"),
+            remedy,
+        )];
     }
     if let KeyWitness::NoVault = witness {
         return vec![Finding::ok(CHECK, "there is no vault and no audit log yet to compare the keys with")];
     }
-    let comparison = Comparison { keys, witness, known: witness.known() };
+    let comparison = Comparison { keys, witness, known: witness.known(), of_log };
     let kids: BTreeSet<Kid> =
         comparison.known.iter().map(|key| key.kid).chain(keys.credentials.keys.iter().map(|key| key.kid)).collect();
     let findings: Vec<Finding> = kids.into_iter().flat_map(|kid| comparison.judge(kid)).collect();
@@ -107,6 +112,7 @@ struct Comparison<'a> {
     keys: &'a KeyFacts,
     witness: &'a KeyWitness<'a>,
     known: Vec<KnownKey>,
+    of_log: Option<&'a str>,
 }
 
 impl Comparison<'_> {
@@ -131,12 +137,15 @@ impl Comparison<'_> {
         let fingerprint = |key: Option<&SecretKey>| key.and_then(|key| fingerprint_of(kid, key).ok());
         let (active, old) = (self.provided(kid, Role::Active), self.provided(kid, Role::Old));
         let mut findings = Vec::new();
+        let mut is_swapped = false;
         for (role, key) in [(Role::Active, active), (Role::Old, old)] {
             if let Some(other) = key.and_then(|key| self.other_kid(kid, key)) {
-                findings.push(self.of_another_kid(kid, role, other));
+                is_swapped = true;
+                findings.extend(self.of_another_kid(kid, role, other));
             }
+            is_swapped |= self.of_log == Some(&*variable(kid, role));
         }
-        if !findings.is_empty() {
+        if is_swapped {
             return findings;
         }
         let (active, old) = (fingerprint(active), fingerprint(old));
@@ -147,7 +156,9 @@ impl Comparison<'_> {
                 let lost = needed.filter(|known| old.as_ref() != Some(&known.fingerprint));
                 lost.and_then(|known| self.absent(kid, Role::Old, known)).into_iter().collect()
             }
-            (Some(active), Some(known)) => vec![self.differs(kid, &active, old.as_deref(), known)].into_iter().flatten().collect(),
+            (Some(active), Some(known)) => {
+                vec![self.differs(kid, &active, old.as_deref(), known)].into_iter().flatten().collect()
+            }
             (Some(active), None) => self.not_loaded(kid, &active).into_iter().collect(),
             (None, None) => Vec::new(),
         }
@@ -227,14 +238,17 @@ impl Comparison<'_> {
         Some(Finding::warning(CHECK, FindingId::KeysNotLoaded, found, remedy))
     }
 
-    /// A key of another key id is in the place of this one's.
-    fn of_another_kid(&self, kid: Kid, role: Role, other: &KnownKey) -> Finding {
+    /// A key of another key id is in the place of this one's. Two that are exchanged are one finding, because exchanging them twice
+    /// would change nothing.
+    fn of_another_kid(&self, kid: Kid, role: Role, other: &KnownKey) -> Option<Finding> {
         let (name, other_name) = (variable(kid, role), variable(other.kid, other.role));
-        let found = format!("{name} has the key {}, which {} knows as {other_name}", other.fingerprint, self.witness.name());
+        let found =
+            format!("{name} has the key {}, which {} knows as {other_name}", other.fingerprint, self.witness.name());
         // Only if the other file has this one's key, exchanging the two puts both right.
         let known = self.find(kid, role).map(|known| &known.fingerprint);
         let theirs = self.provided(other.kid, other.role).and_then(|key| fingerprint_of(kid, key).ok());
         let remedy = match (known, theirs) {
+            (Some(known), Some(theirs)) if *known == theirs && kid > other.kid => return None,
             (Some(known), Some(theirs)) if *known == theirs => self.exchange((kid, role), (other.kid, other.role)),
             (Some(known), _) => format!(
                 "put the key {known} of {name} back from its copy; if the file that is there now is the only one with the key of \
@@ -242,7 +256,7 @@ impl Comparison<'_> {
             ),
             (None, _) => format!("compare the files with their copies: {name} needs a key of its own; delete no key"),
         };
-        Finding::error(CHECK, FindingId::KeysSwapped, found, remedy)
+        Some(Finding::error(CHECK, FindingId::KeysSwapped, found, remedy))
     }
 
     /// Returns how to exchange two keys.
@@ -264,5 +278,7 @@ pub(super) fn exchange_files(one: &Path, two: &Path) -> String {
     let mut aside = one.as_os_str().to_owned();
     aside.push(".swap");
     let [aside, one, two] = [Path::new(&aside), one, two].map(quoted);
-    format!("`mv --no-clobber {one} {aside} && mv --no-clobber {two} {one} && mv --no-clobber {aside} {two}`")
+    format!(
+        "exchange the two files, once: `mv --no-clobber {one} {aside} && mv --no-clobber {two} {one} && mv --no-clobber {aside} {two}`"
+    )
 }

@@ -31,16 +31,16 @@ mod vault;
 
 use std::path::{Path, PathBuf};
 
-pub use self::{
-    finding::{Finding, Severity},
-    finding_id::FindingId,
-};
 use self::{
     finding::look_as,
     key_identity::KeyWitness,
     keys::{KeyFacts, KeyPlace},
     subject::{ConfigFault, DaemonReply, Subject},
     units::InstalledUnits,
+};
+pub use self::{
+    finding::{Finding, Severity},
+    finding_id::FindingId,
 };
 use jiff::Timestamp;
 use masker_api::{DaemonConfiguration, KeyList};
@@ -96,14 +96,17 @@ fn examine_files(input: &DoctorInput<'_>, config: &Config, keys: &KeyFacts, unit
         (Some(list), _) => KeyWitness::Daemon(list),
         (None, _) if serving => KeyWitness::Nobody("the daemon did not say which keys it has loaded"),
         (None, Some(recorded)) => KeyWitness::Log(recorded),
-        (None, None) if audit.is_unverified() => KeyWitness::Nobody("no daemon answers, and the audit log was not verified"),
+        (None, None) if audit.is_unverified() => {
+            KeyWitness::Nobody("no daemon answers, and the audit log was not verified")
+        }
         (None, None) if vault.exists => KeyWitness::Nobody("no daemon answers, and no audit log names its keys"),
         (None, None) => KeyWitness::NoVault,
     };
+    let has_place = !matches!(input.subject.keys(input.host.environment), KeyPlace::Unknown);
     let mut findings = key_checks::judge(keys, audit.exists());
-    findings.extend(no_keys(keys, input, config));
-    findings.extend(key_identity::judge(keys, &witness));
-    findings.extend(policies::judge(&policies::gather(config), keys, serving));
+    findings.extend((!has_place && !keys.any()).then(|| no_keys(config)));
+    findings.extend(key_identity::judge(keys, &witness, audit.other_key()));
+    findings.extend(policies::judge(&policies::gather(config), keys, serving, has_place));
     findings.extend(strays::judge(&strays::gather(config, keys, unit)));
     findings.extend(access::judge(&config.access, runs_as.uid));
     findings.extend(socket::judge(&socket::gather(&config.server), &config.server, &runs_as));
@@ -117,10 +120,7 @@ fn examine_files(input: &DoctorInput<'_>, config: &Config, keys: &KeyFacts, unit
 }
 
 /// `keys.read`, if nothing says where the keys are.
-fn no_keys(keys: &KeyFacts, input: &DoctorInput<'_>, config: &Config) -> Option<Finding> {
-    if keys.any() || !keys.missing.is_empty() || !matches!(input.subject.keys(input.host.environment), KeyPlace::Unknown) {
-        return None;
-    }
+fn no_keys(config: &Config) -> Finding {
     let beside = config.file.as_deref().and_then(|file| Some(file.parent()?.join("keys"))).filter(|keys| keys.is_dir());
     let remedy = match beside {
         Some(keys) => format!(
@@ -128,9 +128,12 @@ fn no_keys(keys: &KeyFacts, input: &DoctorInput<'_>, config: &Config) -> Option<
              same arguments",
             crate::key_files::quoted(&keys)
         ),
-        None => "run doctor with the variables that the daemon is started with: CREDENTIALS_DIRECTORY or MASKER_KEY_…_FILE".to_owned(),
+        None => {
+            "run doctor with the variables that the daemon is started with: CREDENTIALS_DIRECTORY or MASKER_KEY_…_FILE"
+                .to_owned()
+        }
     };
-    Some(Finding::not_checked("keys.read", "nothing says where the daemon's keys are", remedy))
+    Finding::not_checked("keys.read", "nothing says where the daemon's keys are", remedy)
 }
 
 /// `config`: the configuration is valid.

@@ -12,14 +12,22 @@ pub(super) fn gather(config: &Config) -> Result<PolicySet, ConfigErrors> {
     load_policies(&config.policy.path, config.policy.default.as_deref())
 }
 
-/// Returns the findings of every check of policies. A running daemon has its keys, so they need not be
+/// Returns the findings of every check of policies. `has_place` says whether it is known where the keys are. A running daemon has its keys, so they need not be
 /// known here.
-pub(super) fn judge(policies: &Result<PolicySet, ConfigErrors>, keys: &KeyFacts, serving: bool) -> Vec<Finding> {
+pub(super) fn judge(
+    policies: &Result<PolicySet, ConfigErrors>,
+    keys: &KeyFacts,
+    serving: bool,
+    has_place: bool,
+) -> Vec<Finding> {
     let policies = match policies {
         Ok(policies) => policies,
         Err(faults) => {
             let remedy = "correct it, and run `masker policy validate PATH`";
-            return faults.iter().map(|fault| Finding::error("policies.read", FindingId::PolicyInvalid, fault.to_string(), remedy)).collect();
+            return faults
+                .iter()
+                .map(|fault| Finding::error("policies.read", FindingId::PolicyInvalid, fault.to_string(), remedy))
+                .collect();
         }
     };
     let mut findings = vec![Finding::ok("policies.read", format!("{} policies are valid", policies.len()))];
@@ -29,7 +37,9 @@ pub(super) fn judge(policies: &Result<PolicySet, ConfigErrors>, keys: &KeyFacts,
     }));
     let no_key = !keys.any() && keys.missing.is_empty();
     findings.extend(match no_key {
-        true if serving => vec![Finding::not_checked("policies.keys", "nothing says where the daemon's keys are", ENVIRONMENT)],
+        true if serving || !has_place => {
+            vec![Finding::not_checked("policies.keys", "nothing says where the daemon's keys are", ENVIRONMENT)]
+        }
         _ => kids(policies.kids(), &keys.kids(), serving, keys.all_known()),
     });
     findings
@@ -58,7 +68,9 @@ fn kids<'p>(
             let found = format!(
                 "the policy `{policy}` names the key {kid}, which is not provided here; the running daemon has its own, but may not start again"
             );
-            let remedy = format!("if its file is missing, put it back from its copy before the next restart. If it is elsewhere, {ENVIRONMENT}");
+            let remedy = format!(
+                "if its file is missing, put it back from its copy before the next restart. If it is elsewhere, {ENVIRONMENT}"
+            );
             findings.push(Finding::warning("policies.keys", FindingId::KeyMissing, found, remedy));
             continue;
         }
@@ -99,7 +111,11 @@ mod tests {
         assert_eq!(statuses(&["K_A", "K_B"], &["K_A"]), [Severity::Error]);
         assert_eq!(statuses(&["K_A"], &["K_A", "K_B"]), [Severity::Warning]);
         assert_eq!(statuses(&["K_A"], &[]), [Severity::Error]);
-        assert_eq!(judged(&["K_A", "K_B"], &["K_A"], true, true), [Severity::Warning], "the running daemon may have it");
+        assert_eq!(
+            judged(&["K_A", "K_B"], &["K_A"], true, true),
+            [Severity::Warning],
+            "the running daemon may have it"
+        );
         assert_eq!(judged(&["K_A"], &[], false, false), [Severity::NotChecked]);
     }
 }

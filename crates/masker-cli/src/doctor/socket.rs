@@ -68,7 +68,11 @@ fn group(facts: &SocketFacts, server: &ServerConfig) -> Vec<Finding> {
         }
         Some(Err(why)) => {
             let found = format!("failed to look up the group `{name}`: {why}");
-            vec![Finding::not_checked("socket.group", found, format!("`getent group {name}` shows whether the group database answers"))]
+            vec![Finding::not_checked(
+                "socket.group",
+                found,
+                format!("`getent group {name}` shows whether the group database answers"),
+            )]
         }
     }
 }
@@ -86,19 +90,27 @@ fn folder(status: &PathStatus, path: &Path, runs_as: &ServiceUser) -> Finding {
     };
     let mode = facts.mode;
     if mode & 0o022 != 0 {
-        let found = format!(
-            "{shown} has mode {mode:04o}: other users can put their own socket there and receive its requests"
-        );
+        let found =
+            format!("{shown} has mode {mode:04o}: other users can put their own socket there and receive its requests");
         // In a sticky directory users cannot remove the files of others, but they can create the socket first. Such a directory is
         // shared on purpose.
         let remedy = match mode & 0o1000 {
-            0 => format!("`chmod go-w {}`, as root or its owner, or set `[server] socket` to a path in another directory", quoted(path)),
-            _ => "set `[server] socket` to a path in a directory of the daemon, and leave the mode of this one as it is".to_owned(),
+            0 => format!(
+                "`chmod go-w {}`, as root or its owner, or set `[server] socket` to a path in another directory",
+                quoted(path)
+            ),
+            _ => {
+                "set `[server] socket` to a path in a directory of the daemon, and leave the mode of this one as it is"
+                    .to_owned()
+            }
         };
         return Finding::error(CHECK, FindingId::SocketDirectoryOpen, found, remedy);
     }
     if facts.uid != 0 && facts.uid != runs_as.uid && !runs_as.is_default_user {
-        let found = format!("{shown} belongs to {}, who can put another socket there and receive its requests", user_name(facts.uid));
+        let found = format!(
+            "{shown} belongs to {}, who can put another socket there and receive its requests",
+            user_name(facts.uid)
+        );
         let remedy = "set `[server] socket` to a path in a directory of root or of the daemon's user";
         return Finding::error(CHECK, FindingId::SocketDirectoryOpen, found, remedy);
     }
@@ -113,7 +125,12 @@ fn mode(file: &FileFacts, facts: &SocketFacts, server: &ServerConfig, runs_as: &
             "look at what it is, then `mv --no-clobber {0} {0}.found`, or set `[server] socket` to another path",
             quoted(&server.socket)
         );
-        return vec![Finding::error("socket.mode", FindingId::SocketNotASocket, format!("{shown} is not a socket"), remedy)];
+        return vec![Finding::error(
+            "socket.mode",
+            FindingId::SocketNotASocket,
+            format!("{shown} is not a socket"),
+            remedy,
+        )];
     }
     // systemd creates the socket of the unit, and a restart of the service alone keeps it.
     let remedy = |setting: &str, value: &str| match &runs_as.unit {

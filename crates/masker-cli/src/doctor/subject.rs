@@ -165,7 +165,9 @@ fn is_same(one: &Path, two: &Path) -> bool {
 
 /// Returns what the daemon uses in place of what is configured.
 fn differences(config: &Config, told: &DaemonConfiguration) -> Vec<String> {
-    let file = |path: Option<&Path>| path.map_or_else(|| "no configuration file".to_owned(), |path| path.display().to_string());
+    let file = |path: Option<&Path>| {
+        path.map_or_else(|| "no configuration file".to_owned(), |path| path.display().to_string())
+    };
     let own = [
         ("data directory", &config.vault.data_dir, &told.data_dir),
         ("audit log", &config.audit.path, &told.audit_log),
@@ -207,8 +209,13 @@ pub(super) fn judge(subject: &Subject, daemon: &DaemonReply, socket: &Path, root
                 others.iter().map(OtherDaemon::to_string).collect::<Vec<_>>().join("; ")
             );
             let remedy = match others.iter().find_map(|other| other.option("--config")) {
-                Some(config) => format!("`masker doctor --config {}` examines that daemon, as its user or as root", quoted(Path::new(config))),
-                None => "name its socket or its configuration with --socket or --config, or with MASKER_SOCKET".to_owned(),
+                Some(config) => format!(
+                    "`masker doctor --config {}` examines that daemon, as its user or as root",
+                    quoted(Path::new(config))
+                ),
+                None => {
+                    "name its socket or its configuration with --socket or --config, or with MASKER_SOCKET".to_owned()
+                }
             };
             Finding::warning(CHECK, FindingId::OtherDaemon, found, remedy)
         }
@@ -229,7 +236,8 @@ fn judge_told(subject: &Subject, told: &DaemonConfiguration, socket: &Path) -> F
         Err(ConfigFault::Invalid(_)) => vec![format!("it uses {with}")],
     };
     if differ.is_empty() {
-        let found = format!("{who}, with {with}, the vault in {data_dir} and the audit log in {audit_log}: this was examined");
+        let found =
+            format!("{who}, with {with}, the vault in {data_dir} and the audit log in {audit_log}: this was examined");
         return Finding::ok(CHECK, found);
     }
     let found = format!("{who}, and the files that were examined are not that daemon's: {}", differ.join(", "));
@@ -252,15 +260,15 @@ struct OtherDaemon {
 }
 
 impl OtherDaemon {
-    /// Returns the value of an option.
+    /// Returns the value of an option. The last one counts.
     fn option(&self, name: &str) -> Option<&str> {
-        let mut words = self.words.iter();
-        words.find_map(|word| match word.strip_prefix(name) {
-            Some("") => Some(None),
-            Some(rest) => rest.strip_prefix('=').map(Some),
-            None => None,
-        })?
-        .or_else(|| words.next().map(String::as_str))
+        let value = |(index, word): (usize, &'_ String)| match word.strip_prefix(name)? {
+            "" => Some(index + 1),
+            rest => rest.starts_with('=').then_some(index),
+        };
+        let index = self.words.iter().enumerate().filter_map(value).last()?;
+        let word = self.words.get(index)?;
+        Some(word.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')).unwrap_or(word))
     }
 }
 
@@ -276,9 +284,13 @@ fn other_daemons(root: &Path) -> Vec<OtherDaemon> {
     for entry in fs::read_dir(root.join("proc")).into_iter().flatten().flatten() {
         let Some(process_id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let Ok(text) = fs::read(entry.path().join("cmdline")) else { continue };
-        let words: Vec<String> =
-            text.split(|byte| *byte == 0).filter(|word| !word.is_empty()).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-        let is_masker = words.first().is_some_and(|program| Path::new(program).file_name().is_some_and(|name| name == "masker"));
+        let words: Vec<String> = text
+            .split(|byte| *byte == 0)
+            .filter(|word| !word.is_empty())
+            .map(|word| String::from_utf8_lossy(word).into_owned())
+            .collect();
+        let is_masker =
+            words.first().is_some_and(|program| Path::new(program).file_name().is_some_and(|name| name == "masker"));
         if is_masker && words.iter().skip(1).any(|word| word == "serve") {
             found.push(OtherDaemon { process_id, words });
         }
@@ -296,7 +308,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         for (process, line) in [
             ("7", "/usr/bin/masker\0serve\0--config\0/a/masker.toml\0"),
-            ("8", "masker\0--config=/b\0serve\0"),
+            ("8", "masker\0--config\0/a\0serve\0--config=/b\0"),
             ("9", "masker\0health\0"),
             ("10", "vi\0serve\0"),
             ("self", "masker\0serve\0"),

@@ -249,12 +249,16 @@ impl ServiceUser {
         let (shown, owner, user) = (path.display(), user_name(facts.uid), user_name(self.uid));
         let who = match &self.unit {
             Some(unit) => format!("{} runs the daemon as {user}", unit.display()),
-            None if self.is_default_user || self.uid == geteuid().as_raw() => format!("a daemon started here runs as {user}"),
+            None if self.is_default_user || self.uid == geteuid().as_raw() => {
+                format!("a daemon started here runs as {user}")
+            }
             None => format!("the daemon runs as {user}"),
         };
         // As another user, the daemon of this directory was perhaps started by mistake.
         let remedy = match self.is_default_user {
-            true => format!("run doctor and the daemon as {owner}: `sudo -u {owner} masker doctor`, with the same arguments"),
+            true => format!(
+                "run doctor and the daemon as {owner}: `sudo -u {owner} masker doctor`, with the same arguments"
+            ),
             false => format!(
                 "if this is the right directory: as root, `chown --recursive --no-dereference {user} {}`, while the daemon is stopped",
                 quoted(path)

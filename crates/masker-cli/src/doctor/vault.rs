@@ -84,13 +84,17 @@ pub(super) fn gather(path: &Path, entries: Vec<PathBuf>, audit: &Path) -> VaultF
 pub(super) fn judge(path: &Path, vault: &VaultFacts, runs_as: &ServiceUser, has_log: Option<bool>) -> Vec<Finding> {
     let mut findings = vec![own_directory("vault.directory", path, &vault.directory, runs_as)];
     if !vault.exists && !vault.partly_hidden && has_log == Some(true) {
-        let found = format!("there is an audit log, and no vault in {}: is its disk mounted, and is this the right directory?", path.display());
+        let found = format!(
+            "there is an audit log, and no vault in {}: is its disk mounted, and is this the right directory?",
+            path.display()
+        );
         let remedy = "mount its disk, or correct `[vault] data_dir`, before anything else; `masker recover` names the vault that the log belongs to";
         findings = vec![Finding::error("vault.directory", FindingId::VaultMissing, found, remedy)];
     }
     match &vault.room {
         Ok(_) if vault.partly_hidden => {
-            let found = format!("the size of the vault in {} is not known: this user cannot read all of it", path.display());
+            let found =
+                format!("the size of the vault in {} is not known: this user cannot read all of it", path.display());
             findings.push(Finding::not_checked("vault.room", found, look_as()));
         }
         // A compaction writes a second copy of the vault before it removes the first.

@@ -215,7 +215,12 @@ impl KeySources {
 fn file(purpose: SecretPurpose, path: &OsStr, problems: &mut ProblemCollector) -> VariableSource {
     let variable = || format!("{}_FILE", purpose.variable());
     if path.is_empty() {
-        problems.report(purpose, CredentialFault::NotAPath, variable(), "is empty: set it to the path of a key file, or remove it");
+        problems.report(
+            purpose,
+            CredentialFault::NotAPath,
+            variable(),
+            "is empty: set it to the path of a key file, or remove it",
+        );
         return VariableSource::Unusable;
     }
     // As a path, the key would appear in messages and stay in memory.

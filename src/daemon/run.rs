@@ -332,7 +332,7 @@ fn describe(config: &Config, socket: &Socket, keys: &KeySources) -> DaemonConfig
     DaemonConfiguration {
         process_id: std::process::id(),
         uid: geteuid().as_raw(),
-        socket: text(socket.path()),
+        socket: text(&socket.path()),
         file: config.file.as_deref().map(text),
         data_dir: text(&config.vault.data_dir),
         audit_log: text(&config.audit.path),

@@ -35,7 +35,7 @@ use self::{
     finding::look_as,
     key_identity::KeyWitness,
     keys::{KeyFacts, KeyPlace},
-    subject::{ConfigFault, DaemonReply, Subject},
+    subject::{ConfigFault, Subject},
     units::InstalledUnits,
 };
 pub use self::{

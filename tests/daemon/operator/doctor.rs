@@ -188,12 +188,14 @@ fn a_key_of_the_audit_log_that_is_missing_is_put_back_and_never_made_anew() {
     assert!(made.keys().is_superset(&keys));
     made.start().stop();
 
-    // A daemon that serves without the key.
+    // A daemon without a log, in another place: it writes none, and says so.
     fs::rename(&key, made.home().join("again")).unwrap();
+    made.start_is_refused();
+    fs::rename(made.path("audit"), made.home().join("log")).unwrap();
     let daemon = made.start();
     let findings = made.doctor();
-    findings.one("audit-key-missing", "error");
-    let off = findings.one("audit-log-off", "warning");
+    let off = findings.0.iter().find(|one| one["id"] == "daemon.health").unwrap();
+    assert_eq!((&off["finding"], &off["status"]), (&"audit-log-off".into(), &"warning".into()), "{off}");
     assert!(remedy(off).starts_with("if there ever was an audit log, put its key back"), "{off}");
     daemon.stop();
 }

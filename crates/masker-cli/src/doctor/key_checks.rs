@@ -243,9 +243,8 @@ fn audit_key(keys: &KeyFacts, has_log: Option<bool>) -> Vec<Finding> {
             vec![Finding::error("keys.audit", FindingId::AuditKeyMissing, problem.to_string(), AUDIT_PUT_BACK)]
         }
         (None, Some(true)) => {
-            let found = format!(
-                "there is an audit log, and its key is not provided ({AUDIT_KEY}): a daemon would serve without writing the log"
-            );
+            let found =
+                format!("there is an audit log, and its key is not provided ({AUDIT_KEY}): the daemon will not start");
             vec![Finding::error("keys.audit", FindingId::AuditKeyMissing, found, AUDIT_PUT_BACK)]
         }
         (None, _) => {

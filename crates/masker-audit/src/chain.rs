@@ -214,7 +214,7 @@ impl VerifiedLine<'_> {
         let key = |count: KeyCount<'_>| {
             let role = [Role::Active, Role::Old].into_iter().find(|role| role.as_str() == count.generation)?;
             let (kid, fingerprint) = (Kid::parse(&count.kid)?, Fingerprint::parse(&count.fingerprint)?);
-            Some(RecordedKey { kid, fingerprint, role, records: count.items })
+            Some(RecordedKey { kid, fingerprint, role, records: count.items, is_loaded: true })
         };
         let keys: Vec<RecordedKey> = event.counts.into_iter().filter_map(key).collect();
         // A daemon has at least one key. A reload by a signal lists none.

@@ -219,7 +219,6 @@ fn a_missing_key_is_named_with_its_fingerprint() {
     assert!(remedy(named).contains(fingerprint.trim()), "{named}");
     // A wrong step: another key in its place is valid, and is not the one.
     made.run(&["keys", "generate", "--output", key.to_str().unwrap()]).ok();
-    made.start_is_refused();
     let findings = made.doctor();
     let replaced = findings.one("key-replaced", "error");
     assert!(found(replaced).contains(fingerprint.trim()) && remedy(replaced).contains("from its copy"), "{replaced}");
@@ -296,7 +295,6 @@ fn swapped_keys_are_found_and_exchanged() {
         [(&care, &pay, "keys.identity"), (&care, &audit, "audit.chain"), (&pay, &audit, "audit.chain")]
     {
         exchange(one, two);
-        made.start_is_refused();
         let findings = made.doctor();
         let swapped = findings.one("keys-swapped", "error");
         assert_eq!(swapped["id"], id, "{swapped}");
@@ -316,6 +314,21 @@ fn swapped_keys_are_found_and_exchanged() {
     fs::rename(made.home().join("kept"), &pay).unwrap();
     assert_eq!(contents(&made.path("keys")), files);
     made.start().stop();
+
+    // A daemon that was started with them serves without the records of both. Doctor knows the keys by their records, also
+    // afterwards.
+    exchange(&care, &pay);
+    let daemon = made.start();
+    let findings = made.doctor();
+    findings.one("records-without-key", "error");
+    let swapped = remedy(findings.one("keys-swapped", "error")).to_owned();
+    daemon.stop();
+    assert!(made.follow(&swapped));
+    assert_eq!(contents(&made.path("keys")), files);
+    assert_eq!(of_site(made.doctor().faults()), []);
+    let daemon = made.start();
+    assert_eq!(made.doctor().faults(), []);
+    daemon.stop();
 }
 
 #[test]
@@ -387,7 +400,7 @@ fn record(made: &Made, hours: i64) {
 fn a_clock_that_is_behind_or_ahead_is_found_before_a_start() {
     let behind = Made::served();
     record(&behind, 5);
-    let files = contents(&behind.path(""));
+    let files = contents(&behind.path("keys"));
     let findings = behind.doctor();
     let finding = findings.one("clock-behind", "error");
     assert!(
@@ -397,7 +410,8 @@ fn a_clock_that_is_behind_or_ahead_is_found_before_a_start() {
     assert!(remedy(finding).contains("change no file"), "{finding}");
     // The command shows the clock, and changes nothing.
     behind.follow(remedy(finding));
-    assert_eq!(contents(&behind.path("")), files);
+    assert_eq!(contents(&behind.path("keys")), files);
+    behind.doctor().one("clock-behind", "error");
 
     let ahead = Made::new();
     fs::create_dir(ahead.path("audit")).unwrap();
@@ -445,10 +459,11 @@ fn says_which_daemon_and_which_configuration_were_examined() {
     for part in [&*config, others.to_str().unwrap(), "are not that daemon's"] {
         assert!(found(finding).contains(part), "{part}: {finding}");
     }
-    for ok in
-        findings.0.iter().filter(|one| one["status"] == "ok" && !one["id"].as_str().unwrap().starts_with("daemon."))
-    {
-        assert!(!found(ok).contains(dev.home().to_str().unwrap()), "{ok}");
+    for ok in findings.0.iter().filter(|one| one["status"] == "ok") {
+        let id = ok["id"].as_str().unwrap();
+        // The daemon and the socket are those that were named.
+        let is_of_daemon = id.starts_with("daemon.") || id.starts_with("socket.");
+        assert!(is_of_daemon || !found(ok).contains(dev.home().to_str().unwrap()), "{ok}");
     }
     for id in ["keys.read", "policies.keys"] {
         assert_eq!(findings.status(id), "not_checked", "nothing says where the keys of the other configuration are");
@@ -470,11 +485,9 @@ fn root_or_the_daemons_user_is_told_that_a_client_limits_it() {
     let uid = nix::unistd::geteuid().as_raw();
     site.client(&format!("name = \"ops\"\nuid = {uid}\nscopes = [\"tokenize\"]"));
     let daemon = site.launch().care_keys().start();
-    let doctor = || {
-        let config = site.path("masker.toml");
-        let words = ["doctor", "--json", "--config", config.to_str().unwrap()];
-        Findings::of(run(&site.path(""), &words, &[]))
-    };
+    let (directory, config) = (site.path(""), site.path("masker.toml"));
+    let words = ["doctor", "--json", "--config", config.to_str().unwrap()];
+    let doctor = || Findings::of(run(&directory, &words, &[]));
     let findings = doctor();
     let limited = findings.one("root-limited", "warning");
     assert!(found(limited).contains("the client `ops`") && found(limited).contains("tokenize"), "{limited}");

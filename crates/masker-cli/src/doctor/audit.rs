@@ -32,8 +32,8 @@ pub(super) struct AuditLogFacts {
     /// Size of its files in bytes.
     size: u64,
     chain: ChainStatus,
-    /// The time of the last event whose time is trusted.
-    trusted_time: Option<Timestamp>,
+    /// What is wrong with it that an operator can accept, and the vault that it has recorded. `None` without its key.
+    condition: Option<LogCondition>,
 }
 
 /// The result of verifying an audit log.
@@ -93,8 +93,16 @@ impl AuditLogFacts {
 
     /// Returns the trusted time that the clock is too far past, if it is.
     pub(super) fn untrusted_clock(&self, now: Timestamp) -> Option<Timestamp> {
-        let condition = LogCondition { trusted_time: self.trusted_time, ..LogCondition::default() };
-        self.trusted_time.filter(|_| !condition.trusts(now))
+        let condition = self.condition.as_ref()?;
+        condition.trusted_time.filter(|_| !condition.trusts(now))
+    }
+
+    /// Returns whether the log belongs to a vault. `None` if that is not known.
+    pub(super) fn names_vault(&self) -> Option<bool> {
+        match &self.condition {
+            Some(condition) => Some(condition.vault.is_some()),
+            None => self.exists().filter(|exists| !exists),
+        }
     }
 
     /// Returns the modification time of its directory.
@@ -134,7 +142,7 @@ pub(super) fn gather(config: &Config, keys: &KeyFacts, serving: bool) -> AuditLo
         room: FreeSpace::of(path).map_err(|error| error.to_string()),
         size,
         chain: log,
-        trusted_time: condition.and_then(|condition| condition.trusted_time),
+        condition,
     }
 }
 
@@ -267,7 +275,7 @@ mod tests {
         let keys = KeyFacts::gather(KeyPlace::Unknown, &[], &InstalledUnits::default());
         let judged = |chain| {
             let room = Ok(FreeSpace { free: 1 << 40, free_files: 1 << 20, files: 1 << 20 });
-            let log = AuditLogFacts { directory: PathStatus::Missing, room, size: 1, chain, trusted_time: None };
+            let log = AuditLogFacts { directory: PathStatus::Missing, room, size: 1, chain, condition: None };
             judge_chain(Path::new("/a"), &log, &keys, true).status
         };
         assert_eq!(judged(ChainStatus::Missing), Severity::Ok);

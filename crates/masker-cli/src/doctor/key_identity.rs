@@ -21,7 +21,7 @@ const CHECK: &str = "keys.identity";
 pub(super) enum KeyWitness<'a> {
     /// The running daemon, with what makes it load changed keys.
     Daemon(&'a KeyList),
-    /// The audit log: the keys of the last start or reload.
+    /// The audit log: the keys of starts and reloads.
     Log(&'a [RecordedKey]),
     /// Nobody, because there is no vault yet.
     NoVault,
@@ -34,30 +34,43 @@ struct KnownKey {
     kid: Kid,
     fingerprint: String,
     role: Role,
-    /// Whether a running daemon has it, or had it when the log was written.
+    /// Whether a running daemon has it, or the last one had it.
     loaded: bool,
     records: u64,
+    /// Its place in the order in which the keys were seen first.
+    order: usize,
+}
+
+impl KnownKey {
+    /// Returns whether a key rather belongs here than to another key id, which also had it for a while: daemons may have served with
+    /// keys that were swapped.
+    fn is_rather(&self, other: &KnownKey) -> bool {
+        (self.records, other.order) > (other.records, self.order)
+    }
 }
 
 impl KeyWitness<'_> {
     fn known(&self) -> Vec<KnownKey> {
         match self {
             KeyWitness::Daemon(list) => {
-                let known = list.keys.iter().filter_map(|key| {
+                let mut keys: Vec<_> = list.keys.iter().collect();
+                keys.sort_by_key(|key| &key.first_seen);
+                let known = keys.into_iter().enumerate().filter_map(|(order, key)| {
                     let role = if key.generation == Role::Active.as_str() { Role::Active } else { Role::Old };
                     let (kid, fingerprint) = (Kid::parse(&key.kid)?, key.fingerprint.clone());
                     let records = key.vault_records + key.vault_index_rows;
-                    Some(KnownKey { kid, fingerprint, role, loaded: key.loaded, records })
+                    Some(KnownKey { kid, fingerprint, role, loaded: key.loaded, records, order })
                 });
                 known.collect()
             }
             KeyWitness::Log(keys) => {
-                let known = keys.iter().map(|key| KnownKey {
+                let known = keys.iter().enumerate().map(|(order, key)| KnownKey {
                     kid: key.kid,
                     fingerprint: key.fingerprint.to_string(),
                     role: key.role,
-                    loaded: true,
+                    loaded: key.is_loaded,
                     records: key.records,
+                    order,
                 });
                 known.collect()
             }
@@ -125,12 +138,18 @@ impl Comparison<'_> {
         self.known.iter().find(|known| known.kid == kid && known.role == role && known.loaded)
     }
 
-    /// Returns another key id whose known key this is.
+    /// Returns what is known of a key under a key id.
+    fn known_as(&self, kid: Kid, key: &SecretKey) -> Option<&KnownKey> {
+        let fingerprint = fingerprint_of(kid, key).ok()?;
+        self.known.iter().find(|known| known.kid == kid && known.fingerprint == fingerprint)
+    }
+
+    /// Returns another key id to which a key rather belongs.
     fn other_kid(&self, kid: Kid, key: &SecretKey) -> Option<&KnownKey> {
-        self.known
-            .iter()
-            .filter(|known| known.kid != kid)
-            .find(|known| fingerprint_of(known.kid, key).is_ok_and(|fingerprint| fingerprint == known.fingerprint))
+        let own = self.known_as(kid, key);
+        let kids: BTreeSet<Kid> = self.known.iter().map(|known| known.kid).filter(|other| *other != kid).collect();
+        let others = kids.into_iter().filter_map(|other| self.known_as(other, key));
+        others.filter(|other| own.is_none_or(|own| other.is_rather(own))).max_by_key(|other| other.records)
     }
 
     fn judge(&self, kid: Kid) -> Vec<Finding> {
@@ -164,6 +183,15 @@ impl Comparison<'_> {
         }
     }
 
+    /// Returns whether a key that was loaded for a key id is provided for another one, to which it rather belongs.
+    fn was_swapped(&self, kid: Kid, loaded: &KnownKey) -> bool {
+        self.keys.credentials.keys.iter().filter(|provided| provided.kid != kid).any(|provided| {
+            let is_loaded =
+                fingerprint_of(kid, &provided.key).is_ok_and(|fingerprint| fingerprint == loaded.fingerprint);
+            is_loaded && self.known_as(provided.kid, &provided.key).is_some_and(|own| own.is_rather(loaded))
+        })
+    }
+
     fn is_running(&self) -> bool {
         matches!(self.witness, KeyWitness::Daemon(_))
     }
@@ -173,22 +201,28 @@ impl Comparison<'_> {
         let name = variable(kid, role);
         // What cannot be read may be there, and another check reports a file that is missing or invalid.
         let reported = self.keys.credentials.problems.iter().any(|problem| problem.source.contains(&name));
-        if self.keys.unreadable.contains(&name) || !self.keys.all_known() || reported || known.records == 0 {
+        if self.keys.unreadable.contains(&name) || !self.keys.all_known() || reported {
             return None;
         }
-        let found = format!(
-            "{name} is not provided, and the last that {} knows of it is the key {}, under which {} records are sealed",
-            self.witness.name(),
-            known.fingerprint,
-            known.records
-        );
-        let remedy = format!("put the key {} back from its copy, and nothing else in its place", known.fingerprint);
-        Some(Finding::error(CHECK, FindingId::KeyMissing, found, remedy))
+        let (who, fingerprint, records) = (self.witness.name(), &known.fingerprint, known.records);
+        let found = match records {
+            0 => format!("{name} is not provided, and {who} knows its key {fingerprint}"),
+            _ => format!("{name} is not provided, and {who} knows its key {fingerprint}, which {records} records need"),
+        };
+        let remedy = format!("put the key {fingerprint} back from its copy, and nothing else in its place");
+        // A key id whose records were all moved can end.
+        Some(match records {
+            0 => Finding::warning(CHECK, FindingId::KeyMissing, found, remedy),
+            _ => Finding::error(CHECK, FindingId::KeyMissing, found, remedy),
+        })
     }
 
     /// The active key is another one than is known.
     fn differs(&self, kid: Kid, active: &str, old: Option<&str>, known: &KnownKey) -> Option<Finding> {
         let (name, old_name) = (variable(kid, Role::Active), variable(kid, Role::Old));
+        if self.was_swapped(kid, known) {
+            return self.not_loaded(kid, active);
+        }
         let current = &known.fingerprint;
         let replaced = self.known.iter().any(|known| known.kid == kid && known.fingerprint == active);
         Some(match (old == Some(current.as_str()), replaced) {
@@ -214,9 +248,8 @@ impl Comparison<'_> {
             }
             (false, false) => {
                 let found = format!(
-                    "{name} has the key {active}, and {} knows {current}, under which {} records are sealed and which is in no file",
-                    self.witness.name(),
-                    known.records
+                    "{name} has the key {active}, and {} knows {current}, which is in no file",
+                    self.witness.name()
                 );
                 let remedy = format!(
                     "put the key {current} back from its copy; move the file that is there now aside before (`mv --no-clobber`), and delete \
@@ -245,16 +278,21 @@ impl Comparison<'_> {
         let found =
             format!("{name} has the key {}, which {} knows as {other_name}", other.fingerprint, self.witness.name());
         // Only if the other file has this one's key, exchanging the two puts both right.
-        let known = self.find(kid, role).map(|known| &known.fingerprint);
-        let theirs = self.provided(other.kid, other.role).and_then(|key| fingerprint_of(kid, key).ok());
-        let remedy = match (known, theirs) {
-            (Some(known), Some(theirs)) if *known == theirs && kid > other.kid => return None,
-            (Some(known), Some(theirs)) if *known == theirs => self.exchange((kid, role), (other.kid, other.role)),
-            (Some(known), _) => format!(
-                "put the key {known} of {name} back from its copy; if the file that is there now is the only one with the key of \
-                 {other_name}, move it into that place before (`mv --no-clobber`), and delete no key"
+        let has_ours = |role: &Role| {
+            let theirs = self.provided(other.kid, *role);
+            theirs.and_then(|key| self.other_kid(other.kid, key)).is_some_and(|known| known.kid == kid)
+        };
+        let remedy = match ([Role::Active, Role::Old].into_iter().find(has_ours), self.find(kid, role)) {
+            (Some(_), _) if kid > other.kid => return None,
+            (Some(theirs), _) => self.exchange((kid, role), (other.kid, theirs)),
+            (None, Some(known)) => format!(
+                "put the key {} of {name} back from its copy; if the file that is there now is the only one with the key of {other_name}, \
+                 move it into that place before (`mv --no-clobber`), and delete no key",
+                known.fingerprint
             ),
-            (None, _) => format!("compare the files with their copies: {name} needs a key of its own; delete no key"),
+            (None, None) => {
+                format!("compare the files with their copies: {name} needs a key of its own; delete no key")
+            }
         };
         Some(Finding::error(CHECK, FindingId::KeysSwapped, found, remedy))
     }

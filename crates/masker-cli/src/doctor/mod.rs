@@ -92,7 +92,7 @@ fn examine_files(input: &DoctorInput<'_>, config: &Config, keys: &KeyFacts, unit
     let entries = (input.vault_entries)(&config.vault.data_dir);
     let vault = vault::gather(&config.vault.data_dir, entries, &config.audit.path);
     let audit = audit::gather(config, keys, serving);
-    let witness = match (input.loaded, audit.verified().and_then(|log| log.loaded_keys.as_deref())) {
+    let witness = match (input.loaded, audit.verified().map(|log| &*log.keys).filter(|keys| !keys.is_empty())) {
         (Some(list), _) => KeyWitness::Daemon(list),
         (None, _) if serving => KeyWitness::Nobody("the daemon did not say which keys it has loaded"),
         (None, Some(recorded)) => KeyWitness::Log(recorded),
@@ -110,7 +110,7 @@ fn examine_files(input: &DoctorInput<'_>, config: &Config, keys: &KeyFacts, unit
     findings.extend(strays::judge(&strays::gather(config, keys, unit)));
     findings.extend(access::judge(&config.access, runs_as.uid));
     findings.extend(socket::judge(&socket::gather(&config.server), &config.server, &runs_as));
-    findings.extend(vault::judge(&config.vault.data_dir, &vault, &runs_as, audit.exists()));
+    findings.extend(vault::judge(&config.vault.data_dir, &vault, &runs_as, audit.names_vault()));
     findings.extend(audit::judge(&config.audit, &audit, keys, &runs_as, vault.exists));
     // The time is taken last, so that a daemon's writes meanwhile are not in the future.
     let now = Timestamp::now();

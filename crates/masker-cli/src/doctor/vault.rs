@@ -79,17 +79,27 @@ pub(super) fn gather(path: &Path, entries: Vec<PathBuf>, audit: &Path) -> VaultF
     vault
 }
 
-/// Returns the findings of every check of the data directory. `has_log` says whether there is an audit log, if this user can see
-/// that.
-pub(super) fn judge(path: &Path, vault: &VaultFacts, runs_as: &ServiceUser, has_log: Option<bool>) -> Vec<Finding> {
+/// Returns the findings of every check of the data directory. `is_recorded` says whether the audit log belongs to a
+/// vault, if that is known.
+pub(super) fn judge(path: &Path, vault: &VaultFacts, runs_as: &ServiceUser, is_recorded: Option<bool>) -> Vec<Finding> {
     let mut findings = vec![own_directory("vault.directory", path, &vault.directory, runs_as)];
-    if !vault.exists && !vault.partly_hidden && has_log == Some(true) {
-        let found = format!(
-            "there is an audit log, and no vault in {}: is its disk mounted, and is this the right directory?",
-            path.display()
-        );
-        let remedy = "mount its disk, or correct `[vault] data_dir`, before anything else; `masker recover` names the vault that the log belongs to";
-        findings = vec![Finding::error("vault.directory", FindingId::VaultMissing, found, remedy)];
+    let shown = path.display();
+    match is_recorded {
+        _ if vault.exists || vault.partly_hidden => {}
+        Some(false) => {}
+        Some(true) => {
+            let found = format!(
+                "the audit log belongs to a vault, and there is none in {shown}: is its disk mounted, and is this the right directory?"
+            );
+            let remedy = "mount its disk, or correct `[vault] data_dir`, before anything else; `masker recover` names the vault that the log belongs to";
+            findings = vec![Finding::error("vault.directory", FindingId::VaultMissing, found, remedy)];
+        }
+        None => {
+            let found =
+                format!("there is no vault in {shown}, and it is not known whether the audit log belongs to one");
+            let remedy = "if there ever was a vault, mount its disk before the daemon starts; run doctor with the key of the audit log";
+            findings = vec![Finding::not_checked("vault.directory", found, remedy)];
+        }
     }
     match &vault.room {
         Ok(_) if vault.partly_hidden => {

@@ -35,6 +35,7 @@ use super::{
     watchdog::WatchdogTargets,
 };
 use masker_access::{Access, ApiKeys};
+use masker_api::DaemonConfiguration;
 use masker_audit::{AuditLog, CurrentPosition, RecordedVault};
 use masker_config::{AcceptableState, AcceptedKind, AcceptedStates, Config, Credentials, KeySources};
 use masker_core::keyring::{GracePeriod, Keyring};
@@ -144,7 +145,7 @@ async fn run(
         reload_lock: Mutex::new(()),
     });
     let reload: http::ReloadFn = Box::new(move |target| Box::pin(Arc::clone(&reloader).reload(target)));
-    let settings = service_settings(config, audit.clone(), vault_id, key_sources);
+    let settings = service_settings(config, socket, audit.clone(), vault_id, key_sources);
     let service = Arc::new(Service::new(Arc::clone(&vault), policies, access, Arc::clone(&metrics), reload, settings)?);
     let listener = tokio::net::UnixListener::from_std(socket.listener()?)?;
     let workers = Workers::start(on_thread_start).map_err(thread_error)?;
@@ -307,6 +308,7 @@ async fn open_vault(
 
 fn service_settings(
     config: &Config,
+    socket: &Socket,
     audit: Option<Arc<AuditLog>>,
     vault_id: [u8; 16],
     key_sources: KeySources,
@@ -322,7 +324,24 @@ fn service_settings(
         vault_id,
         data_dir: config.vault.data_dir.clone(),
         api_keys_per_workspace: config.access.api_keys_per_workspace as usize,
+        configuration: describe(config, socket, &key_sources),
         apply_keys: Arc::new(move |kid| key_sources.changes_of(kid).to_string()),
+    }
+}
+
+/// Describes this daemon and where its files are, for `masker doctor`.
+fn describe(config: &Config, socket: &Socket, keys: &KeySources) -> DaemonConfiguration {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    DaemonConfiguration {
+        process_id: std::process::id(),
+        uid: geteuid().as_raw(),
+        socket: text(&socket.path()),
+        file: config.file.as_deref().map(text),
+        data_dir: text(&config.vault.data_dir),
+        audit_log: text(&config.audit.path),
+        policies: text(&config.policy.path),
+        key_files: keys.named_paths().map(|(name, path)| (name, text(path))).collect(),
+        key_variables: keys.variables().collect(),
     }
 }
 

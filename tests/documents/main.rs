@@ -4,6 +4,7 @@
 pub mod harness; // public, because each test program uses only parts of it
 
 mod blocks;
+mod doctor;
 mod examples;
 mod fuzz_corpora;
 mod links;

@@ -53,6 +53,33 @@ pub struct Health {
     /// The components, for the same callers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub components: Option<Components>,
+    /// Which daemon this is and where its files are, for the same callers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<DaemonConfiguration>,
+}
+
+/// Which daemon this is and where its files are, as it sees them.
+#[derive(Deserialize, Serialize, ToSchema, Clone, Debug, PartialEq, Eq)]
+pub struct DaemonConfiguration {
+    /// Its process id.
+    pub process_id: u32,
+    /// Its user id.
+    pub uid: u32,
+    /// The path of its socket.
+    pub socket: String,
+    /// The configuration file; absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The data directory.
+    pub data_dir: String,
+    /// The directory of the audit log.
+    pub audit_log: String,
+    /// The policies: a file or a directory.
+    pub policies: String,
+    /// The variables that say where its keys are, and their values: `CREDENTIALS_DIRECTORY`, and those whose name ends in `_FILE`.
+    pub key_files: BTreeMap<String, String>,
+    /// The variables that contained a key, without it.
+    pub key_variables: Vec<String>,
 }
 
 impl Components {

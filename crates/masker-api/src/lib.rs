@@ -21,9 +21,9 @@ mod maintenance;
 mod values;
 
 pub use admin::{
-    CheckReport, Component, Components, EntityDescription, ErrorBody, Health, HealthStatus, KeyAdvice, KeyList,
-    KeyStatus, KeysReloadReport, KidRecords, PolicyDescription, PolicyList, PolicySummary, ReloadReport, VaultStats,
-    WhoAmI,
+    CheckReport, Component, Components, DaemonConfiguration, EntityDescription, ErrorBody, Health, HealthStatus,
+    KeyAdvice, KeyList, KeyStatus, KeysReloadReport, KidRecords, PolicyDescription, PolicyList, PolicySummary,
+    ReloadReport, VaultStats, WhoAmI,
 };
 pub use api_keys::{
     ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, ApiKeyUse, SecretInGrace,

@@ -10,8 +10,12 @@ use data_encoding::HEXLOWER;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::event::AuditOperation;
-use masker_core::crypto::ChainKey;
+use super::{event::AuditOperation, verify::RecordedKey};
+use masker_core::{
+    crypto::{ChainKey, Fingerprint},
+    keyring::Role,
+};
+use masker_types::kind::Kid;
 
 const BEFORE_EVENT: &[u8] = b"{\"event\":";
 const BEFORE_HASH: &[u8] = b",\"hash\":\"";
@@ -181,6 +185,40 @@ impl VerifiedLine<'_> {
     /// Returns details of the event, if it has them.
     pub(super) fn detail<T: for<'d> Deserialize<'d>>(&self) -> Option<T> {
         detail(self.event)
+    }
+
+    /// Returns the keys that a start or a reload has loaded, if the event tells of one.
+    pub(super) fn loaded_keys(&self) -> Option<Vec<RecordedKey>> {
+        use AuditOperation::{KeysReload, Reload, Start};
+        #[derive(Deserialize)]
+        struct Event<'a> {
+            #[serde(borrow)]
+            outcome: Cow<'a, str>,
+            #[serde(borrow, default)]
+            counts: Vec<KeyCount<'a>>,
+        }
+        #[derive(Deserialize)]
+        struct KeyCount<'a> {
+            #[serde(borrow)]
+            kid: Cow<'a, str>,
+            #[serde(borrow)]
+            fingerprint: Cow<'a, str>,
+            #[serde(borrow)]
+            generation: Cow<'a, str>,
+            items: u64,
+        }
+        if ![Start, KeysReload, Reload].into_iter().any(|op| self.is(op)) {
+            return None;
+        }
+        let event: Event<'_> = serde_json::from_slice(self.event).ok()?;
+        let key = |count: KeyCount<'_>| {
+            let role = [Role::Active, Role::Old].into_iter().find(|role| role.as_str() == count.generation)?;
+            let (kid, fingerprint) = (Kid::parse(&count.kid)?, Fingerprint::parse(&count.fingerprint)?);
+            Some(RecordedKey { kid, fingerprint, role, records: count.items, is_loaded: true })
+        };
+        let keys: Vec<RecordedKey> = event.counts.into_iter().filter_map(key).collect();
+        // A daemon has at least one key. A reload by a signal lists none.
+        (event.outcome == "ok" && !keys.is_empty()).then_some(keys)
     }
 
     /// Returns the last event of the segment whose removal this event announces.

@@ -52,5 +52,5 @@ pub use metrics::AuditMetrics;
 pub use options::AuditOptions;
 pub use read::{EventPage, EventQuery, ReadError, read};
 pub use vault::{CurrentPosition, RecordedVault, recorded_position};
-pub use verify::{ExpectedHead, InvalidLine, LogSource, VerifiedLog, VerifyError, verify};
+pub use verify::{ExpectedHead, InvalidLine, LogSource, RecordedKey, VerifiedLog, VerifyError, verify};
 pub use writer::Clock;

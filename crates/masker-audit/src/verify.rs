@@ -11,7 +11,11 @@ use super::{
     event::AuditOperation,
     segment::{self, NextLine, SegmentLines, is_damage},
 };
-use masker_core::crypto::ChainKey;
+use masker_core::{
+    crypto::{ChainKey, Fingerprint},
+    keyring::Role,
+};
+use masker_types::kind::Kid;
 
 /// The files to verify.
 #[derive(Clone, Debug)]
@@ -70,10 +74,41 @@ pub struct VerifiedLog {
     pub head: ChainHead,
     /// The number of segments.
     pub segments: u64,
-    /// When the clock last jumped far past the events before, according to that clock.
+    /// When the clock last jumped far past the events before, according to that clock. `None` if it was accepted since.
     pub clock_jump: Option<String>,
+    /// The keys that starts and reloads have loaded, in the order of the first event of each.
+    pub keys: Vec<RecordedKey>,
     /// The last event before the first one, if older segments were removed or not given.
     pub removed_before: Option<ChainHead>,
+}
+
+/// A key that was loaded, as the log has recorded it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedKey {
+    /// The key id.
+    pub kid: Kid,
+    /// The fingerprint.
+    pub fingerprint: Fingerprint,
+    /// Whether it was the active key or the one that it had replaced, the last time.
+    pub role: Role,
+    /// The greatest number of records that were sealed under it when it was loaded.
+    pub records: u64,
+    /// Whether the last start or reload has loaded it.
+    pub is_loaded: bool,
+}
+
+/// Adds the keys of an event to those of earlier ones.
+fn add_keys(known: &mut Vec<RecordedKey>, loaded: Vec<RecordedKey>) {
+    known.iter_mut().for_each(|key| key.is_loaded = false);
+    for key in loaded {
+        match known.iter_mut().find(|known| (known.kid, known.fingerprint) == (key.kid, key.fingerprint)) {
+            Some(known) => {
+                (known.role, known.is_loaded) = (key.role, true);
+                known.records = known.records.max(key.records);
+            }
+            None => known.push(key),
+        }
+    }
 }
 
 /// The first line that does not verify.
@@ -246,11 +281,16 @@ impl LogVerifier<'_> {
             head: line.head,
             segments: 0,
             clock_jump: None,
+            keys: Vec::new(),
             removed_before: line.opened.map(|opened| opened.previous).filter(|previous| previous.sequence > 0),
         });
         log.events += 1;
         if line.is(AuditOperation::ClockJumped) {
             log.clock_jump = Some(time.to_owned());
+        } else if line.is(AuditOperation::ClockAccepted) {
+            log.clock_jump = None;
+        } else if let Some(keys) = line.loaded_keys() {
+            add_keys(&mut log.keys, keys);
         }
         log.last.clear();
         log.last.push_str(time);

@@ -257,6 +257,16 @@ impl<'a> CommandContext<'a> {
         Ok(credential::authorization(self.host.environment)?)
     }
 
+    /// Returns the configuration file of `--config`.
+    pub(super) fn config_flag(&self) -> Option<&'a Path> {
+        self.global.config.as_deref()
+    }
+
+    /// Returns the socket of `--socket` or `--server`.
+    pub(super) fn socket_flag(&self) -> Result<Option<PathBuf>, CommandError> {
+        self.global.socket_flag().map_err(CommandError::Usage)
+    }
+
     /// Loads the configuration as the daemon would.
     pub(super) fn config(&self) -> Result<Config, CommandError> {
         let socket = self.global.socket_flag().map_err(CommandError::Usage)?;

@@ -9,7 +9,7 @@ mod name;
 mod problems;
 mod sources;
 
-use std::{collections::BTreeSet, os::unix::ffi::OsStrExt};
+use std::{collections::BTreeSet, os::unix::ffi::OsStrExt, path::Path};
 
 use super::environment::Environment;
 use crate::key_file::{self, KeyFile, KeyFileError};
@@ -20,7 +20,7 @@ use masker_core::{
 use masker_types::kind::Kid;
 use name::SecretPurpose;
 pub use name::is_secret_name;
-pub use problems::{CredentialProblem, CredentialProblems};
+pub use problems::{CredentialCaution, CredentialFault, CredentialProblem, CredentialProblems, CredentialWarning};
 use problems::{ProblemCollector, ProblemSubject, printable};
 use sources::{CredentialFile, SecretLocation};
 pub use sources::{KeyChanges, KeySources, OriginKind, SecretOrigin};
@@ -56,10 +56,11 @@ pub struct PartialCredentials {
     /// The problems.
     pub problems: Vec<CredentialProblem>,
     /// Problems that do not prevent a start.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<CredentialWarning>,
     /// The source of each secret.
     pub given: Vec<SecretOrigin>,
-    sources: KeySources,
+    /// The sources of the secrets.
+    pub sources: KeySources,
 }
 
 impl Credentials {
@@ -88,7 +89,9 @@ impl PartialCredentials {
             let key = match location {
                 SecretLocation::Variable => {
                     let variable = purpose.variable();
-                    environment.get(&variable).and_then(|value| problems.parse(purpose, &variable, value.as_bytes()))
+                    environment
+                        .get(&variable)
+                        .and_then(|value| problems.parse(purpose, None, &variable, value.as_bytes()))
                 }
                 location => problems.read(purpose, &location),
             };
@@ -118,7 +121,7 @@ impl Credentials {
             None => None,
             Some(SecretLocation::Variable) => environment
                 .get(&variable)
-                .and_then(|value| problems.parse(SecretPurpose::Audit, &variable, value.as_bytes())),
+                .and_then(|value| problems.parse(SecretPurpose::Audit, None, &variable, value.as_bytes())),
             Some(location) => problems.read(SecretPurpose::Audit, &location),
         };
         let (audit, directory) = (ProblemSubject::from(SecretPurpose::Audit), ProblemSubject::Directory);
@@ -154,45 +157,62 @@ impl KeySources {
 impl ProblemCollector {
     /// Reads a secret from its file.
     fn read(&mut self, purpose: SecretPurpose, location: &SecretLocation) -> Option<SecretKey> {
-        let (source, read) = match location {
+        let (source, path) = match location {
             SecretLocation::Variable => return None,
             SecretLocation::Named(path) => {
-                let source = format!("{}_FILE ({})", purpose.variable(), printable(path.as_os_str()));
-                (source, key_file::read(path))
+                (format!("{}_FILE ({})", purpose.variable(), printable(path.as_os_str())), path.as_path())
             }
-            SecretLocation::Credential(path) => (CredentialFile(path).to_string(), key_file::read(path)),
+            SecretLocation::Credential(path) => (CredentialFile(path).to_string(), path.as_path()),
         };
+        let read = key_file::read(path);
         let named = matches!(location, SecretLocation::Named(_));
         match read {
             Ok(KeyFile { bytes, open_to_others }) => {
                 if named && open_to_others {
-                    self.warn(format!("{source} can be read by other users than its owner: run `chmod 0400` on it"));
+                    self.warn(
+                        CredentialCaution::OpenToOthers,
+                        format!("{source} can be read by other users than its owner: run `chmod 0400` on it"),
+                    );
                 }
-                self.parse(purpose, &source, &bytes)
+                self.parse(purpose, path, &source, &bytes)
             }
             // The variable stays, while the file exists only during a rotation.
             Err(KeyFileError::NotFound) if named && matches!(purpose, SecretPurpose::Key(_, Role::Old)) => {
-                self.warn(format!("{source} does not exist, so this old key is not loaded"));
+                self.warn(
+                    CredentialCaution::OldMissing,
+                    format!("{source} does not exist, so this old key is not loaded"),
+                );
                 None
             }
             Err(why) => {
-                self.report(purpose, source, why.to_string());
+                self.report_at(path, purpose, CredentialFault::from(&why), source, why.to_string());
                 None
             }
         }
     }
 
-    fn parse(&mut self, purpose: SecretPurpose, source: &str, text: &[u8]) -> Option<SecretKey> {
+    fn parse<'p>(
+        &mut self,
+        purpose: SecretPurpose,
+        path: impl Into<Option<&'p Path>>,
+        source: &str,
+        text: &[u8],
+    ) -> Option<SecretKey> {
+        let path = path.into();
         if text.trim_ascii().is_empty() {
-            self.report(
+            self.report_at(
+                path,
                 purpose,
+                CredentialFault::Empty,
                 source,
                 "is empty, or its file is missing: put the key back from its copy; `masker init` makes the keys of a new \
                  installation",
             );
             return None;
         }
-        let report = |error: SecretKeyError| self.report(purpose, source, error.to_string());
+        let report = |error: SecretKeyError| {
+            self.report_at(path, purpose, CredentialFault::Invalid, source, error.to_string());
+        };
         SecretKey::parse_base64(text).map_err(report).ok()
     }
 
@@ -207,10 +227,11 @@ impl ProblemCollector {
             match (read(kid, Role::Active), read(kid, Role::Old)) {
                 (Some(active), Some(replaced)) if active.key.ct_eq(&replaced.key) => {
                     let message = format!("is the same key as {active_name}: a rotation needs a new key");
-                    self.report(old, old_name, message);
+                    self.report(old, CredentialFault::SameAsActive, old_name, message);
                 }
                 (None, _) if !reported && !kept.contains(&(kid, Role::Active)) => self.report(
                     old,
+                    CredentialFault::OldAlone,
                     old_name,
                     format!("is set and {active_name} is not: an old key needs the active key that replaced it"),
                 ),

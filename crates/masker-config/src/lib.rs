@@ -35,8 +35,8 @@ pub use acceptance::{AcceptableState, AcceptanceError, AcceptedKind, AcceptedSta
 pub use audit::AuditConfig;
 pub use clients::{AccessConfig, ClientConfig};
 pub use credentials::{
-    CredentialProblem, CredentialProblems, Credentials, KeyChanges, KeySources, OriginKind, PartialCredentials,
-    ReloadedKeys, SecretOrigin, is_secret_name,
+    CredentialCaution, CredentialFault, CredentialProblem, CredentialProblems, CredentialWarning, Credentials,
+    KeyChanges, KeySources, OriginKind, PartialCredentials, ReloadedKeys, SecretOrigin, is_secret_name,
 };
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};

@@ -57,6 +57,11 @@ pub(super) fn routes() -> Vec<Route> {
             "components": {
                 "vault": {"status": "ok"}, "keys": {"status": "ok"},
                 "audit_log": {"status": "ok"}, "policies": {"status": "ok"}
+            },
+            "configuration": {
+                "process_id": 812, "uid": 997, "socket": "/run/masker/masker.sock", "file": "/etc/masker/masker.toml",
+                "data_dir": "/var/lib/masker", "audit_log": "/var/log/masker", "policies": "/etc/masker/policies",
+                "key_files": {"CREDENTIALS_DIRECTORY": "/run/credentials/masker.service"}, "key_variables": []
             }
         })),
         (status = 503, description = "It is degraded; a component has the reason", body = Health, example = json!({
@@ -94,6 +99,7 @@ async fn health(service: &Service, ctx: &mut RequestContext, _input: &Input) -> 
         version: has_details.then(|| env!("CARGO_PKG_VERSION").to_owned()),
         uptime_seconds: has_details.then(|| service.started.elapsed().as_secs()),
         components: has_details.then_some(components),
+        configuration: has_details.then(|| service.configuration.clone()),
     })?;
     Ok(if degraded { reply.with_status(StatusCode::SERVICE_UNAVAILABLE) } else { reply })
 }

@@ -76,6 +76,7 @@ pub use workers::Workers;
 use crate::metrics::Metrics;
 use body::BodyReader;
 use masker_access::{Access, FailedAttempts};
+use masker_api::DaemonConfiguration;
 use masker_audit::AuditLog;
 use masker_core::policy::PolicySet;
 use masker_files::OpenDirectory;
@@ -161,6 +162,8 @@ pub struct ServiceSettings {
     pub api_keys_per_workspace: usize,
     /// What makes changes of the keys of a kid take effect, such as "run `masker keys reload`".
     pub apply_keys: ApplyKeysFn,
+    /// Which daemon this is and where its files are.
+    pub configuration: DaemonConfiguration,
 }
 
 /// Everything that requests share.
@@ -175,6 +178,7 @@ pub struct Service {
     audit: Option<Arc<AuditLog>>,
     timeouts: Timeouts,
     vault_id: [u8; 16],
+    configuration: DaemonConfiguration,
     data_dir: PathBuf,
     /// The same, as it was when the service was made.
     open_data_dir: Arc<OpenDirectory>,
@@ -210,7 +214,8 @@ impl Service {
         reloader: ReloadFn,
         settings: ServiceSettings,
     ) -> Result<Self, ServiceBuildError> {
-        let ServiceSettings { audit, timeouts, vault_id, data_dir, api_keys_per_workspace, apply_keys } = settings;
+        let ServiceSettings { audit, timeouts, vault_id, data_dir, api_keys_per_workspace, apply_keys, configuration } =
+            settings;
         gauges::register_at_zero(&metrics);
         let shares = Arc::new(Shares::default());
         shares.set_guaranteed(access.guaranteed_percent());
@@ -233,6 +238,7 @@ impl Service {
             reading_audit: Mutex::new(()),
             api_keys_per_workspace,
             apply_keys,
+            configuration,
             started: Instant::now(),
             ids: RequestIds::new(),
             bodies: BodyReader::new(timeouts.body),

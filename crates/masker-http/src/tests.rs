@@ -4,7 +4,7 @@ mod connections;
 mod key_changes;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     future::poll_fn,
     pin::pin,
     sync::{
@@ -21,6 +21,7 @@ use http_body_util::BodyExt;
 use hyper::{Method, StatusCode};
 use jiff::Timestamp;
 use masker_access::{Access, ApiKeys, ClientRules, HostUsers, Peer, Resource};
+use masker_api::DaemonConfiguration;
 use masker_audit::{AuditLog, AuditOptions, EventQuery, OnFailure, SyncPolicy};
 use masker_config::AccessConfig;
 use masker_core::{
@@ -121,6 +122,17 @@ impl Fixture {
             data_dir: folder.path().to_owned(),
             api_keys_per_workspace: 1_000,
             apply_keys: Arc::new(|_| "apply".to_owned()),
+            configuration: DaemonConfiguration {
+                process_id: 7,
+                uid: 0,
+                socket: String::new(),
+                file: None,
+                data_dir: String::new(),
+                audit_log: String::new(),
+                policies: String::new(),
+                key_files: BTreeMap::new(),
+                key_variables: Vec::new(),
+            },
         };
         let policies = Arc::new(ArcSwap::from_pointee(policies));
         let service = Service::new(vault, policies, access, metrics, reloader, settings).expect("a service");

@@ -1,10 +1,52 @@
 //! Access: which callers have rights by default.
 
-use super::finding::Finding;
-use masker_config::AccessConfig;
+use nix::unistd::{Uid, User};
 
-/// `access.default`: what callers may do that no client names.
-pub(super) fn judge(access: &AccessConfig) -> Vec<Finding> {
+use super::{files::user_name, finding::Finding, finding_id::FindingId};
+use masker_config::{AccessConfig, ClientConfig};
+use masker_types::grant::ScopeSet;
+
+/// `access.default` and `access.root`: what callers may do that no client names, and whether one names root or the daemon's user.
+pub(super) fn judge(access: &AccessConfig, daemon_uid: u32) -> Vec<Finding> {
+    vec![unlisted(access), owners(access, daemon_uid)]
+}
+
+/// `access.root`: root and the daemon's own user can administer it.
+fn owners(access: &AccessConfig, daemon_uid: u32) -> Finding {
+    const CHECK: &str = "access.root";
+    let limits = |uid: u32| access.clients.iter().find(|client| names(client, uid)).filter(|client| is_limited(client));
+    let limited: Vec<(u32, &ClientConfig)> = if daemon_uid == 0 { vec![0] } else { vec![0, daemon_uid] }
+        .into_iter()
+        .filter_map(|uid| Some((uid, limits(uid)?)))
+        .collect();
+    let Some((_, first)) = limited.first() else {
+        return Finding::ok(CHECK, "root and the daemon's own user may do everything");
+    };
+    let who = limited.iter().map(|(uid, _)| user_name(*uid)).collect::<Vec<_>>().join(" and ");
+    let found = format!(
+        "the client `{}` ({}) is {who}, who therefore may only do what it grants: {}",
+        first.name,
+        first.place,
+        first.grant.scopes.to_texts().join(", ")
+    );
+    let remedy = "if that is not intended, give this client the scopes that are missing or another user, then `systemctl reload masker.service`,                   or send the daemon SIGHUP: root can do that in any case";
+    Finding::warning(CHECK, FindingId::RootLimited, found, remedy)
+}
+
+/// Returns whether a client names a user, whatever the user's unit.
+fn names(client: &ClientConfig, uid: u32) -> bool {
+    let by_name = client.user.as_deref().map(|name| User::from_name(name).ok().flatten().map(|user| user.uid));
+    let named = client.uid == Some(uid) || by_name == Some(Some(Uid::from_raw(uid)));
+    named && client.unit.is_none() && client.group.is_none() && client.gid.is_none()
+}
+
+/// Returns whether a client may do less than everything.
+fn is_limited(client: &ClientConfig) -> bool {
+    let grant = &client.grant;
+    grant.scopes.to_texts() != ScopeSet::all().to_texts() || grant.policies.is_some() || grant.contexts.is_some()
+}
+
+fn unlisted(access: &AccessConfig) -> Finding {
     let scopes = access.unlisted_scopes().to_texts().join(", ");
     let others = match (&access.unlisted, access.clients.is_empty()) {
         (Some(_), _) if scopes.is_empty() => "others have no scope (`[access] unlisted`)".to_owned(),
@@ -15,15 +57,38 @@ pub(super) fn judge(access: &AccessConfig) -> Vec<Finding> {
         ),
         (None, false) => "others who match no client have no scope".to_owned(),
     };
-    let found = format!("root and the daemon's own user may do everything unless a client names them; {others}");
-    vec![Finding::ok("access.default", found)]
+    Finding::ok("access.default", others)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doctor::Severity;
     use masker_config::ClientConfig;
     use masker_types::grant::{Grant, Limits, ScopeSet};
+
+    #[test]
+    fn a_client_that_limits_root_is_a_warning() {
+        let mut client = ClientConfig::for_tests("ops", Grant::none());
+        client.grant.scopes = ScopeSet::parse(&["tokenize"]).unwrap();
+        let judged = |client: &ClientConfig, daemon_uid| {
+            owners(&AccessConfig { clients: vec![client.clone()], ..AccessConfig::default() }, daemon_uid)
+        };
+        assert_eq!(judged(&client, 7).status, Severity::Ok);
+        for (uid, user, daemon_uid, expected) in [
+            (Some(0), None, 7, Severity::Warning),
+            (None, Some("root"), 7, Severity::Warning),
+            (Some(7), None, 7, Severity::Warning),
+            (Some(7), None, 8, Severity::Ok),
+        ] {
+            let client = ClientConfig { uid, user: user.map(str::to_owned), ..client.clone() };
+            assert_eq!(judged(&client, daemon_uid).status, expected, "{uid:?} {user:?}");
+            let of_unit = ClientConfig { unit: Some("x.service".to_owned()), ..client.clone() };
+            assert_eq!(judged(&of_unit, daemon_uid).status, Severity::Ok);
+            let all = ClientConfig { grant: Grant::all(), ..client };
+            assert_eq!(judged(&all, daemon_uid).status, Severity::Ok);
+        }
+    }
 
     #[test]
     fn says_which_default_holds() {
@@ -45,7 +110,7 @@ mod tests {
                 clients: vec![client; clients],
                 ..AccessConfig::default()
             };
-            judge(&access).remove(0).found
+            unlisted(&access).found
         };
         assert!(found(None, 0).contains("who can connect has the scopes tokenize, rehydrate, lookup, rewrap"));
         assert!(found(None, 1).ends_with("others who match no client have no scope"));

@@ -11,11 +11,13 @@ use super::{
     directory::{hidden, own_directory},
     files::PathStatus,
     finding::Finding,
+    finding_id::FindingId,
     free_space::{self, FreeSpace},
-    keys::KeyFacts,
+    key_identity::exchange_files,
+    keys::{AUDIT_KEY, KeyFacts},
     units::ServiceUser,
 };
-use masker_audit::{LineError, LogSource, VerifiedLog, VerifyError, verify};
+use masker_audit::{LineError, LogCondition, LogSource, VerifiedLog, VerifyError, condition, verify};
 use masker_config::{AuditConfig, Config};
 use masker_core::crypto::ChainKey;
 
@@ -30,6 +32,8 @@ pub(super) struct AuditLogFacts {
     /// Size of its files in bytes.
     size: u64,
     chain: ChainStatus,
+    /// What is wrong with it that an operator can accept, and the vault that it has recorded. `None` without its key.
+    condition: Option<LogCondition>,
 }
 
 /// The result of verifying an audit log.
@@ -43,24 +47,61 @@ enum ChainStatus {
     NoKey,
     /// The newest segments of `of` verify.
     Sound { verified: Box<VerifiedLog>, of: usize },
+    /// The key is not the one of the log, which this other variable has.
+    OtherKey(String),
+    /// No line of the newest segment matches the key, for this reason.
+    KeyOrLog(String),
     /// The log does not verify, for this reason.
     Broken(String),
 }
 
 impl AuditLogFacts {
-    /// Returns the time of the last event, if the log was verified.
-    pub(super) fn last(&self) -> Option<Timestamp> {
+    /// Returns what verifying has found, if the log verifies.
+    pub(super) fn verified(&self) -> Option<&VerifiedLog> {
         match &self.chain {
-            ChainStatus::Sound { verified, .. } => verified.last.parse().ok(),
+            ChainStatus::Sound { verified, .. } => Some(verified),
             _ => None,
         }
     }
 
-    /// Returns when the clock last jumped while a daemon ran or was off, if the log was verified and has that.
-    pub(super) fn clock_jump(&self) -> Option<&str> {
+    /// Returns the time of the last event, if the log was verified.
+    pub(super) fn last(&self) -> Option<Timestamp> {
+        self.verified()?.last.parse().ok()
+    }
+
+    /// Returns the variable that has the key of the log, if another one than its own has it.
+    pub(super) fn other_key(&self) -> Option<&str> {
         match &self.chain {
-            ChainStatus::Sound { verified, .. } => verified.clock_jump.as_deref(),
+            ChainStatus::OtherKey(name) => Some(name),
             _ => None,
+        }
+    }
+
+    /// Returns whether there may be a log that was not verified.
+    pub(super) fn is_unverified(&self) -> bool {
+        !matches!(self.chain, ChainStatus::Missing | ChainStatus::Sound { .. })
+    }
+
+    /// Returns whether there is a log. `None` if this user cannot see that.
+    pub(super) fn exists(&self) -> Option<bool> {
+        match &self.chain {
+            ChainStatus::Missing => Some(false),
+            ChainStatus::Unreadable(_) => None,
+            _ => Some(true),
+        }
+    }
+
+    /// Returns the trusted time that the clock is too far past, if it is.
+    pub(super) fn untrusted_clock(&self, now: Timestamp) -> Option<Timestamp> {
+        let condition = self.condition.as_ref()?;
+        condition.trusted_time.filter(|_| !condition.trusts(now))
+    }
+
+    /// Returns whether the log belongs to a vault. `None` if that is not known.
+    pub(super) fn names_vault(&self) -> Option<bool> {
+        match &self.condition {
+            Some(condition) => Some(condition.vault.is_some()),
+            None => self.exists().filter(|exists| !exists),
         }
     }
 
@@ -86,15 +127,30 @@ pub(super) fn gather(config: &Config, keys: &KeyFacts, serving: bool) -> AuditLo
                 Ok(key) => chain(path, &segments, &key, serving),
                 Err(failed) => ChainStatus::Unreadable(failed.to_string()),
             };
+            if matches!(log, ChainStatus::KeyOrLog(_))
+                && let Some(name) = key_of_log(keys, &segments)
+            {
+                log = ChainStatus::OtherKey(name);
+            }
         }
         _ => {}
     }
+    // What cannot be read is reported by the chain.
+    let condition = keys.credentials.audit_key.as_ref().and_then(|key| condition(path, key).ok());
     AuditLogFacts {
         directory: PathStatus::at(path),
         room: FreeSpace::of(path).map_err(|error| error.to_string()),
         size,
         chain: log,
+        condition,
     }
+}
+
+/// Returns the variable whose key is the one of the log, if another one has it.
+fn key_of_log(keys: &KeyFacts, segments: &[(PathBuf, u64)]) -> Option<String> {
+    let newest = LogSource::Files(vec![segments.last()?.0.clone()]);
+    let is_of_log = |key| ChainKey::new(key).is_ok_and(|key| verify(&newest, &key, None).is_ok());
+    keys.keys().into_iter().find(|(name, key)| name != AUDIT_KEY && is_of_log(key)).map(|(name, _)| name)
 }
 
 /// Returns the segments with their sizes, the oldest first.
@@ -132,68 +188,101 @@ fn chain(directory: &Path, segments: &[(PathBuf, u64)], key: &ChainKey, serving:
         Err(VerifyError::Failing(failing)) if serving && failing.why == LineError::Torn => {
             ChainStatus::Unreadable("its last line is being written: run doctor again".to_owned())
         }
+        Err(VerifyError::Failing(failing)) if failing.why == LineError::OtherKey => {
+            ChainStatus::KeyOrLog(failing.to_string())
+        }
         Err(VerifyError::Io { source, .. }) => ChainStatus::Unreadable(source.to_string()),
         Err(broken) => ChainStatus::Broken(broken.to_string()),
     }
 }
 
-/// Every check of the audit log.
-pub(super) fn judge(config: &AuditConfig, log: &AuditLogFacts, runs_as: &ServiceUser) -> Vec<Finding> {
+/// Every check of the audit log. `has_vault` says whether there is a vault.
+pub(super) fn judge(
+    config: &AuditConfig,
+    log: &AuditLogFacts,
+    keys: &KeyFacts,
+    runs_as: &ServiceUser,
+    has_vault: bool,
+) -> Vec<Finding> {
     let path = &config.path;
     let mut findings = vec![own_directory("audit.directory", path, &log.directory, runs_as)];
     match &log.room {
         Ok(room) => findings.extend(free_space::judge("audit.room", path, *room, log.size, 0)),
         Err(why) => findings.push(hidden("audit.room", path, why)),
     }
-    findings.push(match &log.chain {
-        ChainStatus::Missing => Finding::ok("audit.chain", format!("there is no audit log in {} yet", path.display())),
-        ChainStatus::Unreadable(why) => hidden("audit.chain", path, why),
-        ChainStatus::NoKey => Finding::warning(
-            "audit.chain",
-            format!("the log in {} was not verified, because its key is not available", path.display()),
-            "set MASKER_AUDIT_HMAC_KEY_FILE to the file of the key, and verify the log regularly",
+    findings.push(judge_chain(path, log, keys, has_vault));
+    findings
+}
+
+/// `audit.chain`: the newest part of the log verifies.
+fn judge_chain(path: &Path, log: &AuditLogFacts, keys: &KeyFacts, has_vault: bool) -> Finding {
+    const CHECK: &str = "audit.chain";
+    let shown = path.display();
+    let has_key = keys.credentials.audit_key.is_some() || keys.audit_key_is_unreadable();
+    match &log.chain {
+        ChainStatus::Missing if has_vault && has_key => {
+            let found = format!(
+                "there is a vault, and no audit log in {shown}: is its disk mounted, and is this the right directory?"
+            );
+            let remedy = "if there ever was a log, mount its disk or correct `[audit] path` before the daemon starts. If not, the next start begins \
+                          one";
+            Finding::warning(CHECK, FindingId::AuditLogMissing, found, remedy)
+        }
+        ChainStatus::Missing => Finding::ok(CHECK, format!("there is no audit log in {shown} yet")),
+        ChainStatus::Unreadable(why) => hidden(CHECK, path, why),
+        ChainStatus::NoKey => Finding::not_checked(
+            CHECK,
+            format!("the log in {shown} was not verified, because its key was not read"),
+            "run doctor as root, or set MASKER_AUDIT_HMAC_KEY_FILE to the file of the log's key. If the key is missing, put it back from its copy",
         ),
         ChainStatus::Sound { verified, of } => {
             let VerifiedLog { events, segments, head, .. } = &**verified;
             Finding::ok(
-                "audit.chain",
+                CHECK,
                 format!("{events} events in {segments} of {of} segments verify, up to {}", head.sequence),
             )
         }
-        ChainStatus::Broken(why) => Finding::error(
-            "audit.chain",
-            format!("the chain does not verify: {why}"),
-            "run `masker audit verify`; the page \"A lost key or vault\" of the book describes what to do",
-        ),
-    });
-    findings
+        ChainStatus::OtherKey(name) => {
+            let found =
+                format!("{AUDIT_KEY} is not the key of the log in {shown}: {name} has that key. The two are swapped");
+            let files = [AUDIT_KEY, name].map(|name| keys.path_of(name));
+            let remedy = match files {
+                [Some(audit), Some(other)] => format!("{}, then start the daemon", exchange_files(audit, other)),
+                _ => "exchange the two keys; generate none and delete none".to_owned(),
+            };
+            Finding::error(CHECK, FindingId::KeysSwapped, found, remedy)
+        }
+        ChainStatus::KeyOrLog(why) => {
+            let remedy = "compare the key with its copy first: with the right key the log may verify. If it is the right one, keep a copy of the log, \
+                          and go on as the page says";
+            Finding::error(CHECK, FindingId::AuditLogBroken, format!("the chain does not verify: {why}"), remedy)
+        }
+        ChainStatus::Broken(why) => {
+            let remedy =
+                "keep a copy of the log, which is evidence, then run `masker audit verify`, and go on as the page says";
+            Finding::error(CHECK, FindingId::AuditLogBroken, format!("the chain does not verify: {why}"), remedy)
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Severity;
+    use crate::doctor::{Severity, keys::KeyPlace, units::InstalledUnits};
 
     #[test]
     fn judges_the_result_of_verifying() {
-        let config = AuditConfig {
-            path: PathBuf::from("/a"),
-            sync: masker_types::audit::SyncPolicy::Always,
-            on_failure: masker_types::audit::OnFailure::Refuse,
-            retention_days: 1,
-            segment_mb: 1,
-        };
-        let runs_as = ServiceUser { uid: 0, unit: None, is_default_user: true };
+        let keys = KeyFacts::gather(KeyPlace::Unknown, &[], &InstalledUnits::default());
         let judged = |chain| {
             let room = Ok(FreeSpace { free: 1 << 40, free_files: 1 << 20, files: 1 << 20 });
-            let log = AuditLogFacts { directory: PathStatus::Missing, room, size: 1, chain };
-            let finding = judge(&config, &log, &runs_as).pop().unwrap();
-            assert_eq!(finding.id, "audit.chain");
-            finding.status
+            let log = AuditLogFacts { directory: PathStatus::Missing, room, size: 1, chain, condition: None };
+            judge_chain(Path::new("/a"), &log, &keys, true).status
         };
         assert_eq!(judged(ChainStatus::Missing), Severity::Ok);
-        assert_eq!(judged(ChainStatus::NoKey), Severity::Warning);
-        assert_eq!(judged(ChainStatus::Unreadable("x".into())), Severity::Warning);
+        assert_eq!(judged(ChainStatus::NoKey), Severity::NotChecked);
+        assert_eq!(judged(ChainStatus::Unreadable("x".into())), Severity::NotChecked);
+        assert_eq!(judged(ChainStatus::OtherKey("x".into())), Severity::Error);
+        assert_eq!(judged(ChainStatus::KeyOrLog("x".into())), Severity::Error);
         assert_eq!(judged(ChainStatus::Broken("x".into())), Severity::Error);
     }
 

@@ -1,18 +1,39 @@
 //! Judges the health, the keys and the metrics of a running daemon.
 
-use super::finding::Finding;
+use super::{finding::Finding, finding_id::FindingId};
 use crate::scrape::{Scrape, Series};
 use masker_api::{Component, Health, HealthStatus, KeyList, KeyStatus};
+
+/// Where the daemon says more.
+pub(super) const SEE_LOG: &str = "see the daemon's log: `journalctl --unit masker.service` for that of the package";
+
+/// Returns who may ask what this caller may not.
+pub(super) fn scope_remedy() -> &'static str {
+    match nix::unistd::geteuid().is_root() {
+        true => {
+            "a client of the configuration names root, or MASKER_API_KEY is set: see `access.root`, and run doctor without the variable or as the \
+             daemon's user"
+        }
+        false => "run doctor as root, or as a client with the scopes `keys:read` and `metrics:read`",
+    }
+}
 
 /// `daemon.health` and `daemon.version`.
 pub fn health(health: &Health, own_version: &str) -> Vec<Finding> {
     let (Some(version), Some(uptime), Some(parts)) = (&health.version, health.uptime_seconds, &health.components)
     else {
-        let remedy = "run doctor as root, or as a client with the scope `keys:read`, to see the reason";
-        return vec![match health.status {
-            HealthStatus::Degraded => Finding::error("daemon.health", "the daemon is degraded", remedy),
+        let unknown = Finding::not_checked(
+            "daemon.version",
+            "the daemon tells its version to callers with the scope `keys:read`",
+            scope_remedy(),
+        );
+        let health = match health.status {
+            HealthStatus::Degraded => {
+                Finding::error("daemon.health", FindingId::DaemonDegraded, "the daemon is degraded", scope_remedy())
+            }
             _ => Finding::ok("daemon.health", "the daemon is healthy"),
-        }];
+        };
+        return vec![health, unknown];
     };
     let mut findings: Vec<Finding> =
         parts.named().into_iter().filter_map(|(name, part)| component(name, part)).collect();
@@ -24,7 +45,8 @@ pub fn health(health: &Health, own_version: &str) -> Vec<Finding> {
         Finding::ok("daemon.version", format!("the daemon has this program's version, {own_version}"))
     } else {
         let found = format!("the daemon has version {version}, and this program {own_version}");
-        Finding::warning("daemon.version", found, "systemctl restart masker")
+        let remedy = "restart the daemon, which ends requests in flight after at most 10 s: `systemctl restart masker.service` for that of the package";
+        Finding::warning("daemon.version", FindingId::DaemonVersion, found, remedy)
     });
     findings
 }
@@ -34,12 +56,11 @@ fn component(name: &str, part: &Component) -> Option<Finding> {
     let found = format!("{name}: {detail}");
     match part.status {
         HealthStatus::Ok => None,
-        HealthStatus::Degraded => {
-            Some(Finding::error("daemon.health", found, "see the daemon's log: `journalctl --unit masker`"))
-        }
+        HealthStatus::Degraded => Some(Finding::error("daemon.health", FindingId::DaemonDegraded, found, SEE_LOG)),
         HealthStatus::Off => {
-            let remedy = "provide a key for the audit log: `masker keys generate --kid AUDIT --output FILE` makes one";
-            Some(Finding::warning("daemon.health", found, remedy))
+            let remedy = "if there ever was an audit log, put its key back from its copy and restart the daemon. Otherwise the page describes how to \
+                          begin one";
+            Some(Finding::warning("daemon.health", FindingId::AuditLogOff, found, remedy))
         }
     }
 }
@@ -63,19 +84,25 @@ fn key(key: &KeyStatus, apply: &str) -> Option<Finding> {
     let name = format!("the key {} of {}", key.fingerprint, key.kid);
     if !key.loaded && key.vault_records + key.vault_index_rows > 0 {
         let found = format!("{name} is not loaded, and {} records need it", key.vault_records);
-        let remedy =
-            format!("provide it as MASKER_KEY_{}_OLD_FILE: see the page \"A lost key or vault\" of the book", key.kid);
-        return Some(Finding::error("daemon.keys", found, remedy));
+        let remedy = format!(
+            "put this key back from its copy as the old key of {0} (MASKER_KEY_{0}_OLD), or as the active one if that is missing; then {apply}",
+            key.kid
+        );
+        return Some(Finding::error("daemon.keys", FindingId::RecordsWithoutKey, found, remedy));
     }
     if key.removable && key.loaded {
-        let found = format!("nothing needs {name} any longer");
-        let remedy = format!("take MASKER_KEY_{}_OLD away with `masker keys remove-old`, then {apply}", key.kid);
-        return Some(Finding::warning("daemon.keys", found, remedy));
+        let found = format!("nothing in the vault needs {name} any longer");
+        let remedy = format!(
+            "`masker keys remove-old --dir DIRECTORY --kid {}` with the directory of the keys: it says what else needs the key, and removes nothing \
+             without --yes",
+            key.kid
+        );
+        return Some(Finding::warning("daemon.keys", FindingId::OldKeyRemovable, found, remedy));
     }
     if key.loaded && key.grace_days_left.is_some_and(|days| days <= 0) {
         let found = format!("the grace period of {name} is over, and {} records need it", key.vault_records);
-        let remedy = format!("masker vault rotate-key --new-kid {}", key.kid);
-        return Some(Finding::warning("daemon.keys", found, remedy));
+        let remedy = format!("`masker vault rotate-key --new-kid {}`", key.kid);
+        return Some(Finding::warning("daemon.keys", FindingId::OldKeyOverdue, found, remedy));
     }
     None
 }
@@ -83,23 +110,39 @@ fn key(key: &KeyStatus, apply: &str) -> Option<Finding> {
 /// `daemon.counters`: no damage, no lost event and no honeytoken was counted.
 pub fn counters(scrape: &Scrape) -> Vec<Finding> {
     let bad = [
-        ("masker_vault_damaged_total", "damaged rows of the vault were read", "masker vault check"),
+        (
+            "masker_vault_damaged_total",
+            FindingId::VaultDamaged,
+            "damaged rows of the vault were read",
+            "`masker vault check`",
+        ),
         (
             "masker_audit_failures_total",
+            FindingId::AuditEventsLost,
             "events could not be written to the audit log",
-            "see the daemon's log: `journalctl --unit masker`",
+            SEE_LOG,
         ),
         (
             "masker_honeytoken_rehydrated_total",
+            FindingId::HoneytokenPresented,
             "honeytokens were presented",
-            "masker audit show --op honeytoken.rehydrated",
+            "`masker audit show --op honeytoken.rehydrated`",
         ),
     ];
-    let counted = bad.into_iter().filter_map(|(name, what, remedy)| {
-        let count = scrape.value(name).filter(|count| *count > 0.0)?;
-        Some(Finding::error("daemon.counters", format!("since the daemon started, {what}: {count}"), remedy))
+    let judged = bad.into_iter().filter_map(|(name, finding, what, remedy)| match scrape.value(name) {
+        Some(count) if count > 0.0 => Some(Finding::error(
+            "daemon.counters",
+            finding,
+            format!("since the daemon started, {what}: {count}"),
+            remedy,
+        )),
+        Some(_) => None,
+        None => {
+            let found = format!("the daemon does not count {name}: is it another version?");
+            Some(Finding::not_checked("daemon.counters", found, "restart the daemon with this version"))
+        }
     });
-    let mut findings: Vec<Finding> = counted.collect();
+    let mut findings: Vec<Finding> = judged.collect();
     if findings.is_empty() {
         findings
             .push(Finding::ok("daemon.counters", "since the daemon started: no damage, no lost event, no honeytoken"));
@@ -114,11 +157,16 @@ pub fn sandbox(scrape: &Scrape) -> Vec<Finding> {
         if series.value == 1.0 {
             return Finding::ok("daemon.sandbox", found);
         }
-        let remedy = "the daemon logs the reason when it starts: `journalctl --unit masker --grep sandbox`; `[sandbox]` in the \
+        let remedy = "the daemon logs the reason when it starts: `journalctl --unit masker.service --grep sandbox`; `[sandbox]` in the \
                       configuration turns parts off";
-        Finding::warning("daemon.sandbox", found, remedy)
+        Finding::warning("daemon.sandbox", FindingId::SandboxOpen, found, remedy)
     };
-    scrape.of("masker_sandbox_in_force").map(part).collect()
+    let parts: Vec<Finding> = scrape.of("masker_sandbox_in_force").map(part).collect();
+    if parts.is_empty() {
+        let found = "the daemon does not report its sandbox: is it another version?";
+        return vec![Finding::not_checked("daemon.sandbox", found, "restart the daemon with this version")];
+    }
+    parts
 }
 
 #[cfg(test)]
@@ -139,6 +187,7 @@ mod tests {
                 audit_log: part(audit_log),
                 policies: part(HealthStatus::Ok),
             }),
+            configuration: None,
         };
         health(&report, "1").iter().map(|finding| finding.status).collect()
     }
@@ -150,9 +199,9 @@ mod tests {
         assert_eq!(of_health(Degraded, Off, "1"), [Severity::Error, Severity::Warning, Severity::Ok]);
         assert_eq!(of_health(HealthStatus::Ok, HealthStatus::Ok, "0"), [Severity::Ok, Severity::Warning]);
         for (status, severity) in [(HealthStatus::Ok, Severity::Ok), (Degraded, Severity::Error)] {
-            let report = Health { status, version: None, uptime_seconds: None, components: None };
+            let report = Health { status, version: None, uptime_seconds: None, components: None, configuration: None };
             let found: Vec<Severity> = health(&report, "1").iter().map(|finding| finding.status).collect();
-            assert_eq!(found, [severity], "the status alone");
+            assert_eq!(found, [severity, Severity::NotChecked], "the status alone");
         }
     }
 
@@ -189,7 +238,10 @@ mod tests {
     #[test]
     fn counted_damage_is_an_error() {
         let statuses = |text| counters(&Scrape::parse(text)).iter().map(|f| f.status).collect::<Vec<_>>();
-        assert_eq!(statuses("masker_vault_damaged_total 0\nmasker_audit_failures_total 0\n"), [Severity::Ok]);
+        let zeros =
+            "masker_vault_damaged_total 0\nmasker_audit_failures_total 0\nmasker_honeytoken_rehydrated_total 0\n";
+        assert_eq!(statuses(zeros), [Severity::Ok]);
+        assert_eq!(statuses(""), [Severity::NotChecked; 3]);
         assert_eq!(
             statuses(
                 "masker_vault_damaged_total 1\nmasker_audit_failures_total 2\nmasker_honeytoken_rehydrated_total 3\n"

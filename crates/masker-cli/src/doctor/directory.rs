@@ -4,17 +4,15 @@ use std::path::Path;
 
 use super::{
     files::{self, PathStatus},
-    finding::Finding,
+    finding::{Finding, look_as},
+    finding_id::FindingId,
     units::ServiceUser,
 };
+use crate::key_files::quoted;
 
-/// Returns the warning for a path that this user cannot examine.
+/// Returns the finding of a path that this user cannot examine.
 pub(super) fn hidden(id: &'static str, path: &Path, why: &str) -> Finding {
-    Finding::warning(
-        id,
-        format!("failed to examine {}: {why}", path.display()),
-        "run doctor as root, or as the daemon's user",
-    )
+    Finding::not_checked(id, format!("failed to examine {}: {why}", path.display()), look_as())
 }
 
 /// Checks that a directory belongs to the daemon alone: its owner and its mode.
@@ -28,24 +26,28 @@ pub(super) fn own_directory(id: &'static str, path: &Path, status: &PathStatus, 
         PathStatus::Present(facts) => facts,
     };
     if !facts.is_directory() {
-        return Finding::error(id, format!("{shown} is not a directory"), "move it away, or configure another path");
+        let remedy = format!(
+            "look at what it is, then `mv --no-clobber {0} {0}.found`, or configure another path",
+            quoted(path)
+        );
+        return Finding::error(id, FindingId::NotADirectory, format!("{shown} is not a directory"), remedy);
     }
     if let Err((found, remedy)) = runs_as.owns(path, facts) {
         // Without a unit, root can start the daemon as any user.
         return if runs_as.is_default_user {
-            Finding::warning(id, found, remedy)
+            Finding::warning(id, FindingId::DirectoryOwner, found, remedy)
         } else {
-            Finding::error(id, found, remedy)
+            Finding::error(id, FindingId::DirectoryOwner, found, remedy)
         };
     }
     let mode = facts.mode;
     if mode & 0o022 != 0 {
         let found = format!("{shown} has mode {mode:04o}: other users can write to it, and the daemon will not start");
-        return Finding::error(id, found, format!("chmod 0700 {shown}"));
+        return Finding::error(id, FindingId::DirectoryOpen, found, format!("chmod 0700 {}", quoted(path)));
     }
     if mode & 0o055 != 0 {
         let found = format!("{shown} has mode {mode:04o}: other users can list its files");
-        return Finding::warning(id, found, format!("chmod 0700 {shown}"));
+        return Finding::warning(id, FindingId::DirectoryOpen, found, format!("chmod 0700 {}", quoted(path)));
     }
     Finding::ok(id, format!("only {} can access {shown}", files::user_name(facts.uid)))
 }

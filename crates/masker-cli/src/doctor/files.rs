@@ -76,6 +76,11 @@ impl PathStatus {
         }
     }
 
+    /// Returns whether the path cannot be examined.
+    pub(super) fn is_hidden(&self) -> bool {
+        matches!(self, PathStatus::Hidden(_))
+    }
+
     /// Returns the metadata, if there is any.
     pub(super) fn facts(&self) -> Option<&FileFacts> {
         match self {

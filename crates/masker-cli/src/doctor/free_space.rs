@@ -4,8 +4,8 @@ use std::{io, path::Path};
 
 use nix::sys::statvfs::statvfs;
 
-use super::finding::Finding;
-use crate::format::bytes;
+use super::{finding::Finding, finding_id::FindingId};
+use crate::{format::bytes, key_files::quoted};
 
 /// Free bytes below which a disk counts as full: what a busy daemon writes in a few seconds.
 const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
@@ -28,7 +28,11 @@ pub(super) struct FreeSpace {
 impl FreeSpace {
     /// Returns the free space for a path, or for its nearest ancestor that exists.
     pub(super) fn of(path: &Path) -> io::Result<FreeSpace> {
-        let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+        let mut there = path;
+        // A path that this user cannot examine may be on another file system than its directory.
+        while !there.try_exists()? {
+            there = there.parent().unwrap_or(Path::new("/"));
+        }
         let found = statvfs(there).map_err(io::Error::from)?;
         Ok(FreeSpace {
             free: found.blocks_available().saturating_mul(found.fragment_size()),
@@ -42,23 +46,25 @@ impl FreeSpace {
 pub(super) fn judge(id: &'static str, path: &Path, room: FreeSpace, size: u64, spare: u64) -> Vec<Finding> {
     let (shown, free) = (path.display(), bytes(room.free));
     let mut findings = Vec::new();
+    let remedy = |look: &str| {
+        format!(
+            "make room (`{look} {}`) without touching the files of masker, or stop the daemon and move the directory to a larger disk",
+            quoted(path)
+        )
+    };
     if room.free < FREE_BYTES_MIN {
         let found = format!("{free} are free for {shown}: writes will fail soon, and nothing is acknowledged then");
-        findings.push(Finding::error(id, found, format!("free space (`df -h {shown}`), or move it to a larger disk")));
+        findings.push(Finding::error(id, FindingId::DiskFull, found, remedy("df -h")));
     } else if room.free < spare {
         let found = format!("{free} are free for {shown}, and a compaction of the vault needs {}", bytes(spare));
-        findings.push(Finding::warning(
-            id,
-            found,
-            format!("free space (`df -h {shown}`), or move it to a larger disk"),
-        ));
+        findings.push(Finding::warning(id, FindingId::DiskFull, found, remedy("df -h")));
     }
     if room.files > 0 && room.free_files < FREE_FILES_LOW {
         let found = format!("{} files can be created for {shown}", room.free_files);
-        let remedy = format!("remove small files (`df -i {shown}`), or move it to another disk");
+        let remedy = remedy("df -i");
         findings.push(match room.free_files {
-            ..FREE_FILES_MIN => Finding::error(id, found, remedy),
-            _ => Finding::warning(id, found, remedy),
+            ..FREE_FILES_MIN => Finding::error(id, FindingId::DiskFull, found, remedy),
+            _ => Finding::warning(id, FindingId::DiskFull, found, remedy),
         });
     }
     if findings.is_empty() {

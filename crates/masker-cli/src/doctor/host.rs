@@ -11,9 +11,11 @@ use nix::sys::{
     stat::{major, minor},
 };
 
-use super::finding::Finding;
+use super::{finding::Finding, finding_id::FindingId};
 use crate::format::bytes;
 
+/// What to do if the kernel's files cannot be read.
+const PROC: &str = "run doctor where /proc is mounted, as on the host in place of a container";
 /// Maximum depth of stacked block devices, such as a volume on an encrypted partition.
 const DEVICE_DEPTH_MAX: u32 = 8;
 /// Locked memory that a daemon needs, in bytes: a page for each of its keys, and a reserve.
@@ -26,10 +28,10 @@ pub(super) struct HostFacts {
     swaps: Option<Vec<SwapDevice>>,
     /// The pattern of core dumps. `None` if it cannot be read.
     core_pattern: Option<String>,
-    /// Maximum bytes of a core dump of a process started here.
-    core_bytes_max: u64,
-    /// Maximum bytes that a process started here may lock.
-    locked_bytes_max: u64,
+    /// Maximum bytes of a core dump of a process started here. `None` if the limit cannot be read.
+    core_bytes_max: Option<u64>,
+    /// Maximum bytes that a process started here may lock. `None` if the limit cannot be read.
+    locked_bytes_max: Option<u64>,
 }
 
 /// A swap device or file.
@@ -47,7 +49,7 @@ pub(super) fn gather(root: &Path) -> HostFacts {
         let swap = |path: String| SwapDevice { plain: !is_protected(root, &path), path };
         swap_paths(&text).into_iter().map(swap).collect()
     });
-    let soft = |resource| getrlimit(resource).map_or(u64::MAX, |(soft, _)| soft);
+    let soft = |resource| getrlimit(resource).ok().map(|(soft, _)| soft);
     HostFacts {
         swaps,
         core_pattern: fs::read_to_string(root.join("proc/sys/kernel/core_pattern")).ok(),
@@ -107,7 +109,7 @@ pub(super) fn judge(host: &HostFacts) -> Vec<Finding> {
 /// `host.swap`: no swap device is unencrypted. Keys are locked in memory, but values are not.
 fn swap(swaps: Option<&[SwapDevice]>) -> Vec<Finding> {
     let Some(swaps) = swaps else {
-        return vec![Finding::warning("host.swap", "failed to read /proc/swaps", "mount /proc")];
+        return vec![Finding::not_checked("host.swap", "failed to read /proc/swaps", PROC)];
     };
     let plain: Vec<&str> = swaps.iter().filter(|swap| swap.plain).map(|swap| &*swap.path).collect();
     vec![match (plain.is_empty(), swaps.is_empty()) {
@@ -118,18 +120,19 @@ fn swap(swaps: Option<&[SwapDevice]>) -> Vec<Finding> {
                 "memory is swapped to {} unencrypted: keys are locked in memory, values are not",
                 plain.join(", ")
             );
-            let remedy =
-                "swapoff --all, or encrypt it with a new key at each boot: `swap` and /dev/urandom in /etc/crypttab";
-            Finding::warning("host.swap", found, remedy)
+            let remedy = "as root: if `free -h` shows more free memory than used swap, `swapoff --all`; or encrypt it with a new key at each boot: \
+                 `swap` and /dev/urandom in /etc/crypttab";
+            Finding::warning("host.swap", FindingId::SwapPlain, found, remedy)
         }
     }]
 }
 
 /// `host.core`: no core dump of a process with values is written. The daemon disables its own dumps; its clients do not.
-fn core_dumps(pattern: Option<&str>, bytes_max: u64) -> Vec<Finding> {
-    let remedy = "sysctl kernel.core_pattern=, and `LimitCORE=0` in the units of applications";
+fn core_dumps(pattern: Option<&str>, bytes_max: Option<u64>) -> Vec<Finding> {
+    let remedy = "as root: `sysctl kernel.core_pattern=core` with `LimitCORE=0` in the units of applications; a file in /etc/sysctl.d keeps it \
+                  across boots";
     let Some(pattern) = pattern.map(str::trim) else {
-        return vec![Finding::warning("host.core", "failed to read /proc/sys/kernel/core_pattern", "mount /proc")];
+        return vec![Finding::not_checked("host.core", "failed to read /proc/sys/kernel/core_pattern", PROC)];
     };
     vec![if let Some(program) = pattern.strip_prefix('|') {
         let program = program.split_whitespace().next().unwrap_or_default().escape_debug();
@@ -137,24 +140,37 @@ fn core_dumps(pattern: Option<&str>, bytes_max: u64) -> Vec<Finding> {
             "core dumps go to {program}, regardless of their limit: the daemon disables its own dumps, other programs with \
              values do not"
         );
-        Finding::warning("host.core", found, remedy)
-    } else if pattern.is_empty() || bytes_max == 0 {
+        Finding::warning("host.core", FindingId::CoreDumps, found, remedy)
+    } else if pattern.is_empty() || bytes_max == Some(0) {
         Finding::ok("host.core", "processes started here write no core dumps")
     } else {
         let found = "processes started here write core dumps: the daemon disables its own dumps, other programs with values \
                      do not";
-        Finding::warning("host.core", found, "ulimit -c 0, and `LimitCORE=0` in the units of applications")
+        Finding::warning(
+            "host.core",
+            FindingId::CoreDumps,
+            found,
+            "ulimit -c 0, and `LimitCORE=0` in the units of applications",
+        )
     }]
 }
 
 /// `host.locked_memory`: the limit of locked memory is high enough for keys.
-fn locked_memory(bytes_max: u64) -> Finding {
+fn locked_memory(bytes_max: Option<u64>) -> Finding {
+    let Some(bytes_max) = bytes_max else {
+        return Finding::not_checked(
+            "host.locked_memory",
+            "failed to read the limit of locked memory",
+            "run `ulimit -l`",
+        );
+    };
     if bytes_max >= LOCKED_BYTES_MIN {
-        return Finding::ok("host.locked_memory", "keys can be locked in memory");
+        return Finding::ok("host.locked_memory", "a process started here can lock its keys in memory");
     }
     let found = format!("a process started here may lock only {} of memory", bytes(bytes_max));
-    let remedy = "ulimit -l 16384, or `LimitMEMLOCK=16M` in the unit";
-    Finding::warning("host.locked_memory", found, remedy)
+    let remedy =
+        "`ulimit -l 16384` before the daemon is started, or `LimitMEMLOCK=16M` in its unit, as in the package's";
+    Finding::warning("host.locked_memory", FindingId::LockedMemory, found, remedy)
 }
 
 #[cfg(test)]
@@ -199,7 +215,7 @@ mod tests {
         assert_eq!(swap_paths(text), ["/dev/dm-1", "/swap file"]);
         let one = |plain| SwapDevice { path: "/s".to_owned(), plain };
         let status = |swaps: Option<&[SwapDevice]>| swap(swaps)[0].status;
-        assert_eq!(status(None), Severity::Warning);
+        assert_eq!(status(None), Severity::NotChecked);
         assert_eq!(status(Some(&[])), Severity::Ok);
         assert_eq!(status(Some(&[one(false)])), Severity::Ok);
         assert_eq!(status(Some(&[one(false), one(true)])), Severity::Warning);
@@ -207,18 +223,19 @@ mod tests {
 
     #[test]
     fn judges_core_dumps_by_pattern_and_limit() {
-        let status = |pattern, bytes| core_dumps(pattern, bytes)[0].status;
+        let status = |pattern, bytes| core_dumps(pattern, Some(bytes))[0].status;
         assert_eq!(status(Some("core\n"), 0), Severity::Ok);
         assert_eq!(status(Some("\n"), u64::MAX), Severity::Ok);
         assert_eq!(status(Some("core\n"), 1), Severity::Warning);
         // The limit does not apply to dumps that go to a program.
         assert_eq!(status(Some("|/usr/lib/systemd/systemd-coredump %P\n"), 0), Severity::Warning);
-        assert_eq!(status(None, 0), Severity::Warning);
+        assert_eq!(status(None, 0), Severity::NotChecked);
     }
 
     #[test]
     fn little_locked_memory_is_a_warning() {
-        assert_eq!(locked_memory(u64::MAX).status, Severity::Ok);
-        assert_eq!(locked_memory(65_536).status, Severity::Warning);
+        assert_eq!(locked_memory(Some(u64::MAX)).status, Severity::Ok);
+        assert_eq!(locked_memory(Some(65_536)).status, Severity::Warning);
+        assert_eq!(locked_memory(None).status, Severity::NotChecked);
     }
 }

@@ -4,7 +4,7 @@ mod probe;
 
 use std::{fs, path::Path};
 
-use super::finding::Finding;
+use super::{finding::Finding, finding_id::FindingId};
 
 /// The requirement for Landlock.
 const LANDLOCK_SINCE: &str = "Linux 5.13, with `lsm=landlock,…` on the kernel's command line";
@@ -53,21 +53,29 @@ pub(super) fn judge(kernel: &KernelFeatures) -> Vec<Finding> {
     let release = &kernel.release;
     let feature = |id, available: bool, what: &str, found: &str, remedy: &str| match available {
         true => Finding::ok(id, what),
-        false => Finding::warning(id, format!("{found} (Linux {release})"), remedy),
+        false => Finding::warning(id, FindingId::KernelFeature, format!("{found} (Linux {release})"), remedy),
     };
-    let landlock = match kernel.landlock {
-        Some(version) => Finding::ok("kernel.landlock", format!("Landlock {version} can restrict access to files")),
-        None => feature("kernel.landlock", false, "", "no Landlock: only file modes protect files", LANDLOCK_SINCE),
-    };
-    vec![
-        landlock,
+    // The file of the filters is missing with all others.
+    let unread = release.is_empty().then(|| {
+        let remedy = "run doctor where /proc is mounted, as on the host in place of a container";
+        Finding::not_checked("kernel.seccomp", "failed to read /proc/sys/kernel", remedy)
+    });
+    let seccomp = unread.unwrap_or_else(|| {
         feature(
             "kernel.seccomp",
             kernel.filters(),
             "system calls can be filtered",
             "no filter of system calls that can kill the process",
             "Linux 4.14 or later, built with CONFIG_SECCOMP_FILTER",
-        ),
+        )
+    });
+    let landlock = match kernel.landlock {
+        Some(version) => Finding::ok("kernel.landlock", format!("Landlock {version} can restrict access to files")),
+        None => feature("kernel.landlock", false, "", "no Landlock: only file modes protect files", LANDLOCK_SINCE),
+    };
+    vec![
+        landlock,
+        seccomp,
         feature(
             "kernel.secret_memory",
             kernel.secret_memory,
@@ -93,7 +101,9 @@ mod tests {
     #[test]
     fn a_missing_feature_is_a_warning() {
         let statuses = |kernel: &KernelFeatures| judge(kernel).iter().map(|finding| finding.status).collect::<Vec<_>>();
-        assert_eq!(statuses(&KernelFeatures::default()), [Severity::Warning; 4]);
+        let none = KernelFeatures { release: "4.9".to_owned(), ..KernelFeatures::default() };
+        assert_eq!(statuses(&none), [Severity::Warning; 4]);
+        assert_eq!(statuses(&KernelFeatures::default())[1], Severity::NotChecked, "nothing could be read");
         let all = KernelFeatures {
             release: "6.12".to_owned(),
             landlock: Some(6),

@@ -8,86 +8,149 @@ mod access;
 mod audit;
 mod clock;
 pub(crate) mod command;
-pub mod daemon;
+mod daemon;
 mod directory;
 mod environment;
 mod files;
 mod finding;
+mod finding_id;
 mod free_space;
 mod host;
 pub mod kernel;
+mod key_checks;
+mod key_identity;
 mod keys;
 pub(crate) use keys::provided_keys;
 mod policies;
 mod secret_names;
 mod socket;
 mod strays;
+mod subject;
 mod units;
 mod vault;
 
-use std::{
-    fs,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-pub use self::finding::{Finding, Severity};
-use self::{keys::KeyFacts, units::InstalledUnits};
+use self::{
+    finding::look_as,
+    key_identity::KeyWitness,
+    keys::{KeyFacts, KeyPlace},
+    subject::{ConfigFault, Subject},
+    units::InstalledUnits,
+};
+pub use self::{
+    finding::{Finding, Severity},
+    finding_id::FindingId,
+};
 use jiff::Timestamp;
-use masker_config::{Config, ConfigErrors, HostEnvironment};
+use masker_api::{DaemonConfiguration, KeyList};
+use masker_config::{Config, HostEnvironment};
 
 /// What to examine.
-#[derive(Clone, Copy)]
-pub struct DoctorInput<'a> {
+struct DoctorInput<'a> {
     /// The environment and the user that a daemon would have if it were started here.
-    pub host: HostEnvironment<'a>,
-    /// The configuration, or its errors.
-    pub config: Result<&'a Config, &'a ConfigErrors>,
+    host: HostEnvironment<'a>,
+    subject: &'a Subject,
+    installed: &'a InstalledUnits,
     /// Whether a daemon responds on the socket.
-    pub serving: bool,
+    serving: bool,
+    /// The daemon that serves this configuration.
+    daemon: Option<&'a DaemonConfiguration>,
+    /// The keys that it has loaded and that its vault knows.
+    loaded: Option<&'a KeyList>,
     /// The root of the host's files: `/`.
-    pub root: &'a Path,
+    root: &'a Path,
     /// Returns the paths at which the vault in a data directory has its data.
-    pub vault_entries: fn(&Path) -> Vec<PathBuf>,
+    vault_entries: fn(&Path) -> Vec<PathBuf>,
 }
 
 /// Runs every check that needs no daemon. Blocks while it reads the newest part of the audit log.
-pub fn examine(input: &DoctorInput<'_>) -> Vec<Finding> {
-    let installed = InstalledUnits::read(input.root);
-    let mut findings = configuration(input.config);
-    let keys = KeyFacts::gather(input, &installed);
-    findings.extend(keys::judge(&keys));
-    findings.extend(environment::judge(&environment::gather(input.root, &keys), &installed));
-    if let Ok(config) = input.config {
-        // The socket belongs to the daemon that serves on it.
-        let daemon_uid = fs::metadata(&config.server.socket).ok().filter(|_| input.serving).map(|socket| socket.uid());
-        let runs_as = installed.runs_as(daemon_uid.unwrap_or(input.host.uid));
-        let entries = (input.vault_entries)(&config.vault.data_dir);
-        let vault = vault::gather(&config.vault.data_dir, entries, &config.audit.path);
-        let audit = audit::gather(config, &keys, input.serving);
-        findings.extend(policies::judge(&policies::gather(config), &keys, input.serving));
-        findings.extend(strays::judge(&strays::gather(config, &keys, &installed)));
-        findings.extend(access::judge(&config.access));
-        findings.extend(socket::judge(&socket::gather(&config.server), &config.server));
-        findings.extend(vault::judge(&config.vault.data_dir, &vault, &runs_as));
-        findings.extend(audit::judge(&config.audit, &audit, &runs_as));
-        // The time is taken last, so that a daemon's writes meanwhile are not in the future.
-        findings.extend(clock::judge(&clock::gather(&vault, &audit), Timestamp::now()));
-        findings.push(clock::judge_jump(audit.clock_jump()));
+fn examine(input: &DoctorInput<'_>) -> Vec<Finding> {
+    let DoctorInput { subject, installed, .. } = input;
+    // A unit with another configuration says nothing about this one.
+    let none = InstalledUnits::default();
+    let unit = if subject.is_of_unit { *installed } else { &none };
+    let mut findings = configuration(&subject.config);
+    let keys = KeyFacts::gather(subject.keys(input.host.environment), &subject.keys_in_variables, unit);
+    match &subject.config {
+        Ok(config) => findings.extend(examine_files(input, config, &keys, unit)),
+        Err(_) => findings.extend(key_checks::judge(&keys, None)),
     }
+    findings.extend(environment::judge(&environment::gather(input.root, &keys), installed));
     findings.extend(host::judge(&host::gather(input.root)));
     findings.extend(kernel::judge(&kernel::KernelFeatures::probe(input.root)));
     findings
 }
 
+/// Runs the checks of the files that a configuration names.
+fn examine_files(input: &DoctorInput<'_>, config: &Config, keys: &KeyFacts, unit: &InstalledUnits) -> Vec<Finding> {
+    let serving = input.serving && input.subject.is_served;
+    let runs_as = match input.daemon {
+        Some(daemon) => unit.runs_as_user(daemon.uid),
+        None => unit.runs_as(input.host.uid),
+    };
+    let entries = (input.vault_entries)(&config.vault.data_dir);
+    let vault = vault::gather(&config.vault.data_dir, entries, &config.audit.path);
+    let audit = audit::gather(config, keys, serving);
+    let witness = match (input.loaded, audit.verified().map(|log| &*log.keys).filter(|keys| !keys.is_empty())) {
+        (Some(list), _) => KeyWitness::Daemon(list),
+        (None, _) if serving => KeyWitness::Nobody("the daemon did not say which keys it has loaded"),
+        (None, Some(recorded)) => KeyWitness::Log(recorded),
+        (None, None) if audit.is_unverified() => {
+            KeyWitness::Nobody("no daemon answers, and the audit log was not verified")
+        }
+        (None, None) if vault.exists => KeyWitness::Nobody("no daemon answers, and no audit log names its keys"),
+        (None, None) => KeyWitness::NoVault,
+    };
+    let has_place = !matches!(input.subject.keys(input.host.environment), KeyPlace::Unknown);
+    let mut findings = key_checks::judge(keys, audit.exists());
+    findings.extend((!has_place && !keys.any()).then(|| no_keys(config)));
+    findings.extend(key_identity::judge(keys, &witness, audit.other_key()));
+    findings.extend(policies::judge(&policies::gather(config), keys, serving, has_place));
+    findings.extend(strays::judge(&strays::gather(config, keys, unit)));
+    findings.extend(access::judge(&config.access, runs_as.uid));
+    findings.extend(socket::judge(&socket::gather(&config.server), &config.server, &runs_as));
+    findings.extend(vault::judge(&config.vault.data_dir, &vault, &runs_as, audit.names_vault()));
+    findings.extend(audit::judge(&config.audit, &audit, keys, &runs_as, vault.exists));
+    // The time is taken last, so that a daemon's writes meanwhile are not in the future.
+    let now = Timestamp::now();
+    findings.push(clock::judge(&clock::gather(&vault, &audit), now));
+    findings.push(clock::judge_jump(&audit, now));
+    findings
+}
+
+/// `keys.read`, if nothing says where the keys are.
+fn no_keys(config: &Config) -> Finding {
+    let beside = config.file.as_deref().and_then(|file| Some(file.parent()?.join("keys"))).filter(|keys| keys.is_dir());
+    let remedy = match beside {
+        Some(keys) => format!(
+            "run doctor as the daemon is started. If it takes its keys from there: `CREDENTIALS_DIRECTORY={} masker doctor`, with the \
+             same arguments",
+            crate::key_files::quoted(&keys)
+        ),
+        None => {
+            "run doctor with the variables that the daemon is started with: CREDENTIALS_DIRECTORY or MASKER_KEY_…_FILE"
+                .to_owned()
+        }
+    };
+    Finding::not_checked("keys.read", "nothing says where the daemon's keys are", remedy)
+}
+
 /// `config`: the configuration is valid.
-fn configuration(config: Result<&Config, &ConfigErrors>) -> Vec<Finding> {
+fn configuration(config: &Result<Config, ConfigFault>) -> Vec<Finding> {
     match config {
         Ok(Config { file: Some(file), .. }) => vec![Finding::ok("config", format!("{} is valid", file.display()))],
         Ok(_) => vec![Finding::ok("config", "there is no configuration file: every setting has its default")],
-        Err(faults) => {
+        Err(ConfigFault::Unreadable(file, why)) => {
+            let found = format!("{}, which the daemon uses, cannot be read here: {why}", file.display());
+            vec![Finding::not_checked("config", found, look_as())]
+        }
+        Err(ConfigFault::Invalid(faults)) => {
             let remedy = "correct it: the page \"Settings\" of the book explains every setting";
-            faults.iter().map(|fault| Finding::error("config", fault.to_string(), remedy)).collect()
+            let error = |fault: &masker_config::ConfigError| {
+                Finding::error("config", FindingId::ConfigInvalid, fault.to_string(), remedy)
+            };
+            faults.iter().map(error).collect()
         }
     }
 }

@@ -6,9 +6,12 @@ use nix::unistd::Group;
 
 use super::{
     directory::hidden,
-    files::{FileFacts, FileKind, PathStatus, group_name},
+    files::{FileFacts, FileKind, PathStatus, group_name, user_name},
     finding::Finding,
+    finding_id::FindingId,
+    units::ServiceUser,
 };
+use crate::key_files::quoted;
 use masker_config::ServerConfig;
 
 /// The facts about the daemon's socket.
@@ -34,16 +37,16 @@ fn directory(socket: &Path) -> &Path {
 }
 
 /// Returns the findings of every check of the socket.
-pub(super) fn judge(facts: &SocketFacts, server: &ServerConfig) -> Vec<Finding> {
+pub(super) fn judge(facts: &SocketFacts, server: &ServerConfig, runs_as: &ServiceUser) -> Vec<Finding> {
     let mut findings = group(facts, server);
-    findings.extend(folder(&facts.directory, directory(&server.socket)));
+    findings.push(folder(&facts.directory, directory(&server.socket), runs_as));
     match &facts.socket {
         PathStatus::Missing => {
-            findings
-                .push(Finding::ok("socket.mode", format!("{} does not exist: no daemon is running", shown(server))));
+            let found = format!("{} does not exist: no daemon serves on it", shown(server));
+            findings.push(Finding::not_checked("socket.mode", found, "start the daemon, and run doctor again"));
         }
         PathStatus::Hidden(why) => findings.push(hidden("socket.mode", &server.socket, why)),
-        PathStatus::Present(file) => findings.extend(mode(file, facts, server)),
+        PathStatus::Present(file) => findings.extend(mode(file, facts, server, runs_as)),
     }
     findings
 }
@@ -60,59 +63,99 @@ fn group(facts: &SocketFacts, server: &ServerConfig) -> Vec<Finding> {
         Some(Ok(_)) => vec![Finding::ok("socket.group", format!("the group `{name}` may connect"))],
         Some(Err(why)) if why.is_empty() => {
             let found = format!("the group `{name}` of `[server] socket_group` does not exist");
-            vec![Finding::error("socket.group", found, format!("groupadd --system {name}"))]
+            let remedy = format!("`groupadd --system {name}` as root, or correct `[server] socket_group`");
+            vec![Finding::error("socket.group", FindingId::SocketGroupMissing, found, remedy)]
         }
         Some(Err(why)) => {
             let found = format!("failed to look up the group `{name}`: {why}");
-            vec![Finding::warning("socket.group", found, format!("getent group {name}"))]
+            vec![Finding::not_checked(
+                "socket.group",
+                found,
+                format!("`getent group {name}` shows whether the group database answers"),
+            )]
         }
     }
 }
 
 /// `socket.directory`: no other user can replace the socket.
-fn folder(status: &PathStatus, path: &Path) -> Vec<Finding> {
+fn folder(status: &PathStatus, path: &Path, runs_as: &ServiceUser) -> Finding {
+    const CHECK: &str = "socket.directory";
     let shown = path.display();
-    match status {
+    let facts = match status {
         PathStatus::Missing => {
-            vec![Finding::ok("socket.directory", format!("{shown} does not exist yet: it is created with the socket"))]
+            return Finding::ok(CHECK, format!("{shown} does not exist yet: it is created with the socket"));
         }
-        PathStatus::Hidden(why) => vec![hidden("socket.directory", path, why)],
-        // In a sticky directory users cannot remove the files of others, but they can create the socket first.
-        PathStatus::Present(FileFacts { mode, .. }) if mode & 0o022 != 0 => {
-            let found = format!(
-                "{shown} has mode {mode:04o}: other users can put their own socket there and receive its requests"
-            );
-            vec![Finding::error("socket.directory", found, format!("chmod go-w {shown}, or configure another path"))]
-        }
-        PathStatus::Present(_) => vec![Finding::ok("socket.directory", format!("no other user can write to {shown}"))],
+        PathStatus::Hidden(why) => return hidden(CHECK, path, why),
+        PathStatus::Present(facts) => facts,
+    };
+    let mode = facts.mode;
+    if mode & 0o022 != 0 {
+        let found =
+            format!("{shown} has mode {mode:04o}: other users can put their own socket there and receive its requests");
+        // In a sticky directory users cannot remove the files of others, but they can create the socket first. Such a directory is
+        // shared on purpose.
+        let remedy = match mode & 0o1000 {
+            0 => format!(
+                "`chmod go-w {}`, as root or its owner, or set `[server] socket` to a path in another directory",
+                quoted(path)
+            ),
+            _ => {
+                "set `[server] socket` to a path in a directory of the daemon, and leave the mode of this one as it is"
+                    .to_owned()
+            }
+        };
+        return Finding::error(CHECK, FindingId::SocketDirectoryOpen, found, remedy);
     }
+    if facts.uid != 0 && facts.uid != runs_as.uid && !runs_as.is_default_user {
+        let found = format!(
+            "{shown} belongs to {}, who can put another socket there and receive its requests",
+            user_name(facts.uid)
+        );
+        let remedy = "set `[server] socket` to a path in a directory of root or of the daemon's user";
+        return Finding::error(CHECK, FindingId::SocketDirectoryOpen, found, remedy);
+    }
+    Finding::ok(CHECK, format!("no other user can write to {shown}"))
 }
 
 /// `socket.mode`: only the configured users can connect.
-fn mode(file: &FileFacts, facts: &SocketFacts, server: &ServerConfig) -> Vec<Finding> {
+fn mode(file: &FileFacts, facts: &SocketFacts, server: &ServerConfig, runs_as: &ServiceUser) -> Vec<Finding> {
     let (shown, mode) = (shown(server), file.mode);
     if file.kind != FileKind::Socket {
-        let remedy = "move it away, or configure another path (`[server] socket`)";
-        return vec![Finding::error("socket.mode", format!("{shown} is not a socket"), remedy)];
+        let remedy = format!(
+            "look at what it is, then `mv --no-clobber {0} {0}.found`, or set `[server] socket` to another path",
+            quoted(&server.socket)
+        );
+        return vec![Finding::error(
+            "socket.mode",
+            FindingId::SocketNotASocket,
+            format!("{shown} is not a socket"),
+            remedy,
+        )];
     }
+    // systemd creates the socket of the unit, and a restart of the service alone keeps it.
+    let remedy = |setting: &str, value: &str| match &runs_as.unit {
+        Some(_) => format!(
+            "as root: `systemctl edit masker.socket`, with the lines `[Socket]` and `{setting}={value}`, then `systemctl restart masker.socket \
+             masker.service`"
+        ),
+        None => "restart the daemon, which sets what is configured".to_owned(),
+    };
     if mode & 0o002 != 0 {
         let found = format!("{shown} has mode {mode:04o}: every user of this host can connect and request every value");
-        let remedy = "restart the daemon; under systemd, `SocketMode=0660` in masker.socket";
-        return vec![Finding::error("socket.mode", found, remedy)];
+        return vec![Finding::error("socket.mode", FindingId::SocketOpen, found, remedy("SocketMode", "0660"))];
     }
     let mut findings = Vec::new();
     if mode & 0o777 != server.socket_mode {
         let found = format!("{shown} has mode {mode:04o}, but {:04o} is configured", server.socket_mode);
-        let remedy = "restart the daemon; under systemd the mode is `SocketMode=` in masker.socket";
-        findings.push(Finding::warning("socket.mode", found, remedy));
+        let remedy = remedy("SocketMode", &format!("{:04o}", server.socket_mode));
+        findings.push(Finding::warning("socket.mode", FindingId::SocketDiffers, found, remedy));
     }
     if let Some(Ok(gid)) = facts.group
         && gid != file.gid
     {
         let name = server.socket_group.as_deref().unwrap_or_default();
         let found = format!("{shown} belongs to the group {}, but `{name}` is configured", group_name(file.gid));
-        let remedy = "restart the daemon; under systemd the group is `SocketGroup=` in masker.socket";
-        findings.push(Finding::warning("socket.mode", found, remedy));
+        findings.push(Finding::warning("socket.mode", FindingId::SocketDiffers, found, remedy("SocketGroup", name)));
     }
     if findings.is_empty() {
         let whose = if mode & 0o020 == 0 { "only its owner".to_owned() } else { group_name(file.gid) };
@@ -147,30 +190,31 @@ mod tests {
         group: Option<Result<u32, String>>,
     ) -> Vec<(&'static str, Severity)> {
         let server = server(group.is_some().then_some("masker"));
-        let findings = judge(&SocketFacts { socket, directory, group }, &server);
+        let runs_as = ServiceUser { uid: 1, unit: None, is_default_user: false };
+        let findings = judge(&SocketFacts { socket, directory, group }, &server, &runs_as);
         findings.iter().map(|finding| (finding.id, finding.status)).collect()
     }
 
     #[test]
     fn judges_the_socket_and_its_directory() {
-        use Severity::{Error, Ok, Warning};
+        use Severity::{Error, NotChecked, Ok, Warning};
         let sound = || facts(FileKind::Directory, 0o755);
         let on = |status, group| statuses(status, sound(), group).pop().unwrap();
         assert_eq!(on(facts(FileKind::Socket, 0o660), None), ("socket.mode", Ok));
-        assert_eq!(on(PathStatus::Missing, None), ("socket.mode", Ok));
+        assert_eq!(on(PathStatus::Missing, None), ("socket.mode", NotChecked));
         assert_eq!(on(facts(FileKind::Socket, 0o666), None), ("socket.mode", Error));
         assert_eq!(on(facts(FileKind::Socket, 0o600), None), ("socket.mode", Warning));
         assert_eq!(on(facts(FileKind::Regular, 0o660), None), ("socket.mode", Error));
         assert_eq!(on(facts(FileKind::Socket, 0o660), Some(Result::Ok(70_000))), ("socket.mode", Ok));
         assert_eq!(on(facts(FileKind::Socket, 0o660), Some(Result::Ok(70_001))), ("socket.mode", Warning));
         assert_eq!(statuses(PathStatus::Missing, sound(), Some(Err(String::new())))[0], ("socket.group", Error));
-        assert_eq!(statuses(PathStatus::Missing, sound(), Some(Err("x".to_owned())))[0], ("socket.group", Warning));
+        assert_eq!(statuses(PathStatus::Missing, sound(), Some(Err("x".to_owned())))[0], ("socket.group", NotChecked));
         for mode in [0o777, 0o775, 0o1777] {
             let found = statuses(PathStatus::Missing, facts(FileKind::Directory, mode), None);
             assert_eq!(found[0], ("socket.directory", Error), "{mode:o}");
         }
         assert_eq!(statuses(PathStatus::Missing, PathStatus::Missing, None)[0], ("socket.directory", Ok));
-        assert_eq!(statuses(PathStatus::Hidden("x".to_owned()), sound(), None)[1], ("socket.mode", Warning));
+        assert_eq!(statuses(PathStatus::Hidden("x".to_owned()), sound(), None)[1], ("socket.mode", NotChecked));
     }
 
     #[test]

@@ -9,14 +9,20 @@ use std::{
     path::{self, Path, PathBuf},
 };
 
-use super::{finding::Finding, keys::KeyFacts, units::InstalledUnits};
+use super::{
+    finding::{Finding, look_as},
+    finding_id::FindingId,
+    keys::KeyFacts,
+    units::InstalledUnits,
+};
+use crate::key_files::quoted;
 use masker_config::{AcceptedStates, Config, is_policy_file, replaceable};
 
 /// The most names in a finding.
 const NAMES_MAX: usize = 5;
 
-/// The names of the files that do not belong in a directory, by directory. Without those that this user cannot list.
-pub(super) type Strays = BTreeMap<PathBuf, Vec<String>>;
+/// The names of the files that do not belong in a directory, by directory. `None` for a directory that this user cannot list.
+pub(super) type Strays = BTreeMap<PathBuf, Option<Vec<String>>>;
 
 /// Looks into the directories of keys, policies and the configuration.
 pub(super) fn gather(config: &Config, keys: &KeyFacts, installed: &InstalledUnits) -> Strays {
@@ -72,13 +78,13 @@ fn is_projected(path: &Path) -> bool {
 }
 
 /// Returns the names of the entries that do not belong in a directory, sorted.
-fn names_of(directory: &Path, belongs: impl Fn(&Path) -> bool) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+fn names_of(directory: &Path, belongs: impl Fn(&Path) -> bool) -> Option<Vec<String>> {
+    let entries = fs::read_dir(directory).ok()?;
     let strays = entries.filter_map(Result::ok).filter(|entry| !belongs(&entry.path()));
     let mut names: Vec<String> =
         strays.map(|entry| entry.file_name().to_string_lossy().escape_debug().to_string()).collect();
     names.sort();
-    names
+    Some(names)
 }
 
 /// Returns the file by which the daemon keeps others from its socket.
@@ -95,7 +101,15 @@ fn absolute(path: &Path) -> PathBuf {
 /// `files.strays`: nothing else is in the directories of keys, policies and the configuration.
 pub(super) fn judge(strays: &Strays) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (directory, names) in strays.iter().filter(|(_, names)| !names.is_empty()) {
+    for (directory, names) in strays {
+        let Some(names) = names else {
+            let found = format!("{} cannot be listed by this user", directory.display());
+            findings.push(Finding::not_checked("files.strays", found, look_as()));
+            continue;
+        };
+        if names.is_empty() {
+            continue;
+        }
         let more = names.len().saturating_sub(NAMES_MAX);
         let shown = names[..names.len() - more].join(", ");
         let more = if more == 0 { String::new() } else { format!(" and {more} more") };
@@ -103,8 +117,13 @@ pub(super) fn judge(strays: &Strays) -> Vec<Finding> {
             "{} has {shown}{more}, which the daemon does not need and can read, if their modes allow it",
             directory.display()
         );
-        let remedy = "keep other files elsewhere: look at each before you move it; a copy of a key is a key";
-        findings.push(Finding::warning("files.strays", found, remedy));
+        let files: Vec<String> = names.iter().take(NAMES_MAX).map(|name| quoted(&directory.join(name))).collect();
+        let remedy = format!(
+            "look at each, then move what does not belong there to a directory that only root can read: `mv --no-clobber {} ~/`. A copy of \
+             a key is a key",
+            files.join(" ")
+        );
+        findings.push(Finding::warning("files.strays", FindingId::StrayFiles, found, remedy));
     }
     if findings.is_empty() && !strays.is_empty() {
         let found = "the directories of keys, policies and the configuration hold nothing else";
@@ -170,7 +189,7 @@ mod tests {
         let found = || {
             let strays =
                 look(std::slice::from_ref(&config), &policies, &InstalledUnits::read(root.path()).credential_paths());
-            strays.into_values().flatten().collect::<Vec<_>>()
+            strays.into_values().flatten().flatten().collect::<Vec<_>>()
         };
         assert_eq!(found(), [""; 0], "an empty directory of keys");
         put("etc/masker/keys/K_CARE", "");
@@ -190,7 +209,7 @@ mod tests {
         std::os::unix::fs::symlink(folder.path().join("own/key"), &link).unwrap();
         let policy = put("policy/care.toml");
         put("policy/other.toml");
-        let names = |strays: Strays| strays.into_values().flatten().collect::<Vec<_>>();
+        let names = |strays: Strays| strays.into_values().flatten().flatten().collect::<Vec<_>>();
         assert_eq!(
             names(look(&[link, folder.path().join("kept/key")], &policy, &[])),
             ["key.bak", "other.toml"],

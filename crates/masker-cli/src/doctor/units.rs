@@ -1,18 +1,20 @@
 //! masker's unit files: the daemon's user, its credentials, and secrets that should not be in unit files.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
 };
 
-use nix::unistd::User;
+use nix::unistd::{User, geteuid};
 
 use super::{
     files::{FileFacts, user_name},
     secret_names::holds_secret,
 };
-use masker_config::is_secret_name;
+use crate::key_files::quoted;
+use masker_config::{SYSTEM_DIR, is_secret_name};
 
 /// The directories of unit files, in order of precedence (systemd.unit(5)).
 const DIRECTORIES: [&str; 5] = [
@@ -26,6 +28,8 @@ const DIRECTORIES: [&str; 5] = [
 const SERVICE: &str = "masker.service";
 /// The directory of credentials whose path is relative.
 const CREDENTIAL_STORE: &str = "etc/credstore";
+/// How deep directories of credentials are read.
+const UNIT_DIRECTORIES_DEPTH_MAX: u32 = 8;
 /// Largest unit file that is read, in bytes.
 const UNIT_BYTES_MAX: u64 = 1 << 20;
 
@@ -38,6 +42,8 @@ pub(super) struct InstalledUnits {
     pub(super) unit: Option<PathBuf>,
     /// The unit files that set a secret, with the variable's name.
     pub(super) keys_in_units: Vec<(PathBuf, String)>,
+    /// The unit files that cannot be read.
+    pub(super) unreadable: Vec<PathBuf>,
     root: PathBuf,
 }
 
@@ -78,10 +84,14 @@ impl InstalledUnits {
         let mut drop_ins: Vec<&PathBuf> = files.iter().filter(drop_in).collect();
         drop_ins.sort_by_key(|file| name_of(file));
         for file in unit.iter().chain(drop_ins) {
-            installed.service.extend(settings(&read(file)));
+            installed.service.extend(settings(&read(file).unwrap_or_default()));
         }
         for file in &files {
-            for variable in variables(&settings(&read(file))) {
+            let Some(text) = read(file) else {
+                installed.unreadable.push(file.clone());
+                continue;
+            };
+            for (variable, _) in variables(&settings(&text)) {
                 if holds_secret(variable.as_bytes()) {
                     installed.keys_in_units.push((file.clone(), variable));
                 }
@@ -103,20 +113,47 @@ impl InstalledUnits {
         }
     }
 
-    /// Returns the credentials of the daemon's unit, by name, and their files.
-    pub(super) fn credentials(&self) -> Vec<(String, PathBuf)> {
-        let mut found: Vec<(String, PathBuf)> = Vec::new();
+    /// Returns the user of a running daemon.
+    pub(super) fn runs_as_user(&self, uid: u32) -> ServiceUser {
+        ServiceUser { uid, unit: self.unit.clone(), is_default_user: false }
+    }
+
+    /// Returns the daemon's settings that the unit has as variables, without secrets.
+    pub(super) fn environment(&self) -> BTreeMap<String, String> {
+        let settings: Vec<UnitSetting> =
+            self.service.iter().filter(|setting| setting.name == "Environment").cloned().collect();
+        let last_reset = settings.iter().rposition(|setting| setting.value.is_empty()).unwrap_or(0);
+        let variables = variables(&settings[last_reset.min(settings.len())..]).into_iter();
+        let of_masker = variables.filter(|(name, _)| name.starts_with("MASKER_") && !is_secret_name(name.as_bytes()));
+        of_masker.map(|(name, value)| (name, expanded(&value))).collect()
+    }
+
+    /// Returns the number of the unit's user, if it names one that exists.
+    pub(super) fn user(&self) -> Option<u32> {
+        self.runs_as(0).unit.map(|_| self.runs_as(0).uid)
+    }
+
+    /// Returns the configuration file of the daemon's unit.
+    pub(super) fn config_file(&self) -> Option<PathBuf> {
+        self.unit.as_ref()?;
+        let named = self.environment().remove("MASKER_CONFIG").map(PathBuf::from);
+        Some(named.unwrap_or_else(|| Path::new(SYSTEM_DIR).join("masker.toml")))
+    }
+
+    /// Returns the credentials of the daemon's unit.
+    pub(super) fn credentials(&self) -> UnitCredentials {
+        let mut found = UnitCredentials::default();
         for value in self.all("LoadCredential") {
             let (name, path) = self.credential(value);
-            // Each file of a directory is a separate credential (systemd.exec(5)).
+            // Each file of a directory, and of those in it, is a separate credential (systemd.exec(5)).
             if path.is_dir() {
-                let files = listed(&path).into_iter().filter(|file| !file.is_dir());
-                found.extend(files.map(|file| (format!("{name}_{}", name_of(&file)), file)));
-            } else {
-                found.push((name.to_owned(), path));
+                found.add_directory(name, &path, UNIT_DIRECTORIES_DEPTH_MAX);
+            } else if is_secret_name(name.as_bytes()) {
+                found.files.push((name.to_owned(), path));
+            } else if is_secret_name(format!("{name}_").as_bytes()) {
+                found.missing.push(path);
             }
         }
-        found.retain(|(name, _)| is_secret_name(name.as_bytes()));
         found
     }
 
@@ -127,7 +164,7 @@ impl InstalledUnits {
         let directories = self.service.iter().filter(|setting| setting.name == "LoadCredential");
         let directories = directories.map(|setting| self.credential(&setting.value).1).filter(|path| path.is_dir());
         let named = self.all("LoadCredential").into_iter().map(|value| self.credential(value).1);
-        let files = self.credentials().into_iter().map(|(_, path)| path);
+        let files = self.credentials().files.into_iter().map(|(_, path)| path);
         named.chain(encrypted).chain(directories).chain(files).collect()
     }
 
@@ -173,6 +210,33 @@ impl InstalledUnits {
     }
 }
 
+/// The credentials of a unit, as far as this user can see them.
+#[derive(Default)]
+pub(super) struct UnitCredentials {
+    /// The secrets, by name, and their files.
+    pub(super) files: Vec<(String, PathBuf)>,
+    /// Directories of keys that this user cannot list.
+    pub(super) hidden: Vec<PathBuf>,
+    /// Directories of keys that do not exist.
+    pub(super) missing: Vec<PathBuf>,
+}
+
+impl UnitCredentials {
+    fn add_directory(&mut self, name: &str, directory: &Path, depth_left: u32) {
+        if fs::read_dir(directory).is_err() {
+            self.hidden.push(directory.to_owned());
+        }
+        for path in listed(directory) {
+            let name = format!("{name}_{}", name_of(&path));
+            if path.is_dir() && depth_left > 0 {
+                self.add_directory(&name, &path, depth_left - 1);
+            } else if is_secret_name(name.as_bytes()) {
+                self.files.push((name, path));
+            }
+        }
+    }
+}
+
 impl ServiceUser {
     /// Checks that a file belongs to the daemon's user.
     ///
@@ -185,9 +249,22 @@ impl ServiceUser {
         let (shown, owner, user) = (path.display(), user_name(facts.uid), user_name(self.uid));
         let who = match &self.unit {
             Some(unit) => format!("{} runs the daemon as {user}", unit.display()),
-            None => format!("a daemon started here runs as {user}"),
+            None if self.is_default_user || self.uid == geteuid().as_raw() => {
+                format!("a daemon started here runs as {user}")
+            }
+            None => format!("the daemon runs as {user}"),
         };
-        Err((format!("{shown} belongs to {owner}, and {who}"), format!("chown --recursive {user} {shown}")))
+        // As another user, the daemon of this directory was perhaps started by mistake.
+        let remedy = match self.is_default_user {
+            true => format!(
+                "run doctor and the daemon as {owner}: `sudo -u {owner} masker doctor`, with the same arguments"
+            ),
+            false => format!(
+                "if this is the right directory: as root, `chown --recursive --no-dereference {user} {}`, while the daemon is stopped",
+                quoted(path)
+            ),
+        };
+        Err((format!("{shown} belongs to {owner}, and {who}"), remedy))
     }
 }
 
@@ -203,10 +280,20 @@ fn listed(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Reads a unit file. Returns an empty text if it cannot be read, because systemd reports that.
-fn read(file: &Path) -> String {
-    let small = fs::metadata(file).is_ok_and(|found| found.is_file() && found.len() <= UNIT_BYTES_MAX);
-    if small { fs::read_to_string(file).unwrap_or_default() } else { String::new() }
+/// Reads a unit file. A unit that is masked by a link to /dev/null is empty.
+fn read(file: &Path) -> Option<String> {
+    let found = fs::metadata(file).ok()?;
+    match found.is_file() {
+        true if found.len() <= UNIT_BYTES_MAX => fs::read_to_string(file).ok(),
+        true => None,
+        false => Some(String::new()),
+    }
+}
+
+/// Replaces the specifiers of directories of the system's service manager (systemd.unit(5)).
+fn expanded(value: &str) -> String {
+    let specifiers = [("%S", "/var/lib"), ("%L", "/var/log"), ("%E", "/etc"), ("%t", "/run"), ("%%", "%")];
+    specifiers.iter().fold(value.to_owned(), |text, (specifier, directory)| text.replace(specifier, directory))
 }
 
 /// Parses the settings of a unit file (systemd.syntax(7)), without comments and with continued lines joined.
@@ -231,12 +318,12 @@ fn settings(text: &str) -> Vec<UnitSetting> {
     settings
 }
 
-/// Returns the names of the variables that `Environment=` sets.
-fn variables(settings: &[UnitSetting]) -> Vec<String> {
+/// Returns the variables that `Environment=` sets, with their values up to a space.
+fn variables(settings: &[UnitSetting]) -> Vec<(String, String)> {
     let set = settings.iter().filter(|setting| setting.name == "Environment");
     // A quote encloses a whole assignment, so a name follows white space or a quote.
     let words = set.flat_map(|setting| setting.value.split([' ', '\t', '"', '\'']));
-    words.filter_map(|word| Some(word.split_once('=')?.0.to_owned())).collect()
+    words.filter_map(|word| word.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))).collect()
 }
 
 #[cfg(test)]
@@ -286,6 +373,7 @@ mod tests {
         let installed = InstalledUnits::read(root.path());
         let found: Vec<String> = installed
             .credentials()
+            .files
             .into_iter()
             .map(|(name, path)| format!("{name} {}", path.strip_prefix(root.path()).unwrap().display()))
             .collect();
@@ -326,6 +414,6 @@ mod tests {
         assert_eq!(owns(4_321), Ok(()));
         let (found, remedy) = owns(0).unwrap_err();
         assert!(found.starts_with("/v belongs to uid 4321"), "{found}");
-        assert_eq!(remedy, "chown --recursive root /v");
+        assert!(remedy.contains("`chown --recursive --no-dereference root /v`"), "{remedy}");
     }
 }

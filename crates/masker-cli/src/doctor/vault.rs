@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -11,7 +12,8 @@ use jiff::Timestamp;
 use super::{
     directory::{hidden, own_directory},
     files::PathStatus,
-    finding::Finding,
+    finding::{Finding, look_as},
+    finding_id::FindingId,
     free_space::{self, FreeSpace},
     units::ServiceUser,
 };
@@ -32,6 +34,10 @@ pub(super) struct VaultFacts {
     room: Result<FreeSpace, String>,
     /// The engines whose databases it has.
     engines: Vec<&'static str>,
+    /// Whether it has data.
+    pub(super) exists: bool,
+    /// Whether a part of it could not be examined.
+    pub(super) partly_hidden: bool,
 }
 
 /// Examines the directory and its `entries`, without the files of the audit log.
@@ -42,16 +48,27 @@ pub(super) fn gather(path: &Path, entries: Vec<PathBuf>, audit: &Path) -> VaultF
         newest: None,
         room: FreeSpace::of(path).map_err(|error| error.to_string()),
         engines: Vec::new(),
+        exists: entries.iter().any(|entry| entry.exists()),
+        partly_hidden: false,
     };
+    vault.partly_hidden = vault.directory.is_hidden();
     let names = EngineKind::CHOICES.map(|(name, _)| name).into_iter();
     vault.engines = names.filter(|name| entries.contains(&path.join(name)) && path.join(name).exists()).collect();
     // The daemon refuses a data directory that contains anything else.
     let mut pending = entries;
     let mut files = 0;
     while let Some(next) = pending.pop().filter(|_| files < FILES_MAX) {
-        let Ok(found) = fs::symlink_metadata(&next) else { continue };
+        let found = match fs::symlink_metadata(&next) {
+            Ok(found) => found,
+            Err(error) => {
+                vault.partly_hidden |= error.kind() == ErrorKind::PermissionDenied;
+                continue;
+            }
+        };
         if found.is_dir() && next != audit {
-            pending.extend(fs::read_dir(&next).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())));
+            let entries = fs::read_dir(&next);
+            vault.partly_hidden |= entries.is_err();
+            pending.extend(entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())));
         } else if found.is_file() {
             files += 1;
             vault.size += found.blocks() * 512;
@@ -62,10 +79,34 @@ pub(super) fn gather(path: &Path, entries: Vec<PathBuf>, audit: &Path) -> VaultF
     vault
 }
 
-/// Returns the findings of every check of the data directory.
-pub(super) fn judge(path: &Path, vault: &VaultFacts, runs_as: &ServiceUser) -> Vec<Finding> {
+/// Returns the findings of every check of the data directory. `is_recorded` says whether the audit log belongs to a
+/// vault, if that is known.
+pub(super) fn judge(path: &Path, vault: &VaultFacts, runs_as: &ServiceUser, is_recorded: Option<bool>) -> Vec<Finding> {
     let mut findings = vec![own_directory("vault.directory", path, &vault.directory, runs_as)];
+    let shown = path.display();
+    match is_recorded {
+        _ if vault.exists || vault.partly_hidden => {}
+        Some(false) => {}
+        Some(true) => {
+            let found = format!(
+                "the audit log belongs to a vault, and there is none in {shown}: is its disk mounted, and is this the right directory?"
+            );
+            let remedy = "mount its disk, or correct `[vault] data_dir`, before anything else; `masker recover` names the vault that the log belongs to";
+            findings = vec![Finding::error("vault.directory", FindingId::VaultMissing, found, remedy)];
+        }
+        None => {
+            let found =
+                format!("there is no vault in {shown}, and it is not known whether the audit log belongs to one");
+            let remedy = "if there ever was a vault, mount its disk before the daemon starts; run doctor with the key of the audit log";
+            findings = vec![Finding::not_checked("vault.directory", found, remedy)];
+        }
+    }
     match &vault.room {
+        Ok(_) if vault.partly_hidden => {
+            let found =
+                format!("the size of the vault in {} is not known: this user cannot read all of it", path.display());
+            findings.push(Finding::not_checked("vault.room", found, look_as()));
+        }
         // A compaction writes a second copy of the vault before it removes the first.
         Ok(room) => {
             let spare = vault.size + STORE_COMPACTION_ROOM_BYTES_MIN;
@@ -81,9 +122,9 @@ pub(super) fn judge(path: &Path, vault: &VaultFacts, runs_as: &ServiceUser) -> V
 fn judge_databases(path: &Path, engines: &[&str]) -> Option<Finding> {
     let [first, second, ..] = engines else { return None };
     let what = format!("{} has two databases, {first} and {second}, but a vault has one", path.display());
-    let remedy = "set `[vault] engine` to the one that the daemon served last, then move the other out of the directory; \
-                  accept no loss before";
-    Some(Finding::error("vault.databases", what, remedy))
+    let remedy = "set `[vault] engine` to the one that the daemon served last, and start. Only once `masker health` is ok, move the other one out \
+                  of the directory; accept no loss before";
+    Some(Finding::error("vault.databases", FindingId::TwoDatabases, what, remedy))
 }
 
 #[cfg(test)]
@@ -109,7 +150,7 @@ mod tests {
         assert_eq!(own_directory("x", Path::new("/v"), &PathStatus::Missing, &runs_as).status, Severity::Ok);
         assert_eq!(
             own_directory("x", Path::new("/v"), &PathStatus::Hidden("x".into()), &runs_as).status,
-            Severity::Warning
+            Severity::NotChecked
         );
     }
 
@@ -121,7 +162,7 @@ mod tests {
         for (engine, expected) in [("sled", 0), ("fjall", 1)] {
             fs::create_dir(folder.path().join(engine)).unwrap();
             let vault = gather(folder.path(), entries.clone(), &folder.path().join("audit"));
-            let findings = judge(folder.path(), &vault, &runs_as);
+            let findings = judge(folder.path(), &vault, &runs_as, Some(true));
             let found: Vec<_> = findings.iter().filter(|finding| finding.id == "vault.databases").collect();
             assert_eq!(found.len(), expected, "{found:?}");
             assert!(found.iter().all(|finding| finding.found.contains("fjall and sled")), "{found:?}");

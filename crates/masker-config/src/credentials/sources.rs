@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     name::{GRACE_DAYS, SecretName, SecretPurpose},
-    problems::{ProblemCollector, ProblemSubject, printable},
+    problems::{CredentialCaution, CredentialFault, ProblemCollector, ProblemSubject, printable},
 };
 use crate::environment::Environment;
 use masker_core::{crypto::SecretKey, keyring::Role};
@@ -123,14 +123,18 @@ impl KeySources {
                 SecretName::Secret(purpose) => (purpose, VariableSource::Secret),
                 SecretName::Path(purpose) => (purpose, file(purpose, value, problems)),
                 SecretName::Malformed(why) => {
-                    problems.report(ProblemSubject::MisnamedKey, printable(name), why);
+                    let is_path = name.as_bytes().ends_with(b"_FILE");
+                    let path = is_path.then(|| Path::new(value));
+                    let (subject, fault) = (ProblemSubject::MisnamedKey, CredentialFault::Misnamed);
+                    problems.report_at(path, subject, fault, printable(name), why);
                     continue;
                 }
                 SecretName::Foreign => continue,
             };
             if variables.insert(purpose, variable).is_some() {
                 let name = purpose.variable();
-                problems.report(purpose, name.clone(), format!("and {name}_FILE are both set: keep one of them"));
+                let why = format!("and {name}_FILE are both set: keep one of them");
+                problems.report(purpose, CredentialFault::GivenTwice, name, why);
                 variables.insert(purpose, VariableSource::Unusable);
             }
         }
@@ -143,6 +147,22 @@ impl KeySources {
             VariableSource::File(path) => Some(path.as_path()),
             VariableSource::Secret | VariableSource::Unusable => None,
         })
+    }
+
+    /// Returns the variables that say where keys are, with the paths that they name.
+    pub fn named_paths(&self) -> impl Iterator<Item = (String, &Path)> {
+        let files = self.variables.iter().filter_map(|(purpose, variable)| match variable {
+            VariableSource::File(path) => Some((format!("{}_FILE", purpose.variable()), path.as_path())),
+            VariableSource::Secret | VariableSource::Unusable => None,
+        });
+        let directory = self.directory.iter().map(|path| (CREDENTIALS_DIRECTORY.to_owned(), path.as_path()));
+        files.chain(directory)
+    }
+
+    /// Returns the variables that contain a key.
+    pub fn variables(&self) -> impl Iterator<Item = String> {
+        let contain = |source: &&VariableSource| matches!(source, VariableSource::Secret);
+        self.variables.iter().filter(move |(_, source)| contain(source)).map(|(purpose, _)| purpose.variable())
     }
 
     /// Returns the credentials directory, if there is one.
@@ -195,12 +215,18 @@ impl KeySources {
 fn file(purpose: SecretPurpose, path: &OsStr, problems: &mut ProblemCollector) -> VariableSource {
     let variable = || format!("{}_FILE", purpose.variable());
     if path.is_empty() {
-        problems.report(purpose, variable(), "is empty: set it to the path of a key file, or remove it");
+        problems.report(
+            purpose,
+            CredentialFault::NotAPath,
+            variable(),
+            "is empty: set it to the path of a key file, or remove it",
+        );
         return VariableSource::Unusable;
     }
     // As a path, the key would appear in messages and stay in memory.
     if SecretKey::parse_base64(path.as_bytes()).is_ok() {
-        problems.report(purpose, variable(), "contains a key instead of a path: leave `_FILE` out of its name");
+        let why = "contains a key instead of a path: leave `_FILE` out of its name";
+        problems.report(purpose, CredentialFault::NotAPath, variable(), why);
         return VariableSource::Unusable;
     }
     VariableSource::File(PathBuf::from(path))
@@ -218,7 +244,9 @@ fn credentials(
         Ok(names) => names,
         Err(error) => {
             let source = format!("{CREDENTIALS_DIRECTORY} ({})", directory.display());
-            return problems.report(ProblemSubject::Directory, source, format!("cannot be listed: {error}"));
+            let why = format!("cannot be listed: {error}");
+            let fault = CredentialFault::from(&error);
+            return problems.report_at(directory, ProblemSubject::Directory, fault, source, why);
         }
     };
     names.sort();
@@ -226,18 +254,25 @@ fn credentials(
         let path = directory.join(&name);
         match SecretName::parse(&name) {
             SecretName::Secret(purpose) => drop(locations.insert(purpose, SecretLocation::Credential(path))),
-            SecretName::Path(purpose) => problems.report(
+            SecretName::Path(purpose) => problems.report_at(
+                &*path,
                 purpose,
+                CredentialFault::NotAPath,
                 CredentialFile(&path).to_string(),
                 format!("is a file already: put the key into a file with the name {}", purpose.variable()),
             ),
             SecretName::Malformed(why) => {
-                problems.report(ProblemSubject::MisnamedKey, CredentialFile(&path).to_string(), why);
+                let source = CredentialFile(&path).to_string();
+                let (subject, fault) = (ProblemSubject::MisnamedKey, CredentialFault::Misnamed);
+                problems.report_at(&*path, subject, fault, source, why);
             }
-            SecretName::Foreign if name == GRACE_DAYS => problems.warn(format!(
-                "{} is not read: set the variable {GRACE_DAYS}, or `grace_days` in the configuration",
-                CredentialFile(&path)
-            )),
+            SecretName::Foreign if name == GRACE_DAYS => problems.warn(
+                CredentialCaution::NotRead,
+                format!(
+                    "{} is not read: set the variable {GRACE_DAYS}, or `grace_days` in the configuration",
+                    CredentialFile(&path)
+                ),
+            ),
             SecretName::Foreign => {}
         }
     }

@@ -34,7 +34,7 @@ pub enum SecretKeyError {
         bytes: usize,
     },
     /// One byte is repeated 32 times: a placeholder, not a key.
-    #[error("has 32 equal bytes, so it is not a random key; `masker keys generate` makes one")]
+    #[error("has 32 equal bytes, so it is not a random key: put the key back from its copy")]
     AllBytesEqual,
     /// No locked memory is available for the key.
     #[error("cannot be kept: {0}")]

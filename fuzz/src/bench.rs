@@ -125,6 +125,7 @@ async fn service(data_dir: PathBuf) -> (Arc<Vault>, Arc<Service>) {
         data_dir,
         api_keys_per_workspace: 16,
         apply_keys: Arc::new(|_| "apply".to_owned()),
+        configuration: Default::default(),
     };
     let policies = Arc::new(ArcSwap::from_pointee(policies));
     let service = Service::new(Arc::clone(&vault), policies, Arc::new(access), metrics, reloader, settings);

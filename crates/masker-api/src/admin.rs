@@ -59,7 +59,7 @@ pub struct Health {
 }
 
 /// Which daemon this is and where its files are, as it sees them.
-#[derive(Deserialize, Serialize, ToSchema, Clone, Debug, PartialEq, Eq)]
+#[derive(Default, Deserialize, Serialize, ToSchema, Clone, Debug, PartialEq, Eq)]
 pub struct DaemonConfiguration {
     /// Its process id.
     pub process_id: u32,

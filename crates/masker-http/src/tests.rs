@@ -4,7 +4,7 @@ mod connections;
 mod key_changes;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     future::poll_fn,
     pin::pin,
     sync::{
@@ -122,17 +122,7 @@ impl Fixture {
             data_dir: folder.path().to_owned(),
             api_keys_per_workspace: 1_000,
             apply_keys: Arc::new(|_| "apply".to_owned()),
-            configuration: DaemonConfiguration {
-                process_id: 7,
-                uid: 0,
-                socket: String::new(),
-                file: None,
-                data_dir: String::new(),
-                audit_log: String::new(),
-                policies: String::new(),
-                key_files: BTreeMap::new(),
-                key_variables: Vec::new(),
-            },
+            configuration: DaemonConfiguration::default(),
         };
         let policies = Arc::new(ArcSwap::from_pointee(policies));
         let service = Service::new(vault, policies, access, metrics, reloader, settings).expect("a service");

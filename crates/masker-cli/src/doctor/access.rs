@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn says_which_default_holds() {
-        let found = |unlisted: Option<&[&str]>, clients: usize| {
+        let found = |scopes: Option<&[&str]>, clients: usize| {
             let client = ClientConfig {
                 place: String::new(),
                 name: "app".to_owned(),
@@ -106,7 +106,7 @@ mod tests {
                 share: None,
             };
             let access = AccessConfig {
-                unlisted: unlisted.map(|texts| ScopeSet::parse(texts).unwrap()),
+                unlisted: scopes.map(|texts| ScopeSet::parse(texts).unwrap()),
                 clients: vec![client; clients],
                 ..AccessConfig::default()
             };

@@ -266,7 +266,7 @@ impl OtherDaemon {
             "" => Some(index + 1),
             rest => rest.starts_with('=').then_some(index),
         };
-        let index = self.words.iter().enumerate().filter_map(value).last()?;
+        let index = self.words.iter().enumerate().rev().find_map(value)?;
         let word = self.words.get(index)?;
         Some(word.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')).unwrap_or(word))
     }

@@ -18,6 +18,7 @@ pub(in crate::live) fn sample(uptime: u64, metrics: &str) -> Sample {
             version: Some("0.1.0".to_owned()),
             uptime_seconds: Some(uptime),
             components: Some(Components { vault: fine(), keys: fine(), audit_log: fine(), policies: fine() }),
+            configuration: None,
         },
         metrics: Observed::Seen(Scrape::parse(metrics)),
         own: OwnRequests::new(),

@@ -3,6 +3,7 @@
 mod acceptance;
 mod audit;
 mod clients;
+mod effective_user;
 pub mod engines;
 mod inputs;
 mod log_queue;
@@ -14,6 +15,7 @@ mod policies;
 mod recorded_audit_head;
 mod refusals;
 mod reload;
+mod restore;
 mod run;
 pub mod sandbox;
 mod signals;

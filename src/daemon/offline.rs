@@ -13,6 +13,8 @@ pub const OFFLINE: OfflineTools = OfflineTools {
     vault_entries: embedded::vault_entries,
     migrate,
     find_refusals: super::refusals::find,
+    read_export: super::restore::read_export,
+    restore: super::restore::restore,
 };
 
 fn migrate(

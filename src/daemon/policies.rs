@@ -23,7 +23,7 @@ impl PolicySource {
     /// # Errors
     /// A message for each problem of each file.
     pub(super) fn load(&self) -> Result<PolicySet, Vec<String>> {
-        let files = policy_files(&self.path);
+        let files = policy_files(&self.path).unwrap_or_default();
         warn_if_open_to_all(files.iter().map(PathBuf::as_path).chain([self.path.as_path()]));
         load_policies(&self.path, self.default.as_deref()).map_err(|errors| {
             let mut messages: Vec<String> = errors.iter().map(ToString::to_string).collect();

@@ -3,13 +3,13 @@
 //! The same steps as a start, as the same user, up to the point where a start would change something. Nothing is accepted, and
 //! nothing is written.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path, sync::Arc, thread};
+use std::{sync::Arc, thread};
 
 use jiff::Timestamp;
-use nix::unistd::{Gid, Uid, getegid, geteuid, setegid, seteuid};
 
 use super::{
     acceptance,
+    effective_user::EffectiveUser,
     inputs::Inputs,
     run::{key_rules, recorded_control, store_options},
 };
@@ -137,32 +137,4 @@ fn examine_keys(
         });
         Ok(lost.into_iter().chain(rollbacks).collect())
     })
-}
-
-/// The effective user of this process while it examines files of the daemon. Dropping it ends that.
-struct EffectiveUser {
-    before: Option<(Uid, Gid)>,
-}
-
-impl EffectiveUser {
-    /// Becomes the owner of the first of these paths that exists, if this is root.
-    fn owner_of<const N: usize>(paths: [&Path; N]) -> Result<Self, String> {
-        let owner = paths.into_iter().find_map(|path| fs::metadata(path).ok());
-        let (uid, gid) = (geteuid(), getegid());
-        let Some(owner) = owner.filter(|owner| uid.is_root() && owner.uid() != 0) else {
-            return Ok(EffectiveUser { before: None });
-        };
-        let become_owner = || setegid(Gid::from_raw(owner.gid())).and_then(|()| seteuid(Uid::from_raw(owner.uid())));
-        let user = EffectiveUser { before: Some((uid, gid)) };
-        become_owner().map_err(|error| format!("failed to become the daemon's user: {error}"))?;
-        Ok(user)
-    }
-}
-
-impl Drop for EffectiveUser {
-    fn drop(&mut self) {
-        let Some((uid, gid)) = self.before else { return };
-        // Root may take its ids back. If that failed, the acceptance could not be written, which is reported.
-        let _ = seteuid(uid).and_then(|()| setegid(gid));
-    }
 }

@@ -160,7 +160,7 @@ fn refuses_a_damaged_vault_unchanged() {
     fs::write(&database, vec![0; bytes.len()]).unwrap();
     let before = files(&site);
     let log = site.launch().care_keys().refused().code(1);
-    assert!(log.contains("the vault in") && log.contains("restore the vault"), "{log}");
+    assert!(log.contains("the vault in") && log.contains("restore a backup"), "{log}");
     assert!(files(&site) == before, "something was changed");
 }
 

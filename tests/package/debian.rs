@@ -90,6 +90,8 @@ fn the_package_is_complete_and_reproducible() {
     for path in [
         "/usr/lib/systemd/system/masker.service",
         "/usr/lib/systemd/system/masker.socket",
+        "/usr/lib/systemd/system/masker-backup.service",
+        "/usr/lib/systemd/system/masker-backup.timer",
         "/usr/lib/sysusers.d/masker.conf",
         "/usr/lib/tmpfiles.d/masker.conf",
         "/usr/share/bash-completion/completions/masker",

@@ -9,6 +9,9 @@ use std::{
 /// The highest exposure that `systemd-analyze security` may report, in tenths: 0 is the best, 100 the worst.
 const EXPOSURE_TENTHS_MAX: &str = "5";
 
+/// The units of the package.
+const UNITS: [&str; 4] = ["masker.service", "masker.socket", "masker-backup.service", "masker-backup.timer"];
+
 /// A root directory with the binary, the units, and the targets that they depend on.
 struct Root(tempfile::TempDir);
 
@@ -40,7 +43,7 @@ impl Root {
                 fs::copy(&unit, root.path("usr/lib/systemd/system").join(unit.file_name().unwrap())).unwrap();
             }
         }
-        for unit in ["masker.service", "masker.socket"] {
+        for unit in UNITS {
             root.install(unit, &shipped(unit));
         }
         Some(root)
@@ -62,7 +65,7 @@ impl Root {
     /// Returns the problems that systemd finds in the units, or an empty string. Unknown settings
     /// cause a warning and the exit status 0, so the output counts too.
     fn problems(&self) -> String {
-        let output = self.analyze(&["verify", "--man=no", "masker.service", "masker.socket"]);
+        let output = self.analyze(&[&["verify", "--man=no"][..], &UNITS].concat());
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         if output.status.success() { text } else { format!("{text}({})", output.status) }
     }
@@ -92,20 +95,22 @@ fn systemd_verifies_the_units() {
 }
 
 #[test]
-fn the_exposure_of_the_service_does_not_grow() {
+fn the_exposure_of_the_services_does_not_grow() {
     let Some(root) = Root::new() else { return };
-    let analyze = || {
-        let threshold = format!("--threshold={EXPOSURE_TENTHS_MAX}");
-        root.analyze(&["security", "--offline=true", "--no-pager", &threshold, "masker.service"])
-    };
-    let output = analyze();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    for unit in ["masker.service", "masker-backup.service"] {
+        let analyze = || {
+            let threshold = format!("--threshold={EXPOSURE_TENTHS_MAX}");
+            root.analyze(&["security", "--offline=true", "--no-pager", &threshold, unit])
+        };
+        let output = analyze();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 
-    let service = shipped("masker.service");
-    let loose = service.replace("PrivateNetwork=yes", "").replace("NoNewPrivileges=yes", "NoNewPrivileges=no");
-    assert_ne!(loose, service);
-    root.install("masker.service", &loose);
-    assert!(!analyze().status.success(), "a looser sandbox was not noticed");
+        let service = shipped(unit);
+        let loose = service.replace("PrivateNetwork=yes", "").replace("NoNewPrivileges=yes", "NoNewPrivileges=no");
+        assert_ne!(loose, service);
+        root.install(unit, &loose);
+        assert!(!analyze().status.success(), "a looser sandbox was not noticed");
+    }
 }
 
 #[test]

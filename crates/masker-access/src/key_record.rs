@@ -1,17 +1,15 @@
 //! The stored record of an API key: everything but its secret, and the changes in its life.
 //!
-//! A key is *active* from its creation until it expires or is revoked. A rotation gives it a new secret, and the former
-//! one keeps working for a grace period. Each change takes the time as an argument and returns the key to be stored. What a
+//! A key is *active* from its creation until it expires or is revoked. Suspended, it does not work until it is resumed. A
+//! rotation gives it a new secret, and the former one keeps working for a grace period. Each change takes the time as an argument and returns the key to be stored. What a
 //! change takes away is in force at once ([`ApiKey::restricted_to`]), and what it gives only once it is durable.
 
 mod forms;
+mod id;
 
-use std::fmt;
+use serde::{Deserialize, Serialize};
 
-use data_encoding::HEXLOWER;
-use rand::Rng;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
+pub use self::id::ApiKeyId;
 use crate::{KeyDigest, KeyPrefix, Mode, PresentedKey};
 use masker_types::{
     grant::{Grant, Limits, ScopeSet},
@@ -22,49 +20,6 @@ use masker_types::{
 /// that it has expired.
 const REPLACED_MAX: usize = 8;
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
-
-/// The id of an API key: 6 bytes with the time of its creation, in milliseconds of Unix time, then 10 random bytes. The
-/// text is 32 lower-case hex digits. Ids sort by time.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ApiKeyId([u8; 16]);
-
-impl ApiKeyId {
-    /// Returns the id of a key that is created now.
-    pub fn new(now_ms: u64, rng: &mut impl Rng) -> Self {
-        let [_, _, time @ ..] = now_ms.to_be_bytes();
-        let mut bytes = [0; 16];
-        rng.fill_bytes(&mut bytes);
-        bytes[..6].copy_from_slice(&time);
-        ApiKeyId(bytes)
-    }
-
-    /// Parses 32 lower-case hex digits; returns `None` for anything else.
-    pub fn parse(text: &str) -> Option<Self> {
-        HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok().map(ApiKeyId)
-    }
-
-    /// Returns the id with these bytes.
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        ApiKeyId(bytes)
-    }
-
-    /// Returns the bytes.
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
-
-impl fmt::Display for ApiKeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&HEXLOWER.encode(&self.0))
-    }
-}
-
-impl fmt::Debug for ApiKeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// The properties of a new key. The caller has checked their bounds.
 #[derive(Clone, Debug)]
@@ -221,6 +176,9 @@ pub struct ApiKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     held: Option<Box<KeyRights>>,
     revoked_at_ms: Option<u64>,
+    /// Whether it does not work until somebody resumes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    suspended: bool,
     rotated_at_ms: Option<u64>,
     secret: StoredSecret,
     replaced: Vec<ReplacedSecret>,
@@ -253,6 +211,8 @@ pub enum RotationError {
 pub enum KeyRejection {
     /// The key was revoked.
     Revoked,
+    /// The key is suspended.
+    Suspended,
     /// The key has expired, or this secret was replaced and its grace period is over.
     Expired,
 }
@@ -275,6 +235,7 @@ impl ApiKey {
             expired: false,
             held: None,
             revoked_at_ms: None,
+            suspended: false,
             rotated_at_ms: None,
             secret: StoredSecret::of(secret),
             replaced: Vec::new(),
@@ -323,6 +284,11 @@ impl ApiKey {
         ApiKey { revoked_at_ms: Some(self.revoked_at_ms.unwrap_or(now_ms)), ..self.clone() }
     }
 
+    /// Returns the key suspended: it does not work until somebody resumes it. A revoked key stays as it is.
+    pub fn suspended(&self) -> Self {
+        ApiKey { suspended: true, ..self.clone() }
+    }
+
     /// Returns the key with these changes.
     ///
     /// # Errors
@@ -333,6 +299,7 @@ impl ApiKey {
         key.name = change.name.unwrap_or(key.name);
         key.grant.scopes = change.scopes.unwrap_or(key.grant.scopes);
         key.limits = change.limits.unwrap_or(key.limits);
+        key.suspended = change.suspended.unwrap_or(key.suspended);
         if let Some(expires_at_ms) = change.expires_at_ms {
             (key.expires_at_ms, key.expired) = (expires_at_ms, false);
         }
@@ -351,12 +318,13 @@ impl ApiKey {
             return Some(next.clone());
         }
         let rights = self.rights().intersection(&next.rights());
-        if rights == self.rights() {
+        let suspended = self.suspended || next.suspended;
+        if rights == self.rights() && suspended == self.suspended {
             return None;
         }
         let held = Some(Box::new(self.held_rights())).filter(|held| **held != rights);
         let KeyRights { grant, limits, expires_at_ms } = rights;
-        Some(ApiKey { grant, limits, expires_at_ms, held, ..self.clone() })
+        Some(ApiKey { grant, limits, expires_at_ms, held, suspended, ..self.clone() })
     }
 
     /// Returns the key with this last use. It replaces the one before, also if a wrong clock has given that a later time.
@@ -382,6 +350,7 @@ impl ApiKey {
         key.replaced.resize(REPLACED_MAX, replaced);
         key.held = Some(Box::new(self.held_rights()));
         key.rotated_at_ms = Some(u64::MAX);
+        key.suspended = true;
         key
     }
 
@@ -398,6 +367,7 @@ impl ApiKey {
         let in_time = !self.has_expired(now_ms);
         Some(match self.revoked_at_ms {
             Some(_) => Err(KeyRejection::Revoked),
+            None if self.suspended => Err(KeyRejection::Suspended),
             None if in_time && replaced.is_none_or(|replaced| replaced.works(now_ms)) => Ok(role),
             None => Err(KeyRejection::Expired),
         })
@@ -412,6 +382,7 @@ impl ApiKey {
         let (role, replaced) = self.find_secret(digest)?;
         Some(match self.revoked_at_ms {
             Some(_) => Err(KeyRejection::Revoked),
+            None if self.suspended => Err(KeyRejection::Suspended),
             None if replaced.is_some_and(|replaced| replaced.until_ms == 0) => Err(KeyRejection::Expired),
             None => Ok(role),
         })
@@ -497,6 +468,8 @@ pub struct ApiKeyUpdate {
     pub limits: Option<Limits>,
     /// The new expiry, in milliseconds of Unix time; `Some(None)` for never.
     pub expires_at_ms: Option<Option<u64>>,
+    /// Whether it is suspended.
+    pub suspended: Option<bool>,
 }
 
 impl ApiKey {
@@ -560,6 +533,11 @@ impl ApiKey {
         self.revoked_at_ms
     }
 
+    /// Returns whether it is suspended: it does not work until somebody resumes it. A suspended key counts towards its workspace.
+    pub fn is_suspended(&self) -> bool {
+        self.suspended
+    }
+
     /// Returns when it was last rotated, in milliseconds of Unix time.
     pub fn rotated_at_ms(&self) -> Option<u64> {
         self.rotated_at_ms
@@ -573,19 +551,6 @@ impl ApiKey {
     /// Returns the first characters of its secret, which are public.
     pub fn prefix(&self) -> KeyPrefix {
         self.secret.prefix
-    }
-}
-
-impl Serialize for ApiKeyId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for ApiKeyId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        ApiKeyId::parse(&text).ok_or_else(|| de::Error::custom("not an API key id"))
     }
 }
 

@@ -85,6 +85,9 @@ pub enum AuthError {
     /// The key was revoked.
     #[error("this API key was revoked; ask the person who issued it for another")]
     Revoked,
+    /// The key is suspended.
+    #[error("this API key is suspended; ask the person who issued it to resume it")]
+    Suspended,
     /// The key has expired, or it was rotated and the former secret's grace period is over.
     #[error("this API key has expired, or was rotated and its grace period is over; use the new one")]
     Expired,
@@ -95,6 +98,7 @@ impl From<AuthRejection> for AuthError {
         match rejection {
             AuthRejection::Unknown => AuthError::Unknown,
             AuthRejection::Rejected(KeyRejection::Revoked) => AuthError::Revoked,
+            AuthRejection::Rejected(KeyRejection::Suspended) => AuthError::Suspended,
             AuthRejection::Rejected(KeyRejection::Expired) => AuthError::Expired,
         }
     }
@@ -148,11 +152,11 @@ impl Access {
         Ok(Caller { peer: Arc::clone(peer), principal, accepted })
     }
 
-    /// Checks that the API key of a caller was not ended since it was accepted: by a revocation, or by a rotation without
-    /// a grace period. An expiry ends no request that began before it.
+    /// Checks that the API key of a caller was not ended since it was accepted: by a revocation, a suspension, or a rotation
+    /// without a grace period. An expiry ends no request that began before it.
     ///
     /// # Errors
-    /// [`AuthError::Revoked`], or [`AuthError::Expired`] after a rotation.
+    /// [`AuthError::Revoked`], [`AuthError::Suspended`], or [`AuthError::Expired`] after a rotation.
     pub fn check_not_ended(&self, caller: &Caller) -> Result<(), AuthError> {
         let Some(AcceptedSecret { digest, .. }) = caller.accepted else { return Ok(()) };
         self.keys.check(&digest).map(drop).map_err(AuthError::from)

@@ -56,6 +56,9 @@ pub struct ApiKeyPatch {
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub expires_at: Option<Option<String>>,
+    /// Whether the key is suspended: it is refused until it is resumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<bool>,
 }
 
 /// Distinguishes a field that is `null` from an absent field.

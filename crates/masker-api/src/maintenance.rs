@@ -34,6 +34,8 @@ pub struct ImportReport {
     pub tombstones_added: u64,
     /// Tombstones skipped because this vault has the record.
     pub records_kept: u64,
+    /// Control rows in the export, which are left out.
+    pub control_rows: u64,
 }
 
 /// `POST /api/v1/vault/purge`, with either `before` or `key`.

@@ -102,7 +102,8 @@ pub(super) fn begin_line(text: &mut Vec<u8>) -> usize {
 pub(super) struct ParsedLine<'a> {
     pub(super) event: &'a [u8],
     pub(super) fields: EventFields<'a>,
-    hash: [u8; 32],
+    /// The hash that the line states.
+    pub(super) hash: [u8; 32],
 }
 
 impl<'a> ParsedLine<'a> {

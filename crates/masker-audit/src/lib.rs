@@ -4,7 +4,8 @@
 //!   event can be changed, inserted or removed without the key.
 //! - [`AuditLog::record`] returns after the event is written and, if so configured, synced. Threads share one writer; one
 //!   thread of the log syncs, and another one exists while closed segments are compressed or removed.
-//! - [`verify()`] checks a log offline; [`read()`] queries it.
+//! - [`verify()`] checks a log offline; [`read()`] queries it; [`copy()`] copies it while it is written.
+//! - [`verified_events()`] reads what is to be repeated after the restore of a backup.
 //!
 //! The chain cannot show that its last lines were removed. [`AuditLog::durable_head`] is therefore noted outside of the
 //! log, and [`AuditLog::open`] compares the log with it.
@@ -15,6 +16,7 @@
 mod background;
 mod chain;
 mod condition;
+mod copy;
 mod directory;
 mod error;
 mod event;
@@ -38,12 +40,14 @@ mod thread_batch;
 mod threads;
 mod trusted_time;
 mod vault;
+mod verified_events;
 mod verify;
 mod write_group;
 mod writer;
 
 pub use chain::{ChainHead, InvalidHead, LineError, parse_hash};
 pub use condition::{BreakPlace, LogCondition, condition};
+pub use copy::{copy, states_head};
 pub use error::{AuditError, AuditOpenError};
 pub use event::{AuditEvent, AuditOperation, CallerIdentity, DetailValue, EncodedCaller, OutcomeCount};
 pub use log::{AuditLog, OpenedLog};
@@ -52,5 +56,6 @@ pub use metrics::AuditMetrics;
 pub use options::AuditOptions;
 pub use read::{EventPage, EventQuery, ReadError, read};
 pub use vault::{CurrentPosition, RecordedVault, recorded_position};
+pub use verified_events::{VerifiedEvent, verified_events};
 pub use verify::{ExpectedHead, InvalidLine, LogSource, RecordedKey, VerifiedLog, VerifyError, verify};
 pub use writer::Clock;

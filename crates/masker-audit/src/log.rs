@@ -23,7 +23,7 @@ use super::{
     vault::{CurrentPosition, PositionDetails, RecordedVault},
     writer::{Clock, LogWriter},
 };
-use masker_core::crypto::ChainKey;
+use masker_core::crypto::{ChainKey, TokenId};
 use masker_types::{audit::OnFailure, vault_position::VaultId};
 
 /// The result of [`AuditLog::open`].
@@ -170,6 +170,11 @@ impl AuditLog {
     /// [`ReadError`] if a file cannot be read.
     pub fn read(&self, query: &EventQuery) -> Result<EventPage, ReadError> {
         read(&self.state.directory, query)
+    }
+
+    /// Returns the mark of an erased record, by which the log tells a restore what must not come back.
+    pub fn erasure_mark(&self, id: &TokenId) -> [u8; 16] {
+        self.state.key.erasure_mark(id)
     }
 
     /// Returns the directory of the log.

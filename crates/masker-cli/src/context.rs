@@ -197,6 +197,17 @@ impl<'a> CommandContext<'a> {
         Ok(reply)
     }
 
+    /// Sends a PATCH request.
+    pub(super) async fn patch<T: Serialize + ?Sized>(
+        &mut self,
+        path: &str,
+        body: &T,
+    ) -> Result<ClientReply, CommandError> {
+        let reply = self.client().await?.patch(path, body).await?;
+        self.describe("PATCH", path, &reply);
+        Ok(reply)
+    }
+
     /// Sends a POST request in the session of `MASKER_SESSION`, if it is set.
     pub(super) async fn post_in_session<T: Serialize + ?Sized>(
         &mut self,
@@ -265,6 +276,12 @@ impl<'a> CommandContext<'a> {
     /// Returns the socket of `--socket` or `--server`.
     pub(super) fn socket_flag(&self) -> Result<Option<PathBuf>, CommandError> {
         self.global.socket_flag().map_err(CommandError::Usage)
+    }
+
+    /// Returns the path of the configuration file that the command line or the environment names.
+    pub(super) fn named_config(&self) -> Option<PathBuf> {
+        let named = self.global.config.clone();
+        named.or_else(|| self.host.environment.setting("MASKER_CONFIG").map(PathBuf::from))
     }
 
     /// Loads the configuration as the daemon would.

@@ -41,7 +41,10 @@ pub use self::{
     completion::complete_if_asked,
     credential::{CredentialError, authorization},
     exit::Exit,
-    offline::{FindRefusals, Migrate, MigrationSizes, OfflineTools, ReadAuditHead, Refusal, Refusals},
+    offline::{
+        ExportContents, ExportReading, FindRefusals, Migrate, MigrationSizes, OfflineTools, ReadAuditHead, ReadExport,
+        Refusal, Refusals, Restore, RestoreReport, RestoreSource, SuspendedApiKey,
+    },
 };
 
 /// Runs a command to its end, writes its results or its error, and returns the exit code. Must not be called from within a

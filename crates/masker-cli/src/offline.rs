@@ -19,6 +19,10 @@ pub struct OfflineTools {
     pub migrate: Migrate,
     /// Finds what a start refuses or reports until an operator accepts it.
     pub find_refusals: FindRefusals,
+    /// Reads the export of a backup to its end.
+    pub read_export: ReadExport,
+    /// Restores a backup into a new vault.
+    pub restore: Restore,
 }
 
 /// Finds what a start with this configuration and these keys refuses or reports until an operator accepts it. As root it works as
@@ -81,4 +85,100 @@ pub struct MigrationSizes {
 
 fn by_name<S: Serializer>(kind: &EngineKind, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(kind.name())
+}
+
+/// Reads the export in this file to its end, with these keys.
+pub type ReadExport = fn(&Path, Credentials) -> ExportReading;
+
+/// What reading an export has found. The texts are messages for the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExportReading {
+    /// Everything in it is authentic and opens.
+    Sound(ExportContents),
+    /// It cannot be read to its end with these keys.
+    KeysMissing(String),
+    /// It is damaged or was altered.
+    Wrong(String),
+}
+
+/// What an export has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ExportContents {
+    /// Records.
+    pub records: u64,
+    /// Records that do not open: they were damaged in the exported vault.
+    pub damaged: u64,
+    /// Tombstones.
+    pub tombstones: u64,
+    /// API keys.
+    pub api_keys: u64,
+    /// Honeytokens.
+    pub honeytokens: u64,
+    /// Sessions.
+    pub sessions: u64,
+}
+
+/// Restores a backup into a new vault in the configured data directory, and accepts that vault as the audit log needs it. As root it
+/// works as the daemon's user. The error is a message for the user.
+pub type Restore = fn(&Config, Credentials, &RestoreSource<'_>) -> Result<RestoreReport, String>;
+
+/// A backup to restore, whose files are as its manifest has them.
+#[derive(Clone, Copy, Debug)]
+pub struct RestoreSource<'s> {
+    /// The export.
+    pub export: &'s Path,
+    /// The head of the audit log when the backup began, if there was a log.
+    pub head: Option<ChainHead>,
+    /// The copy of the audit log.
+    pub log: &'s Path,
+    /// When the backup began, in milliseconds of Unix time.
+    pub began_ms: u64,
+    /// The uid that the installed unit runs the daemon as, if this is its configuration.
+    pub service_uid: Option<u32>,
+}
+
+/// What a restore did.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct RestoreReport {
+    /// The id of the new vault.
+    pub vault_id: String,
+    /// Records in the new vault.
+    pub records: u64,
+    /// Records that were erased after the backup, and stay erased.
+    pub erased_since: u64,
+    /// Records that do not open: they were damaged in the vault that was backed up.
+    pub damaged: u64,
+    /// Records that were left out because their values have too many tokens.
+    pub left_out: u64,
+    /// Tombstones in the new vault.
+    pub tombstones: u64,
+    /// API keys, also revoked ones.
+    pub api_keys: u64,
+    /// API keys that were revoked after the backup, and stay revoked.
+    pub revoked_since: u64,
+    /// API keys that are suspended until somebody resumes them.
+    pub suspended: Vec<SuspendedApiKey>,
+    /// Honeytokens.
+    pub honeytokens: u64,
+    /// Sessions.
+    pub sessions: u64,
+    /// Sessions that were closed after the backup, and are closed again.
+    pub closed_since: u64,
+    /// Events of the audit log after the backup; `None` if that is not known.
+    pub events_since: Option<u64>,
+    /// Whether `recover.toml` accepts the new vault, because the audit log has another.
+    pub is_accepted: bool,
+    /// What else the operator should know.
+    pub notes: Vec<String>,
+}
+
+/// An API key that is suspended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SuspendedApiKey {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The first characters of its secret.
+    pub prefix: String,
 }

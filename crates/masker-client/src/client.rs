@@ -193,6 +193,14 @@ impl Client {
         self.request(Method::POST, path, to_json(body)?).await
     }
 
+    /// Sends a PATCH request with a JSON body.
+    ///
+    /// # Errors
+    /// Returns any [`ClientError`].
+    pub async fn patch<T: Serialize + ?Sized>(&mut self, path: &str, body: &T) -> Result<ClientReply, ClientError> {
+        self.request(Method::PATCH, path, to_json(body)?).await
+    }
+
     /// Sends a POST request with a JSON body in the session with this id.
     ///
     /// # Errors

@@ -54,8 +54,13 @@ fn read_policy(file: &Path, errors: &mut ErrorCollector) -> Option<Policy> {
 }
 
 /// Returns the files that [`load_policies`] reads.
-pub fn policy_files(path: &Path) -> Vec<PathBuf> {
-    files_of(path, &mut ErrorCollector::default())
+///
+/// # Errors
+/// There is no such file or directory, or it cannot be listed.
+pub fn policy_files(path: &Path) -> Result<Vec<PathBuf>, ConfigErrors> {
+    let mut errors = ErrorCollector::default();
+    let files = files_of(path, &mut errors);
+    errors.into_result(Some(files))
 }
 
 /// Returns the files of the policies. A path that does not exist is an error.

@@ -147,7 +147,12 @@ fn with_temporary_name<T>(path: &Path, create: impl Fn(&Path) -> io::Result<T>) 
     }
 }
 
-fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
+/// Renames a file or directory within a file system, unless there is something of the new name. Not durable until its directory is
+/// synced.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`], or what the system reports.
+pub fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
     match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
         // The file system cannot do both in one step.
         Err(Errno::EINVAL | Errno::ENOSYS) if to.symlink_metadata().is_err() => fs::rename(from, to),

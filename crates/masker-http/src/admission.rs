@@ -245,6 +245,7 @@ pub(super) fn auth_problem(error: AuthError) -> Problem {
     let code = match error {
         AuthError::Missing => Code::AuthMissing,
         AuthError::Revoked => Code::AuthRevoked,
+        AuthError::Suspended => Code::AuthSuspended,
         AuthError::Expired => Code::AuthExpired,
         _ => Code::AuthInvalid,
     };

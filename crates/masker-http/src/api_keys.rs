@@ -145,7 +145,7 @@ async fn api_key(service: &Service, ctx: &mut RequestContext, _permit: Permit<Ap
     Reply::json(&key_status(&service.find_key(ctx, &input.parameter)?, service.now_ms()))
 }
 
-/// Change the name, scopes, limits or expiry of an API key, at once.
+/// Change the name, scopes, limits or expiry of an API key, suspend it or resume it, at once.
 #[utoipa::path(
     patch,
     path = "/api/v1/api-keys/{id}",
@@ -169,6 +169,7 @@ async fn api_key_change(
         scopes: request.scopes.map(|scopes| parse_scopes(&scopes)).transpose()?,
         limits: request.limits,
         expires_at_ms: request.expires_at.map(|at| at.map(|at| expiry(&at, now_ms)).transpose()).transpose()?,
+        suspended: request.suspended,
     };
     check_holds_all(ctx, &key)?;
     service.check_stored(&key, UnstoredChange::Rights)?;
@@ -476,6 +477,7 @@ fn expiry(text: &str, now_ms: u64) -> Result<u64, Problem> {
 pub(super) fn state(key: &ApiKey, now_ms: u64) -> &'static str {
     match (key.revoked_at_ms(), key.is_active(now_ms)) {
         (Some(_), _) => "revoked",
+        (None, true) if key.is_suspended() => "suspended",
         (None, true) => "active",
         (None, false) => "expired",
     }

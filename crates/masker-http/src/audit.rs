@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use data_encoding::HEXLOWER;
 use hyper::StatusCode;
 
 use super::{
@@ -17,9 +18,13 @@ use super::{
 };
 use masker_access::{Caller, KeyPrefix, Principal};
 use masker_audit as audit;
-use masker_audit::{AuditError, AuditEvent, AuditOperation, DetailValue, EncodedCaller, OutcomeCount};
+use masker_audit::{AuditError, AuditEvent, AuditLog, AuditOperation, DetailValue, EncodedCaller, OutcomeCount};
+use masker_core::crypto::TokenId;
 use masker_types::error_code::Code;
 use masker_vault::ItemOutcomeKey;
+
+/// Marks of erased records in one event. A line of the log has room for three times as many.
+const MARKS_PER_EVENT: usize = 10_000;
 
 /// How a request ended.
 #[derive(Clone, Copy)]
@@ -106,6 +111,18 @@ impl Service {
             log.record(&event).await.map_err(unavailable)?;
         }
         ctx.honeytokens.record(log, &own).await.map_err(unavailable)?;
+        // All but the last events of a request have marks alone.
+        let (mut erased, mut text) = (ctx.details.erased.chunks(MARKS_PER_EVENT).peekable(), String::new());
+        while let Some(ids) = erased.next() {
+            text = marks(log, ids);
+            if erased.peek().is_some() {
+                let detail = [("erased", DetailValue::Text(&text))];
+                log.record(&AuditEvent { detail: &detail, ..own }).await.map_err(unavailable)?;
+            }
+        }
+        if !text.is_empty() {
+            detail.push(("erased", DetailValue::Text(&text)));
+        }
         let event = AuditEvent {
             status: Some(ended.status.as_u16()),
             counts: &counts,
@@ -115,6 +132,12 @@ impl Service {
         };
         log.record(&event).await.map_err(unavailable)
     }
+}
+
+/// Returns the marks of erased records, in hex with spaces between them.
+fn marks(log: &AuditLog, ids: &[TokenId]) -> String {
+    let marks: Vec<String> = ids.iter().map(|id| HEXLOWER.encode(&log.erasure_mark(id))).collect();
+    marks.join(" ")
 }
 
 impl Service {

@@ -21,7 +21,7 @@ use super::{
     request_id::RequestId,
     route::{Route, route},
 };
-use masker_access::{Access, Caller, Permit, ScopedOperation, VaultAdmin};
+use masker_access::{Access, ApiKeysAdmin, Caller, Permit, ScopedOperation, VaultAdmin};
 use masker_api::ImportReport;
 use masker_audit::{AuditError, AuditEvent, AuditLog, AuditOperation, DetailValue};
 use masker_types::{error_code::Code, limits::IMPORT_BYTES_MAX};
@@ -52,20 +52,30 @@ pub(super) fn routes() -> Vec<Route> {
 }
 
 /// Export all records into one encrypted, authenticated file, while the daemon serves. An import rejects a file that is cut short.
+/// For a backup, `control` adds API keys, honeytokens, key generations and sessions, which needs the scope `api-keys:admin` too.
 #[utoipa::path(
     post,
     path = "/api/v1/vault/export",
+    params(("control" = Option<bool>, Query, description = "Whether to add the control rows: `false` by default")),
     responses((status = 200, description = "The file", content_type = "application/octet-stream", body = Vec<u8>)),
 )]
 async fn vault_export(
     service: &Service,
     ctx: &mut RequestContext,
     permit: Permit<VaultAdmin>,
-    _input: &Input,
+    input: &Input,
 ) -> Outcome {
-    let exporting = service.vault.export(&permit, service.vault_id).await?;
+    let control = input.query.read("control", "`true` or `false`", |text| text.parse().ok())?.unwrap_or(false);
+    let exporting = if control {
+        let keys: Permit<ApiKeysAdmin> = ctx.permit()?;
+        ctx.flag("control", true);
+        service.vault.export_for_backup(&permit, &keys, service.vault_id).await?
+    } else {
+        service.vault.export(&permit, service.vault_id).await?
+    };
     let sending = ExportStream {
         exporting,
+        control,
         id: ctx.id,
         bytes: 0,
         ended: false,
@@ -78,7 +88,8 @@ async fn vault_export(
     Ok(Reply::streamed(StreamBody::new(try_unfold(sending, ExportStream::next)).boxed_unsync(), OCTETS))
 }
 
-/// Merge an export into the vault, once all of it is verified. Overwrites nothing.
+/// Merge an export into the vault, once all of it is verified. Overwrites nothing. Control rows are left out: only `masker backup
+/// restore` reads them.
 #[utoipa::path(
     post,
     path = "/api/v1/vault/import",
@@ -87,7 +98,7 @@ async fn vault_export(
     responses((status = 200, description = "The merge in numbers", body = ImportReport, example = json!({
         "records": 1000, "imported": 980, "resealed": 0, "restored": 0, "present": 20, "conflicts": 0,
         "index_conflicts": 0, "rows_failed": 0, "erased_skipped": 0, "damaged": 0, "tombstones": 3, "tombstones_added": 3,
-        "records_kept": 0
+        "records_kept": 0, "control_rows": 0
     }))),
 )]
 async fn vault_import(
@@ -132,12 +143,15 @@ async fn vault_import(
         tombstones: outcome.tombstones,
         tombstones_added: merged.tombstones_added,
         records_kept: merged.records_kept,
+        control_rows: outcome.control_rows,
     })
 }
 
 /// An export that is being sent.
 struct ExportStream {
     exporting: RunningExport,
+    /// Whether it has the control rows.
+    control: bool,
     id: RequestId,
     bytes: u64,
     ended: bool,
@@ -157,6 +171,9 @@ impl ExportStream {
     async fn next(mut self) -> io::Result<Option<(Frame<Bytes>, Self)>> {
         self.access.refresh(&mut self.caller).map_err(io::Error::other)?;
         self.caller.require(VaultAdmin::SCOPE).map_err(io::Error::other)?;
+        if self.control {
+            self.caller.require(ApiKeysAdmin::SCOPE).map_err(io::Error::other)?;
+        }
         match self.exporting.next().await {
             Ok(Some(piece)) => {
                 self.bytes += piece.len() as u64;

@@ -16,7 +16,10 @@ use super::{
 };
 use crate::metrics::Metrics;
 use masker_access::{BudgetWarning, Caller, KeyPrefix, Peer, Permit, RateLimitStatus, ScopedOperation, Timestamps};
-use masker_core::policy::{Policy, PolicySet};
+use masker_core::{
+    crypto::TokenId,
+    policy::{Policy, PolicySet},
+};
 use masker_vault::{BatchResult, EnteredSession, ItemOutcomeKey, LongReads, SessionId};
 
 /// What all requests of a connection share. Operations that outlive the connection keep it, and so its place.
@@ -95,6 +98,8 @@ pub(super) struct AuditDetails {
     pub(super) counts: Vec<(ItemOutcomeKey, u64)>,
     /// Further facts, by name.
     pub(super) facts: Vec<(&'static str, AuditFact)>,
+    /// The records that are erased now.
+    pub(super) erased: Vec<TokenId>,
 }
 
 /// A fact for the audit log.
@@ -182,6 +187,7 @@ impl RequestContext {
     /// Notes the items' outcomes, and returns the results.
     pub(super) fn record_outcomes<T>(&mut self, batch: BatchResult<T>) -> Vec<T> {
         self.details.counts = batch.counts;
+        self.details.erased = batch.erased;
         batch.results
     }
 

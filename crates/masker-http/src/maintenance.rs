@@ -145,9 +145,15 @@ async fn vault_purge(
     input: &Input,
 ) -> Outcome {
     let request: PurgeRequest<'_> = input.json()?;
-    let outcome = service.vault.purge(&permit, purge_filter(&request)?, request.dry_run).await?;
-    ctx.number("records", outcome.records.values().sum());
+    let filter = purge_filter(&request)?;
+    // The rule, by which a restore repeats the purge.
+    match filter {
+        PurgeFilter::Before(time) => ctx.number("before_ms", u64::try_from(time.as_millisecond()).unwrap_or(0)),
+        PurgeFilter::Key(fingerprint) => ctx.fact("key", fingerprint.to_string()),
+    }
     ctx.flag("dry_run", request.dry_run);
+    let outcome = service.vault.purge(&permit, filter, request.dry_run).await?;
+    ctx.number("records", outcome.records.values().sum());
     ctx.details.counts = outcome
         .records
         .iter()

@@ -43,6 +43,7 @@ codes! {
     AuthMissing = "auth.missing", 401, "A credential is required";
     AuthInvalid = "auth.invalid", 401, "The credential is not valid";
     AuthRevoked = "auth.revoked", 401, "The credential was revoked";
+    AuthSuspended = "auth.suspended", 401, "The credential is suspended";
     AuthExpired = "auth.expired", 401, "The credential has expired";
     AuthBlocked = "auth.blocked", 429, "Too many attempts have failed";
     PermDenied = "perm.denied", 403, "The caller may not do this";

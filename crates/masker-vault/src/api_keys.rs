@@ -160,7 +160,7 @@ fn key_row(key: &ApiKey) -> Result<RowChange, KeepKeyError> {
     Ok(RowChange::Put(RowKey::api_key(key.id().as_bytes()), document_row(key)?))
 }
 
-fn document_row(document: &impl Serialize) -> Result<Row, KeepKeyError> {
+pub(crate) fn document_row(document: &impl Serialize) -> Result<Row, KeepKeyError> {
     let document = serde_json::to_vec(document).map_err(|_| KeepKeyError::TooLong)?;
     ApiKeyRow { document }.encode().map_err(|_| KeepKeyError::TooLong)
 }

@@ -53,14 +53,23 @@ struct EraseRequest {
     covers_unopened: bool,
 }
 
-/// Erases the records of tokens. The outcome has, for each token, the generation that sealed its record.
+/// What became of a record to erase.
+struct ErasureOutcome {
+    /// The generation that sealed it.
+    result: Result<(Kid, Fingerprint), ItemFailure>,
+    /// Whether it is erased now, by this change or before. A repeated request finds a record gone whose erasure was not
+    /// recorded.
+    is_erased: bool,
+}
+
+/// Erases the records of tokens. The outcome has one for each token.
 struct ForgetChange {
     lane: Lane,
     erasures: Vec<EraseRequest>,
 }
 
 impl Change for ForgetChange {
-    type Outcome = Vec<Result<(Kid, Fingerprint), ItemFailure>>;
+    type Outcome = Vec<ErasureOutcome>;
 
     /// An erasure removes a record, changes two index rows and writes a tombstone.
     fn row_count(&self) -> usize {
@@ -72,11 +81,18 @@ impl Change for ForgetChange {
     }
 
     fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {
-        self.erasures.iter().for_each(|erasure| plan.record_with_indexes(erasure.id));
+        for erasure in &self.erasures {
+            plan.record_with_indexes(erasure.id);
+            plan.tombstone(erasure.id);
+        }
     }
 
     fn decide(&mut self, draft: &mut CommitDraft<'_>) -> Self::Outcome {
-        self.erasures.iter().map(|erasure| erasure.decide(draft)).collect()
+        let decide = |erasure: &EraseRequest| {
+            let result = erasure.decide(draft);
+            ErasureOutcome { is_erased: result.is_ok() || draft.has_tombstone(erasure.id), result }
+        };
+        self.erasures.iter().map(decide).collect()
     }
 }
 
@@ -156,10 +172,12 @@ impl Eraser {
         items: &[ValueInput<'_>],
     ) -> Result<BatchResult<ForgottenValue>, VaultError> {
         let mut results: Vec<ForgottenValue> = Vec::with_capacity(items.len());
+        let mut erased = Vec::new();
         for chunk in items.chunks(SEARCHES_AT_ONCE) {
             let begun = results.len();
             results.resize(begun + chunk.len(), ForgottenValue::default());
-            let Err(failed) = self.forget_spellings(permits, policy, chunk, &mut results[begun..]).await else {
+            let Err(failed) = self.forget_spellings(permits, policy, chunk, &mut results[begun..], &mut erased).await
+            else {
                 continue;
             };
             if results.iter().all(|forgotten| forgotten.count == 0) {
@@ -182,22 +200,23 @@ impl Eraser {
                 None => {}
             }
         }
-        Ok(counter.record(&self.counters, results))
+        Ok(BatchResult { erased, ..counter.record(&self.counters, results) })
     }
 
-    /// Erases all tokens of some values.
+    /// Erases all tokens of some values, and adds their records to `erased_ids`.
     async fn forget_spellings(
         &self,
         permits: (&Permit<Forget>, &Permit<Lookup>),
         policy: &Policy,
         items: &[ValueInput<'_>],
         results: &mut [ForgottenValue],
+        erased_ids: &mut Vec<TokenId>,
     ) -> Result<(), VaultError> {
         // A value can have more tokens than one search returns.
         let mut pending: Vec<usize> = (0..items.len()).collect();
         while !pending.is_empty() {
             let basis = SearchBasis::current(&self.keys, &self.ledger);
-            pending = self.forget_found(permits, policy, items, pending, results).await?;
+            pending = self.forget_found(permits, policy, items, pending, results, erased_ids).await?;
             // Keys that were replaced meanwhile, or records that were moved to another kid, may have been missed.
             if SearchBasis::current(&self.keys, &self.ledger) != basis {
                 let can_go_on =
@@ -216,6 +235,7 @@ impl Eraser {
         items: &[ValueInput<'_>],
         pending: Vec<usize>,
         results: &mut [ForgottenValue],
+        erased_ids: &mut Vec<TokenId>,
     ) -> Result<Vec<usize>, VaultError> {
         let keys = self.keys.load_full();
         let ledger = self.ledger.load_full();
@@ -264,8 +284,9 @@ impl Eraser {
                 covers_unopened: false,
             };
             let change = ForgetChange { lane: lane.clone(), erasures: erasures.iter().map(request).collect() };
-            for ((position, _), erased) in erasures.iter().zip(self.writer.commit(change).await?) {
-                match erased {
+            for ((position, record), erased) in erasures.iter().zip(self.writer.commit(change).await?) {
+                erased_ids.extend(erased.is_erased.then_some(record.id));
+                match erased.result {
                     Ok(sealed_under) => results[*position].add(sealed_under),
                     // Another item or another request has erased it meanwhile.
                     Err(ItemFailure::NotFound) => {}
@@ -310,12 +331,14 @@ impl Eraser {
         let lane = Lane::Caller(permit.caller_id());
         let mut positions = positions.into_iter();
         let mut erasures = erasures.into_iter();
+        let mut erased_ids = Vec::new();
         let mut is_begun = false;
         loop {
             let chunk: Vec<EraseRequest> = erasures.by_ref().take(ERASURES_PER_COMMIT).collect();
             if chunk.is_empty() {
                 break;
             }
+            let ids: Vec<TokenId> = chunk.iter().map(|erasure| erasure.id).collect();
             let erased = match self.writer.commit(ForgetChange { lane: lane.clone(), erasures: chunk }).await {
                 Ok(erased) => erased,
                 Err(failed) if !is_begun => return Err(failed),
@@ -326,8 +349,9 @@ impl Eraser {
                 }
             };
             is_begun = true;
-            for (position, erased) in positions.by_ref().zip(erased) {
-                results[position] = erased.map(|sealed_under| Forgotten(Some(sealed_under)));
+            for ((position, id), erased) in positions.by_ref().zip(ids).zip(erased) {
+                erased_ids.extend(erased.is_erased.then_some(id));
+                results[position] = erased.result.map(|sealed_under| Forgotten(Some(sealed_under)));
             }
         }
         for result in &results {
@@ -337,7 +361,7 @@ impl Eraser {
                 Err(failure) => ItemOutcomeKey::keyless(None, failure.code().as_str()),
             });
         }
-        Ok(counter.record(&self.counters, results))
+        Ok(BatchResult { erased: erased_ids, ..counter.record(&self.counters, results) })
     }
 
     /// Returns, for each token, why the caller's policies do not permit its record. A record is read only if the kid of its

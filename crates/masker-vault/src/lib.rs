@@ -57,7 +57,10 @@ mod vault;
 mod writer;
 
 pub use api_keys::{KeepKeyError, check_api_key_lengths};
-pub use backup::{ImportOutcome, ImportRules, MergeCounts, RunningExport, VaultExportError, VaultImportError};
+pub use backup::{
+    ExportSummary, ImportOutcome, ImportRules, LaterChanges, LaterErasures, MergeCounts, RestoreOutcome, RunningExport,
+    SuspendedKey, VaultExportError, VaultImportError, VaultRestoreError, read_export,
+};
 pub use compact::CompactError;
 pub use control::{ControlKeyError, ControlKeyStatus};
 pub use error::{GenerationRef, ItemFailure, KeyLoadError, VaultError};

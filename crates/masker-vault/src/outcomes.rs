@@ -6,7 +6,10 @@ use std::sync::{
 };
 
 use super::metrics::VaultMetrics;
-use masker_core::{crypto::Fingerprint, keyring::Role};
+use masker_core::{
+    crypto::{Fingerprint, TokenId},
+    keyring::Role,
+};
 use masker_types::kind::{EntityKind, Kid};
 
 /// What items of one request are counted by. A kind or a kid is given only if it is loaded or in a policy, so that a
@@ -50,6 +53,8 @@ pub struct BatchResult<T> {
     pub results: Vec<T>,
     /// The counts.
     pub counts: Vec<(ItemOutcomeKey, u64)>,
+    /// The records that are erased now, by this request or before: what a restore must not bring back.
+    pub erased: Vec<TokenId>,
 }
 
 /// The counters of the daemon that requests on values add to.
@@ -105,6 +110,6 @@ impl OutcomeCounter {
             let role = o.role.map_or("", Role::as_str);
             metrics.tokens.with_label_values(&[self.operation, o.scheme, kid, role, o.outcome]).inc_by(*count);
         }
-        BatchResult { results, counts: self.counts }
+        BatchResult { results, counts: self.counts, erased: Vec::new() }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     VaultImportError,
     api_keys::ApiKeyRows,
     audit_head::AuditHeads,
-    backup::{Exporter, Importer},
+    backup::{Exporter, Importer, Restorer},
     check::Maintenance,
     compact::Compactor,
     control::{ControlKeyStatus, ControlledStore},
@@ -51,6 +51,7 @@ pub struct Vault {
     pub(crate) rotations: RotationService,
     exporter: Exporter,
     importer: Importer,
+    restorer: Restorer,
     maintenance: Maintenance,
     compactor: Compactor,
     api_keys: ApiKeyRows,
@@ -292,11 +293,26 @@ impl Vault {
         _permit: &Permit<VaultAdmin>,
         vault_id: [u8; 16],
     ) -> Result<RunningExport, VaultExportError> {
-        self.exporter.export(vault_id).await
+        self.exporter.export(vault_id, false).await
+    }
+
+    /// Begins an export that also has the API keys, honeytokens, key generations and sessions. Needs both permits, because a
+    /// restore gives these keys what they could do. Without the control rows that the vault wrote, API keys are left out.
+    ///
+    /// # Errors
+    /// [`VaultExportError`].
+    pub async fn export_for_backup(
+        &self,
+        _permit: &Permit<VaultAdmin>,
+        _keys: &Permit<ApiKeysAdmin>,
+        vault_id: [u8; 16],
+    ) -> Result<RunningExport, VaultExportError> {
+        self.exporter.export(vault_id, true).await
     }
 
     /// Merges an export into the vault: the whole file is verified first, nothing in the vault is overwritten, and every
-    /// record is written under an active key. An import that was dropped or that failed can be repeated.
+    /// record is written under an active key. Control rows of a backup are left out. An import that was dropped or that failed
+    /// can be repeated.
     ///
     /// # Errors
     /// [`VaultImportError`]. Only [`VaultImportError::Vault`], [`VaultImportError::Spool`] and

@@ -11,7 +11,7 @@ use super::host::Host;
 /// What the daemon keeps, and what the operator changes.
 const KEPT: &str = "/etc/masker /var/lib/masker /var/log/masker";
 /// What a procedure leaves beside them.
-const LEFT: &str = "/root/*.export /root/audit-evidence /var/lib/masker.*";
+const LEFT: &str = "/root/*.export /root/before-upgrade /root/audit-evidence /var/lib/masker.*";
 
 /// A procedure of a page.
 #[derive(Default)]
@@ -262,4 +262,30 @@ fn the_way_back_from_an_upgrade() {
         ..Procedure::default()
     };
     procedure.run(&host);
+}
+
+#[test]
+fn a_restore() {
+    let Some(host) = serving_host() else { return };
+    let procedure = Procedure {
+        page: "backup.md",
+        sections: &["Verify a backup", "Restore"],
+        trouble: "masker backup create /var/backups/masker/before-upgrade",
+        replaced: Some("/var/lib/masker.before-restore"),
+        ..Procedure::default()
+    };
+    procedure.run(&host);
+}
+
+#[test]
+fn the_timer_of_backups() {
+    let Some(host) = serving_host() else { return };
+    host.run("systemctl start masker-backup.service").ok();
+    let made = host.run("ls /var/backups/masker").ok();
+    host.run(&format!("masker backup verify /var/backups/masker/{}", made.trim())).ok();
+    host.run("systemctl enable --now masker-backup.timer && systemctl list-timers masker-backup.timer").ok();
+    // A stopped daemon stays so, and that no backup is made is a failure.
+    host.run("systemctl stop masker.service").ok();
+    assert_ne!(host.run("systemctl start masker-backup.service").code, Some(0));
+    host.run("systemctl is-active masker.service").code(3);
 }

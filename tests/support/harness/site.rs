@@ -206,19 +206,18 @@ impl Launch<'_> {
         self.prelude("export LISTEN_FDS=1 LISTEN_PID=$$").prelude("exec 3<&0 0</dev/null")
     }
 
+    /// Returns a command of masker with the settings of this start.
+    pub fn command(&self, words: &[&str]) -> std::process::Command {
+        let configuration = self.site.write_configuration(self.site.launches.fetch_add(1, Ordering::Relaxed));
+        let mut command = std::process::Command::new(masker());
+        command.arg("--config").arg(configuration).args(words);
+        command.env_clear().envs(self.environment.iter().cloned()).current_dir("/").stdin(std::process::Stdio::null());
+        command
+    }
+
     /// Runs `masker recover` with the settings of this start. Returns the exit code and the output.
     pub fn recover(&self, words: &[&str]) -> (Option<i32>, String) {
-        let configuration = self.site.write_configuration(self.site.launches.fetch_add(1, Ordering::Relaxed));
-        let output = std::process::Command::new(masker())
-            .arg("recover")
-            .arg("--config")
-            .arg(configuration)
-            .args(words)
-            .env_clear()
-            .envs(self.environment.iter().cloned())
-            .current_dir("/")
-            .output()
-            .expect("masker can be run");
+        let output = self.command(&[&["recover"], words].concat()).output().expect("masker can be run");
         let text = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(text).expect("text"))
     }

@@ -15,7 +15,7 @@ otherwise they are lines of cells separated by tabs, after a line with the names
 the responses of the [HTTP interface](http.md).";
 
 /// The pages of commands: file, title, introduction, and the commands or groups on it.
-const PAGES: [(&str, &str, &str, &[&str]); 5] = [
+const PAGES: [(&str, &str, &str, &[&str]); 6] = [
     (
         "command-line-values.md",
         "Commands on values",
@@ -30,16 +30,17 @@ const PAGES: [(&str, &str, &str, &[&str]); 5] = [
     ),
     (
         "command-line-keys.md",
-        "Commands on keys and policies",
-        "Commands that manage keys, API keys and policies.",
-        &["keys", "api-keys", "policy"],
+        "Commands on keys and API keys",
+        "Commands that manage keys and API keys.",
+        &["keys", "api-keys"],
     ),
     ("command-line-vault.md", "Commands on the vault", "Commands that manage the vault.", &["vault"]),
+    ("command-line-backup.md", "Commands on backups", "Commands that make, verify and restore backups.", &["backup"]),
     (
         "command-line-audit.md",
-        "Commands on sessions and the audit log",
-        "Commands that manage sessions, and read and verify the audit log.",
-        &["sessions", "audit"],
+        "Commands on sessions, policies and the audit log",
+        "Commands that manage sessions and policies, and read and verify the audit log.",
+        &["sessions", "policy", "audit"],
     ),
 ];
 

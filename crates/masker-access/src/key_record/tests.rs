@@ -206,6 +206,17 @@ fn what_a_change_takes_away_is_separated_from_what_it_gives() {
     assert_eq!(accepted(&rotated, 1, NOW), Some(Err(KeyRejection::Expired)));
     let revoked = before.restricted_to(&before.revoked(NOW)).unwrap();
     assert_eq!(accepted(&revoked, 1, NOW), Some(Err(KeyRejection::Revoked)));
+
+    let suspend = |suspended| ApiKeyUpdate { suspended: Some(suspended), ..ApiKeyUpdate::default() };
+    let suspended = before.restricted_to(&before.changed(suspend(true)).unwrap()).unwrap();
+    assert_eq!(accepted(&suspended, 1, NOW), Some(Err(KeyRejection::Suspended)));
+    assert_eq!(suspended.still_accepts(&digest(1)), Some(Err(KeyRejection::Suspended)));
+    let again: ApiKey = serde_json::from_str(&serde_json::to_string(&suspended).unwrap()).unwrap();
+    assert!(again.is_suspended() && again.is_active(NOW), "it counts towards its workspace");
+    let resumed = again.changed(suspend(false)).unwrap();
+    assert!(again.restricted_to(&resumed).is_none(), "what a resumption gives is in force once it is stored");
+    assert_eq!(accepted(&resumed, 1, NOW), Some(Ok(())));
+    assert_eq!(accepted(&again.revoked(NOW), 1, NOW), Some(Err(KeyRejection::Revoked)));
 }
 
 #[test]
@@ -216,6 +227,7 @@ fn a_key_remembers_all_rights_that_it_ever_had() {
         scopes: Some(scopes),
         limits: Some(limits),
         expires_at_ms: Some(ends),
+        suspended: None,
     };
     let key = key();
     assert_eq!(key.held_rights(), key.rights());

@@ -90,6 +90,20 @@ pub enum ApiKeysCommand {
     /// Replace the secret of an API key and print the new one once
     #[command(after_help = help::API_KEYS_ROTATE)]
     Rotate(ApiKeyRotateArgs),
+    /// Suspend an API key: it is refused until it is resumed
+    #[command(after_help = help::API_KEYS_SUSPEND)]
+    Suspend {
+        /// The id of the API key
+        #[arg(value_name = "ID", add = ArgValueCandidates::new(completion::api_key_ids))]
+        id: String,
+    },
+    /// Resume a suspended API key
+    #[command(after_help = help::API_KEYS_RESUME)]
+    Resume {
+        /// The id of the API key
+        #[arg(value_name = "ID", add = ArgValueCandidates::new(completion::api_key_ids))]
+        id: String,
+    },
     /// Revoke an API key, with all keys that it has created, immediately and permanently
     #[command(after_help = help::API_KEYS_REVOKE)]
     Revoke {

@@ -156,6 +156,18 @@ Examples:
 The id and the scopes do not change. With --grace 0 every previous secret expires immediately: use it if one has leaked. \
 With a longer grace period, secrets that were replaced before keep the time that they have.";
 
+pub(super) const API_KEYS_SUSPEND: &str = "\
+Examples:
+  masker api-keys suspend 0196c1f2a7b30d5e8a4f6c2b9e1d7a53
+
+When the command returns, no request with any secret of the key succeeds, until `masker api-keys resume`.";
+
+pub(super) const API_KEYS_RESUME: &str = "\
+Examples:
+  masker api-keys resume 0196c1f2a7b30d5e8a4f6c2b9e1d7a53
+
+`masker backup restore` suspends keys that may have been revoked or changed since the backup.";
+
 pub(super) const API_KEYS_REVOKE: &str = "\
 Examples:
   masker api-keys revoke 0196c1f2a7b30d5e8a4f6c2b9e1d7a53
@@ -368,6 +380,49 @@ Examples:
   masker vault remove-honeytoken 0196c1f2a7b30d5e8a4f6c2b9e1d7a53
 
 The token can still be rehydrated, and its use is no longer reported. `masker vault forget` erases its record.";
+
+pub(super) const BACKUP: &str = "\
+Examples:
+  masker backup create /var/backups/masker/before-upgrade
+  masker backup verify /var/backups/masker/before-upgrade
+  masker backup restore /var/backups/masker/before-upgrade
+
+A backup is a directory with everything but the keys: keep copies of those elsewhere.";
+
+pub(super) const BACKUP_CREATE: &str = "\
+Examples:
+  masker backup create /var/backups/masker/before-upgrade
+  masker backup create --into /var/backups/masker --keep 14
+
+Run it as root, or as the user of the daemon, who may read the audit log. It needs the scopes vault:admin, api-keys:admin and \
+audit:read. The directory gets its name when everything is on the disk. --keep counts and removes only complete backups that this \
+command has made under a name with the time, and only once the new one is complete.";
+
+pub(super) const BACKUP_VERIFY: &str = "\
+Examples:
+  masker backup verify /var/backups/masker/before-upgrade
+  CREDENTIALS_DIRECTORY=./keys masker backup verify ./before-upgrade
+
+It compares each file with the manifest and parses the configuration and the policies. With the keys it opens every record, and with \
+the key of the audit log it verifies the chain. Keys come from the environment, as for the daemon, or from the installed unit.
+
+Exit codes: 0 if everything was verified, 2 if something could not be, for lack of a key, and 1 if something is wrong.";
+
+pub(super) const BACKUP_RESTORE: &str = "\
+Examples:
+  systemctl stop masker.socket masker.service
+  mv --no-target-directory /var/lib/masker /var/lib/masker.before-restore
+  masker backup restore /var/backups/masker/before-upgrade
+  systemctl start masker.socket masker.service
+
+Run it as root, or as the user of the daemon, while the daemon is stopped. The data directory must be empty or absent. Keys come from \
+the environment, as for the daemon, or from the installed unit. The configuration and the policies are put in place only if there are \
+none.
+
+What the audit log of this host has after the backup happens again: what was erased is erased, API keys that were revoked are revoked, \
+and those that were changed or rotated are suspended. Without that log, all API keys are suspended: `masker api-keys resume`.
+
+A restore that was interrupted can be repeated. Until then, the daemon does not start.";
 
 pub(super) const SESSIONS: &str = "\
 Examples:

@@ -4,6 +4,7 @@
 //! do not.
 
 mod access;
+mod backup;
 mod help;
 mod values;
 mod vault;
@@ -20,6 +21,7 @@ pub use self::{
         PolicyCommand, RemoveOldArgs, RotateKeyFileArgs, SessionListArgs, SessionStatusArg, SessionsCommand,
         VerifyArgs,
     },
+    backup::{BackupCommand, CreateBackupArgs},
     values::{BulkArgs, ForgetArgs, OnError, RehydrateArgs, TokenArgs, TokenizeArgs, ValueArgs},
     vault::{ExportArgs, ImportArgs, PlantArgs, PurgeArgs, RotateArgs, VaultCommand},
 };
@@ -106,6 +108,9 @@ pub enum ClientCommand {
     /// Manage the vault
     #[command(subcommand, after_help = help::VAULT)]
     Vault(VaultCommand),
+    /// Make, verify and restore backups
+    #[command(subcommand, after_help = help::BACKUP)]
+    Backup(BackupCommand),
     /// Open, list and close sessions
     #[command(subcommand, after_help = help::SESSIONS)]
     Sessions(SessionsCommand),

@@ -13,7 +13,7 @@ use crate::{
     output::yes_or_no,
     times::parse_time,
 };
-use masker_api::{ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyRotate, ApiKeyStatus};
+use masker_api::{ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus};
 use masker_types::grant::{Limit, Limits, ScopeSet};
 
 const API_KEYS: &str = "/api/v1/api-keys";
@@ -25,6 +25,8 @@ pub(super) async fn run(command: ApiKeysCommand, ctx: &mut CommandContext<'_>) -
         ApiKeysCommand::List => list(ctx).await,
         ApiKeysCommand::Show { id } => show(&id, ctx).await,
         ApiKeysCommand::Rotate(args) => rotate(&args, ctx).await,
+        ApiKeysCommand::Suspend { id } => suspend(&id, true, ctx).await,
+        ApiKeysCommand::Resume { id } => suspend(&id, false, ctx).await,
         ApiKeysCommand::Revoke { id, keep_descendants } => revoke(&id, keep_descendants, ctx).await,
     }
 }
@@ -104,6 +106,17 @@ async fn rotate(args: &ApiKeyRotateArgs, ctx: &mut CommandContext<'_>) -> Result
 async fn revoke(id: &str, keep_descendants: bool, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let query = if keep_descendants { "?keep_descendants=true" } else { "" };
     let key: ApiKeyStatus = ctx.delete(&format!("{}{query}", path(id)?)).await?.json()?;
+    show_state(key, ctx)
+}
+
+/// `masker api-keys suspend` and `resume`.
+async fn suspend(id: &str, suspended: bool, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    let change = ApiKeyPatch { suspended: Some(suspended), ..ApiKeyPatch::default() };
+    let key: ApiKeyStatus = ctx.patch(&path(id)?, &change).await?.json()?;
+    show_state(key, ctx)
+}
+
+fn show_state(key: ApiKeyStatus, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let output = &mut ctx.output;
     if output.is_json() {
         output.json(&key)?;

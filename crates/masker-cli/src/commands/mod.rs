@@ -2,6 +2,7 @@
 
 mod api_keys;
 mod audit;
+mod backup;
 mod bulk;
 mod init;
 mod keys;
@@ -45,6 +46,7 @@ pub(crate) async fn run(command: ClientCommand, ctx: &mut CommandContext<'_>) ->
         ClientCommand::ApiKeys(command) => api_keys::run(command, ctx).await,
         ClientCommand::Keys(command) => keys::run(command, ctx).await,
         ClientCommand::Vault(command) => vault::run(command, ctx).await,
+        ClientCommand::Backup(command) => backup::run(command, ctx).await,
         ClientCommand::Sessions(command) => sessions::run(command, ctx).await,
         ClientCommand::Audit(command) => audit::run(command, ctx).await,
         ClientCommand::Policy(command) => policy::run(command, ctx).await,

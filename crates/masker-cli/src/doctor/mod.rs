@@ -21,6 +21,7 @@ mod key_checks;
 mod key_identity;
 mod keys;
 pub(crate) use keys::provided_keys;
+pub(crate) use units::service_uid;
 mod policies;
 mod secret_names;
 mod socket;

@@ -237,6 +237,12 @@ impl UnitCredentials {
     }
 }
 
+/// Returns the user that the installed unit runs the daemon as.
+pub(crate) fn service_uid() -> Option<u32> {
+    let user = InstalledUnits::read(Path::new("/")).runs_as(0);
+    user.unit.map(|_| user.uid)
+}
+
 impl ServiceUser {
     /// Checks that a file belongs to the daemon's user.
     ///

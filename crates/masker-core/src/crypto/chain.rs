@@ -1,6 +1,7 @@
 //! The key of the audit chain.
 
 use super::{
+    id::TokenId,
     mac::MacKey,
     secret::{Locked, LockedMemoryError, SecretKey},
 };
@@ -24,6 +25,12 @@ impl ChainKey {
     pub fn link(&self, previous: &[u8; 32], event: &[u8]) -> [u8; 32] {
         self.0.tag_of_two(previous, event)
     }
+
+    /// Computes `HMAC-SHA256(key, enc("erased", id))[..16]`: what the log says of an erased record. Only who has the key and the
+    /// id can tell that it is of this record.
+    pub fn erasure_mark(&self, id: &TokenId) -> [u8; 16] {
+        self.0.tag(&[b"erased", id.as_bytes()])
+    }
 }
 
 #[cfg(test)]
@@ -43,5 +50,14 @@ mod tests {
             "90fe99f432973397aa5c5709fd2166204591b36d93fb6812ab27f4357368b931"
         );
         assert_ne!(key.link(&[1; 32], b"{}"), key.link(&[0; 32], b"{}"));
+    }
+
+    /// Computed with Python: `hmac.digest(bytes(range(32)), enc(b"erased", bytes(range(20))), "sha256")[:16]`.
+    #[test]
+    fn a_mark_is_the_truncated_hmac_of_the_id() {
+        let bytes = Zeroizing::new(std::array::from_fn(|i| i as u8));
+        let key = ChainKey::new(&SecretKey::from_bytes(bytes).unwrap()).unwrap();
+        let id = TokenId::from_bytes(std::array::from_fn(|i| i as u8));
+        assert_eq!(HEXLOWER.encode(&key.erasure_mark(&id)), "33ec12faa89012b5b6d441efa50fcb8f");
     }
 }

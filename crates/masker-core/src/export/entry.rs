@@ -1,10 +1,12 @@
-//! The entries of an export: records, then tombstones, each in the order of their ids, then their counts.
+//! The entries of an export: records, then tombstones, each in the order of their ids, then control rows in the order of their
+//! keys, then the counts.
 
 use super::ExportError;
 use masker_types::limits::ROW_BYTES_MAX;
 
 const RECORD: u8 = b'r';
 const TOMBSTONE: u8 = b't';
+const CONTROL: u8 = b'x';
 const END: u8 = b'e';
 
 const _: () = assert!(ROW_BYTES_MAX <= u16::MAX as usize);
@@ -16,6 +18,8 @@ pub struct EntryCounts {
     pub records: u64,
     /// The number of tombstones.
     pub tombstones: u64,
+    /// The number of control rows.
+    pub control_rows: u64,
 }
 
 impl EntryCounts {
@@ -23,6 +27,7 @@ impl EntryCounts {
         match entry {
             ExportEntry::Record(..) => self.records += 1,
             ExportEntry::Tombstone(..) => self.tombstones += 1,
+            ExportEntry::Control { .. } => self.control_rows += 1,
             ExportEntry::End(_) => {}
         }
     }
@@ -44,6 +49,13 @@ pub enum ExportEntry<'a> {
     Record([u8; 20], ListPositions, &'a [u8]),
     /// A tombstone: its id and its row.
     Tombstone([u8; 20], &'a [u8]),
+    /// A row that no key of a record seals, for the restore of a backup.
+    Control {
+        /// Its key in the vault: the space, then the rest. 2 to 255 bytes.
+        key: &'a [u8],
+        /// The row, without the tag of the vault's control key.
+        row: &'a [u8],
+    },
     /// The last entry, with the counts.
     End(EntryCounts),
 }
@@ -62,10 +74,18 @@ impl ExportEntry<'_> {
                 bytes.extend_from_slice(id);
                 write_row(bytes, row);
             }
+            ExportEntry::Control { key, row } => {
+                bytes.push(CONTROL);
+                // Cannot truncate: keys of rows are shorter.
+                bytes.push(key.len() as u8);
+                bytes.extend_from_slice(key);
+                write_row(bytes, row);
+            }
             ExportEntry::End(counts) => {
                 bytes.push(END);
                 bytes.extend_from_slice(&counts.records.to_be_bytes());
                 bytes.extend_from_slice(&counts.tombstones.to_be_bytes());
+                bytes.extend_from_slice(&counts.control_rows.to_be_bytes());
             }
         }
     }
@@ -84,6 +104,8 @@ pub struct EntryReader {
     at: usize,
     counts: EntryCounts,
     last: Option<(u8, [u8; 20])>,
+    /// The key of the last control row, if there was one.
+    last_control: Vec<u8>,
     ended: bool,
 }
 
@@ -114,7 +136,7 @@ impl EntryReader {
                 let length = usize::from(u16::from_be_bytes(*length));
                 let Some(row) = rest.get(..length) else { return Ok(None) };
                 // Records come before tombstones, in the order of their letters.
-                if self.last.is_some_and(|last| last >= (kind, *id)) {
+                if self.last.is_some_and(|last| last >= (kind, *id)) || !self.last_control.is_empty() {
                     return Err(ExportError::Damaged("its entries are out of order"));
                 }
                 self.last = Some((kind, *id));
@@ -126,15 +148,38 @@ impl EntryReader {
                 self.counts.count(&entry);
                 Ok(Some(entry))
             }
+            CONTROL => {
+                let Some((&key_bytes, rest)) = rest.split_first() else { return Ok(None) };
+                let Some((key, rest)) = rest.split_at_checked(usize::from(key_bytes)) else { return Ok(None) };
+                let Some((length, rest)) = rest.split_first_chunk() else { return Ok(None) };
+                let length = usize::from(u16::from_be_bytes(*length));
+                let Some(row) = rest.get(..length) else { return Ok(None) };
+                if key.len() < 2 {
+                    return Err(ExportError::Damaged("the key of a control row is too short"));
+                }
+                if self.last_control.as_slice() >= key {
+                    return Err(ExportError::Damaged("its entries are out of order"));
+                }
+                self.last_control.clear();
+                self.last_control.extend_from_slice(key);
+                self.at += 1 + 1 + key.len() + 2 + length;
+                let entry = ExportEntry::Control { key, row };
+                self.counts.count(&entry);
+                Ok(Some(entry))
+            }
             END => {
                 let Some((records, rest)) = rest.split_first_chunk() else { return Ok(None) };
-                let Some((tombstones, _)) = rest.split_first_chunk() else { return Ok(None) };
-                let declared =
-                    EntryCounts { records: u64::from_be_bytes(*records), tombstones: u64::from_be_bytes(*tombstones) };
+                let Some((tombstones, rest)) = rest.split_first_chunk() else { return Ok(None) };
+                let Some((control_rows, _)) = rest.split_first_chunk() else { return Ok(None) };
+                let declared = EntryCounts {
+                    records: u64::from_be_bytes(*records),
+                    tombstones: u64::from_be_bytes(*tombstones),
+                    control_rows: u64::from_be_bytes(*control_rows),
+                };
                 if declared != self.counts {
                     return Err(ExportError::Damaged("its number of entries is wrong"));
                 }
-                self.at += 17;
+                self.at += 1 + 3 * 8;
                 self.ended = true;
                 Ok(Some(ExportEntry::End(declared)))
             }
@@ -176,11 +221,13 @@ mod tests {
 
     #[test]
     fn reads_entries_in_pieces_of_any_size() {
-        let counts = EntryCounts { records: 2, tombstones: 1 };
+        let counts = EntryCounts { records: 2, tombstones: 1, control_rows: 2 };
         let bytes = written(&[
             ExportEntry::Record([1; 20], ListPositions { value: 1, form: 2 }, b"row"),
             ExportEntry::Record([2; 20], ListPositions::default(), &[9; 300]),
             ExportEntry::Tombstone([1; 20], b""),
+            ExportEntry::Control { key: b"g1", row: b"row" },
+            ExportEntry::Control { key: b"k0", row: b"" },
             ExportEntry::End(counts),
         ]);
         for piece in 1..bytes.len() + 1 {
@@ -196,12 +243,18 @@ mod tests {
         let record = |id, row| ExportEntry::Record([id; 20], ListPositions::default(), row);
         let (a, b) = (record(1, b"a"), record(2, b"b"));
         let tombstone = ExportEntry::Tombstone([1; 20], b"t");
-        let end = |records, tombstones| ExportEntry::End(EntryCounts { records, tombstones });
+        let control = |key| ExportEntry::Control { key, row: b"c" };
+        let end = |records, tombstones| ExportEntry::End(EntryCounts { records, tombstones, control_rows: 0 });
         for (entries, why) in [
             (&[b, a][..], "out of order"),
             (&[a, a], "out of order"),
             (&[tombstone, a], "out of order"),
             (&[tombstone, tombstone], "out of order"),
+            (&[control(b"k1"), tombstone], "out of order"),
+            (&[control(b"k1"), control(b"k1")], "out of order"),
+            (&[control(b"k1"), control(b"g1")], "out of order"),
+            (&[control(b"k")], "too short"),
+            (&[control(b"k1"), end(0, 0)], "number of entries"),
             (&[a, end(2, 0)], "number of entries"),
             (&[a, tombstone, end(1, 0)], "number of entries"),
             (&[a, end(1, 0), end(1, 0)], "follows its end"),

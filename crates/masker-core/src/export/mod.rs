@@ -1,5 +1,5 @@
 //! The format of exports: a header in the clear, and a sealed stream of entries. Records in it stay sealed under their
-//! own keys.
+//! own keys. The export of a backup also has the vault's control rows.
 //!
 //! The reference of the export format specifies every byte. This module does not read or write files: callers pass
 //! pieces.

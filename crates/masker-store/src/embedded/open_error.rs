@@ -6,9 +6,9 @@ use masker_types::{engine::EngineKind, vault_position::VaultId};
 
 use crate::StoreError;
 
-const RESTORE: &str = "restore the vault from an export into a new directory, or continue with the rows that are left, which \
+const RESTORE: &str = "restore a backup into a new directory, or continue with the rows that are left, which \
                        `masker recover` accepts";
-const RESTORE_ONLY: &str = "masker has no rows to continue with: restore the vault from an export into a new directory";
+const RESTORE_ONLY: &str = "masker has no rows to continue with: restore a backup into a new directory";
 
 /// Why a vault was not opened. Nothing in its directory was changed, except perhaps with [`StoreOpenError::Io`].
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,14 @@ pub enum StoreOpenError {
         path: PathBuf,
         /// The name of an entry.
         entry: String,
+    },
+    /// A restore of a backup into the directory has not ended.
+    #[error(
+        "a restore into {path} has begun and not ended: run the same `masker backup restore` again, which begins anew"
+    )]
+    Restoring {
+        /// The directory.
+        path: PathBuf,
     },
     /// This build does not include the engine of the vault.
     #[error(
@@ -262,6 +270,7 @@ impl StoreOpenError {
             | StoreOpenError::Exposed { .. }
             | StoreOpenError::Owner { .. }
             | StoreOpenError::Foreign { .. }
+            | StoreOpenError::Restoring { .. }
             | StoreOpenError::EngineNotBuilt { .. }
             | StoreOpenError::Locked { .. }
             | StoreOpenError::OtherEngine { .. }

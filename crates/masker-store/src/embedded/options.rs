@@ -4,7 +4,12 @@ use std::path::Path;
 
 use masker_types::vault_position::{VaultId, VaultPosition};
 
-use super::{database::EngineDriver, fjall::FJALL, open_error::StoreOpenError, paths::vault_exists};
+use super::{
+    database::EngineDriver,
+    fjall::FJALL,
+    open_error::StoreOpenError,
+    paths::{check_not_restoring, vault_exists},
+};
 
 /// How a vault is opened.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +50,9 @@ impl StoreOptions {
     /// called before anything else creates the directory.
     ///
     /// # Errors
-    /// [`StoreOpenError::VaultMissing`].
+    /// [`StoreOpenError::VaultMissing`]; [`StoreOpenError::Restoring`] if a restore into the directory has not ended.
     pub fn check_recorded_vault_exists(&self, path: &Path) -> Result<(), StoreOpenError> {
+        check_not_restoring(path)?;
         match self.recorded {
             Some(recorded) if !self.creates_new_vault() && !vault_exists(path) => {
                 Err(StoreOpenError::VaultMissing { path: path.to_owned(), vault_id: VaultId(recorded.vault_id) })

@@ -16,6 +16,9 @@ use masker_types::{audit::AUDIT_DIRECTORY, engine::EngineKind};
 
 use super::open_error::StoreOpenError;
 
+/// The directory within a data directory in which a restore builds the vault. While it is there, no vault is opened.
+pub const RESTORING: &str = "restoring";
+
 /// The paths of a vault whose database is of one engine.
 #[derive(Clone)]
 pub(super) struct VaultPaths {
@@ -82,6 +85,7 @@ impl VaultPaths {
             DirectoryProblem::Owner { owner, runs_as } => StoreOpenError::Owner { path: path(), owner, runs_as },
             DirectoryProblem::Exposed { mode } => StoreOpenError::Exposed { path: path(), mode },
         })?;
+        check_not_restoring(&self.root)?;
         match self.foreign_entry().map_err(unusable)? {
             Some(entry) if !self.witness().exists() && self.existing_engine().is_none() => {
                 Err(StoreOpenError::Foreign { path: path(), entry: entry.to_string_lossy().into_owned() })
@@ -174,6 +178,14 @@ impl Drop for DirectoryLock {
         self.write(self.before.as_deref().unwrap_or_default());
         // Between fork and exec a child process has this descriptor too, so closing ours would not release the lock.
         let _ = self.file.unlock();
+    }
+}
+
+/// Checks that no restore into this directory was interrupted.
+pub(super) fn check_not_restoring(root: &Path) -> Result<(), StoreOpenError> {
+    match root.join(RESTORING).symlink_metadata() {
+        Ok(_) => Err(StoreOpenError::Restoring { path: root.to_owned() }),
+        Err(_) => Ok(()),
     }
 }
 

@@ -1,9 +1,10 @@
-//! Exports the records and tombstones of a vault that serves.
+//! Exports the records and tombstones of a vault that serves, and for a backup its control rows.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     Ledger, VaultError,
+    control::ControlledStore,
     handles::Handles,
     in_flight::ReadMarker,
     index_list::{self, IndexEntry},
@@ -46,15 +47,30 @@ pub enum VaultExportError {
     Memory(#[from] LockedMemoryError),
 }
 
+/// The spaces of the rows that a backup has beside records and tombstones, in the order of the file. What it does not have is
+/// counted again by the restore, or tells of the exported vault alone: rotations, counts, the head of the audit log.
+pub(super) const CONTROL_SPACES: [u8; 7] = [
+    RowName::USES,
+    RowName::SESSION_TOKENS,
+    RowName::GENERATIONS,
+    RowName::HONEYTOKENS,
+    RowName::API_KEYS,
+    RowName::SESSIONS,
+    RowName::API_KEY_USES,
+];
+
 /// A running export. It is made piece by piece, as the caller takes it.
 pub struct RunningExport {
     reader: Arc<Reader>,
+    control: Arc<ControlledStore>,
     /// The header, until it was returned.
     header: Option<Vec<u8>>,
     /// `None` once the end was returned.
     sealer: Option<PayloadSealer>,
     records: PagedScan,
     tombstones: PagedScan,
+    /// The control rows that are still to be read, in the order of the file.
+    control_rows: VecDeque<PagedScan>,
     since: ReadMarker,
     counts: EntryCounts,
 }
@@ -65,12 +81,14 @@ pub(crate) struct Exporter {
     ledger: Arc<CurrentLedger>,
     reader: Arc<Reader>,
     writer: Arc<WriterHandle>,
+    control: Arc<ControlledStore>,
     clock: Clock,
 }
 
 impl Exporter {
-    pub(crate) fn new(handles: &Handles) -> Self {
+    pub(crate) fn new(handles: &Handles, control: Arc<ControlledStore>) -> Self {
         Exporter {
+            control,
             keys: Arc::clone(&handles.keys),
             ledger: Arc::clone(&handles.ledger),
             reader: Arc::clone(&handles.reader),
@@ -79,8 +97,12 @@ impl Exporter {
         }
     }
 
-    /// Implements [`Vault::export`](crate::Vault::export).
-    pub(crate) async fn export(&self, vault_id: [u8; 16]) -> Result<RunningExport, VaultExportError> {
+    /// Implements [`Vault::export`](crate::Vault::export), and with `control_rows` [`Vault::export_for_backup`](crate::Vault::export_for_backup).
+    pub(crate) async fn export(
+        &self,
+        vault_id: [u8; 16],
+        control_rows: bool,
+    ) -> Result<RunningExport, VaultExportError> {
         self.writer.sync_ledger().await?;
         let since = self.reader.in_flight().read_marker();
         let keys = self.keys.load_full();
@@ -88,12 +110,15 @@ impl Exporter {
         let header = header(&keys.ring, &self.ledger.load(), &file_key, vault_id, time::unix_ms(&self.clock));
         let bytes = header.encode();
         let cipher = ExportCipher::new(&file_key, &header.salt, &bytes)?;
+        let spaces: &[u8] = if control_rows { &CONTROL_SPACES } else { &[] };
         Ok(RunningExport {
             reader: Arc::clone(&self.reader),
+            control: Arc::clone(&self.control),
             header: Some(bytes),
             sealer: Some(PayloadSealer::new(cipher)),
             records: PagedScan::new(RowName::RECORDS),
             tombstones: PagedScan::new(RowName::TOMBSTONES),
+            control_rows: spaces.iter().map(|space| PagedScan::new(*space)).collect(),
             since,
             counts: EntryCounts::default(),
         })
@@ -149,6 +174,14 @@ impl RunningExport {
                         return Err(RecordError::Damaged("its row key is of another space").into());
                     };
                     sealer.put(ExportEntry::Tombstone(id, row));
+                }
+            } else if let Some(scan) = self.control_rows.front_mut() {
+                // After the records, so that no honeytoken in the file lacks its mark.
+                match scan.next(self.control.as_ref()).await.map_err(VaultError::from)? {
+                    Some(rows) => rows.iter().for_each(|(key, row)| {
+                        sealer.put(ExportEntry::Control { key: key.as_bytes(), row });
+                    }),
+                    None => drop(self.control_rows.pop_front()),
                 }
             } else {
                 break;

@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     import_error::VaultImportError,
+    later::LaterErasures,
     merge::{MergeChange, MergeCounts, MergeItem, MergeRefusal, MergedItems},
     placement::ImportedIds,
     replaced_mover::ReplacedMover,
@@ -31,7 +32,7 @@ use masker_core::{
     export::ListPositions,
     keyring::Keyring,
 };
-use masker_store::record::Record;
+use masker_store::record::{Record, TombstoneRow};
 use masker_types::kind::Kid;
 
 /// An operator's rules for one import.
@@ -50,6 +51,10 @@ pub struct ImportOutcome {
     pub damaged: u64,
     /// Tombstones in the export.
     pub tombstones: u64,
+    /// Records in the export that were erased since, as the audit log says. Only a restore leaves them out.
+    pub erased_since: u64,
+    /// Control rows in the export, which only the restore of a backup reads.
+    pub control_rows: u64,
     /// What was merged.
     pub merged: MergeCounts,
 }
@@ -77,9 +82,19 @@ impl Importer {
 
     /// Implements [`Vault::import`](crate::Vault::import).
     pub(crate) async fn import(&self, file: File, rules: ImportRules) -> Result<ImportOutcome, VaultImportError> {
+        let spool = Arc::new(Spool::open(file, &self.keys.load_full().ring)?);
+        self.merge_all(&spool, rules, &Arc::default()).await
+    }
+
+    /// Merges the records and tombstones of an export. Of the records that are erased since, only tombstones.
+    pub(super) async fn merge_all(
+        &self,
+        spool: &Arc<Spool>,
+        rules: ImportRules,
+        later: &Arc<LaterErasures>,
+    ) -> Result<ImportOutcome, VaultImportError> {
         let keys = self.keys.load_full();
-        let spool = Arc::new(Spool::open(file, &keys.ring)?);
-        let (mut outcome, Survey { order, kid_moves, sealing_kids }) = survey(&spool, &keys.ring).await?;
+        let (mut outcome, Survey { order, kid_moves, sealing_kids }) = survey(spool, &keys.ring, later).await?;
         drop(keys);
         if !kid_moves.is_empty() {
             self.writer.commit(KidMovesChange(kid_moves)).await?;
@@ -90,12 +105,13 @@ impl Importer {
             rules,
             remembers_ids: sealing_kids.iter().any(is_related),
             imported: Arc::new(ImportedIds::default()),
+            later: Arc::clone(later),
         };
 
         // Lists have one entry each but for second tokens, moves of kids and earlier imports. So there is one pass but for
         // these, and a second one for records under old keys.
         for pass in order {
-            self.merge_pass(&spool, pass, &run, &mut outcome).await?;
+            self.merge_pass(spool, pass, &run, &mut outcome).await?;
         }
         Ok(outcome)
     }
@@ -118,21 +134,28 @@ impl Importer {
             }
             let mut incoming = Vec::with_capacity(items.len());
             for item in items {
-                let id = TokenId::from_bytes(*item.id());
                 match item {
                     SpoolEntry::Record(raw, positions, row) => {
+                        let id = TokenId::from_bytes(raw);
                         // The survey has counted records that do not decode.
                         let Ok(record) = Record::decode(&row) else { continue };
                         if MergePass::of(spool, positions, &record) != pass {
                             continue;
                         }
+                        if run.later.has(id, &record) {
+                            if pass == MergePass::default() {
+                                let tombstone = TombstoneRow { erased_at_ms: time::unix_ms(&self.clock) };
+                                incoming.push(MergeItem::Tombstone { id, tombstone });
+                            }
+                            continue;
+                        }
                         let (record, erased) = (Box::new(record), tombstone_reader.has(&raw).await?);
                         incoming.push(MergeItem::Record { id, record, erased });
                     }
-                    SpoolEntry::Tombstone(_, tombstone) if pass == MergePass::default() => {
-                        incoming.push(MergeItem::Tombstone { id, tombstone });
+                    SpoolEntry::Tombstone(raw, tombstone) if pass == MergePass::default() => {
+                        incoming.push(MergeItem::Tombstone { id: TokenId::from_bytes(raw), tombstone });
                     }
-                    SpoolEntry::Tombstone(..) => {}
+                    SpoolEntry::Tombstone(..) | SpoolEntry::Control(..) => {}
                 }
             }
             if !incoming.is_empty() {
@@ -173,6 +196,7 @@ struct ImportRun {
     /// has two such kids if a move of records from one to the other was not complete, or if the former got records again.
     remembers_ids: bool,
     imported: Arc<ImportedIds>,
+    later: Arc<LaterErasures>,
 }
 
 /// The records that one pass merges. The order of passes is that in which a search of the exported vault finds records: those
@@ -191,7 +215,7 @@ impl MergePass {
 }
 
 /// What an import learns from a first reading of the export.
-struct Survey {
+pub(super) struct Survey {
     /// The passes that it needs.
     order: BTreeSet<MergePass>,
     /// Between which kids records were moved: each names that of its token and that of its key.
@@ -223,7 +247,11 @@ impl Change for KidMovesChange {
 }
 
 /// Reads a whole export and opens every record.
-async fn survey(spool: &Arc<Spool>, ring: &Keyring) -> Result<(ImportOutcome, Survey), VaultImportError> {
+pub(super) async fn survey(
+    spool: &Arc<Spool>,
+    ring: &Keyring,
+    later: &LaterErasures,
+) -> Result<(ImportOutcome, Survey), VaultImportError> {
     let mut outcome = ImportOutcome::default();
     let mut order = BTreeSet::from([MergePass::default()]);
     let (mut kid_moves, mut sealing_kids) = (BTreeSet::new(), BTreeSet::new());
@@ -244,10 +272,15 @@ async fn survey(spool: &Arc<Spool>, ring: &Keyring) -> Result<(ImportOutcome, Su
                 kid_moves.insert((record.minted_kid, record.sealing_kid));
             }
         }
-        for seen in parallel_map::map(&items, |item| entry_state(ring, item)) {
+        for seen in parallel_map::map(&items, |item| entry_state(ring, later, item)) {
             match seen {
                 ImportEntryState::Tombstone => outcome.tombstones += 1,
+                ImportEntryState::Control => outcome.control_rows += 1,
                 ImportEntryState::Whole => outcome.records += 1,
+                ImportEntryState::ErasedSince => {
+                    outcome.records += 1;
+                    outcome.erased_since += 1;
+                }
                 ImportEntryState::Damaged => {
                     outcome.records += 1;
                     outcome.damaged += 1;
@@ -265,14 +298,23 @@ async fn survey(spool: &Arc<Spool>, ring: &Keyring) -> Result<(ImportOutcome, Su
 
 enum ImportEntryState {
     Tombstone,
+    Control,
+    ErasedSince,
     Whole,
     Damaged,
     KeyNotLoaded((Kid, Fingerprint)),
 }
 
-fn entry_state(ring: &Keyring, item: &SpoolEntry) -> ImportEntryState {
-    let SpoolEntry::Record(id, _, row) = item else { return ImportEntryState::Tombstone };
+fn entry_state(ring: &Keyring, later: &LaterErasures, item: &SpoolEntry) -> ImportEntryState {
+    let (id, row) = match item {
+        SpoolEntry::Record(id, _, row) => (id, row),
+        SpoolEntry::Tombstone(..) => return ImportEntryState::Tombstone,
+        SpoolEntry::Control(..) => return ImportEntryState::Control,
+    };
     let Ok(record) = Record::decode(row) else { return ImportEntryState::Damaged };
+    if later.has(TokenId::from_bytes(*id), &record) {
+        return ImportEntryState::ErasedSince;
+    }
     let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
     match records::open_in_either_mode(ring, TokenId::from_bytes(*id), &record) {
         None => ImportEntryState::KeyNotLoaded(name),

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeSet, fs::File, os::unix::fs::FileExt, sync::Arc};
 
-use super::import_error::VaultImportError;
+use super::{export::CONTROL_SPACES, import_error::VaultImportError};
 use crate::VaultError;
 use masker_core::{
     crypto::{ExportCipher, Fingerprint},
     export::{EntryReader, ExportEntry, ExportError, ExportHeader, ListPositions, PREFIX_BYTES, sealed_chunk_bytes},
     keyring::Keyring,
 };
-use masker_store::record::TombstoneRow;
+use masker_store::{Row, RowKey, record::TombstoneRow};
 use masker_types::{kind::Kid, mode::Mode};
 
 /// Entries read at a time.
@@ -29,14 +29,8 @@ pub(super) struct Spool {
 pub(super) enum SpoolEntry {
     Record([u8; 20], ListPositions, Vec<u8>),
     Tombstone([u8; 20], TombstoneRow),
-}
-
-impl SpoolEntry {
-    pub(super) fn id(&self) -> &[u8; 20] {
-        match self {
-            SpoolEntry::Record(id, ..) | SpoolEntry::Tombstone(id, _) => id,
-        }
-    }
+    /// A control row, which is not decoded.
+    Control(RowKey, Row),
 }
 
 impl Spool {
@@ -114,6 +108,11 @@ impl SpoolCursor {
                         let tombstone = tombstone.map_err(|_| ExportError::Damaged("a tombstone does not decode"))?;
                         items.push(SpoolEntry::Tombstone(id, tombstone));
                     }
+                    ExportEntry::Control { key, row } => {
+                        let key = RowKey::new(key).filter(|key| CONTROL_SPACES.contains(&key.space()));
+                        let key = key.ok_or(ExportError::Damaged("it has a control row of an unknown type"))?;
+                        items.push(SpoolEntry::Control(key, row.to_vec()));
+                    }
                     ExportEntry::End(_) => {}
                 }
                 if items.len() == BATCH_ENTRIES {
@@ -166,7 +165,7 @@ impl TombstoneReader {
         while self.next.is_none_or(|next| next < *id) {
             match self.items.next() {
                 Some(SpoolEntry::Tombstone(id, _)) => self.next = Some(id),
-                Some(SpoolEntry::Record(..)) => {}
+                Some(SpoolEntry::Record(..) | SpoolEntry::Control(..)) => {}
                 None => {
                     let Some(cursor) = self.cursor.take() else { return Ok(false) };
                     let (cursor, batch) = cursor.next_batch().await?;

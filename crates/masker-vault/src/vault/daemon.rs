@@ -1,7 +1,6 @@
 //! What the daemon itself does with the vault, and what it reads of it: no caller asks for it, so it takes no permit.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::{collections::BTreeSet, fs::File, sync::Arc};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -13,7 +12,7 @@ use crate::{
     api_keys::ApiKeyRows,
     audit_anchor::AuditAnchor,
     audit_head::AuditHeads,
-    backup::{Exporter, Importer},
+    backup::{Exporter, Importer, LaterChanges, RestoreOutcome, Restorer, VaultRestoreError},
     check::Maintenance,
     compact::Compactor,
     control::{ControlKeyRules, ControlledStore},
@@ -90,8 +89,9 @@ impl Vault {
             tokenizer: Tokenizer::new(&handles),
             sessions: SessionService::new(&handles, sessions),
             rotations: RotationService::new(&handles, Arc::clone(&audit_anchor)),
-            exporter: Exporter::new(&handles),
+            exporter: Exporter::new(&handles, Arc::clone(&store)),
             importer: Importer::new(&handles),
+            restorer: Restorer::new(&handles),
             compactor: Compactor::new(&handles),
             maintenance: Maintenance::new(&handles, Arc::clone(&store)),
             api_keys: ApiKeyRows::new(&handles, Arc::clone(&store)),
@@ -197,6 +197,15 @@ impl Vault {
     /// [`VaultError`] if the store fails; the times are kept and written later.
     pub async fn note_key_use(&self) -> Result<(), VaultError> {
         self.keyrings.note_key_use().await
+    }
+
+    /// Fills a new vault from the export of a backup, with its control rows, and with what has happened since. No interface leads
+    /// here, because control rows give rights. Close the vault afterwards: it has read its control rows before.
+    ///
+    /// # Errors
+    /// [`VaultRestoreError`]; the vault is of no use then.
+    pub async fn restore(&self, file: File, later: LaterChanges) -> Result<RestoreOutcome, VaultRestoreError> {
+        self.restorer.restore(file, later).await
     }
 
     /// Writes down what sessions have counted, lets the writer finish its queue, and closes the store. Later operations

@@ -8,7 +8,7 @@ use std::{
 
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     args::{ExportArgs, ImportArgs},
@@ -24,23 +24,29 @@ use masker_files::PendingFile;
 
 /// The path that means standard input or standard output.
 const STANDARD: &str = "-";
+/// What an export does not have.
+const LEFT_OUT: &str = "an export has records and tombstones: API keys, honeytokens, sessions and the register of keys are not in \
+                        it. `masker backup create` saves them too";
 /// The error of an export whose header is incomplete.
 const CUT_SHORT: ExportError = ExportError::Damaged("it ends within its header");
 
 /// The header of an export.
 #[derive(Serialize)]
-struct ExportDescription {
-    vault_id: String,
+pub(in crate::commands) struct ExportDescription {
+    pub(in crate::commands) vault_id: String,
     created_at: Option<String>,
-    keys: Vec<ExportKey>,
+    pub(in crate::commands) keys: Vec<ExportKey>,
 }
 
-#[derive(Serialize)]
-struct ExportKey {
-    kid: String,
-    fingerprint: String,
-    records: u64,
-    opens: bool,
+/// A key that seals records of an export, or opens it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::commands) struct ExportKey {
+    pub(in crate::commands) kid: String,
+    pub(in crate::commands) fingerprint: String,
+    /// Records under it when the export began.
+    pub(in crate::commands) records: u64,
+    /// Whether it opens the export.
+    pub(in crate::commands) opens: bool,
 }
 
 impl ExportDescription {
@@ -71,7 +77,7 @@ impl ExportDescription {
     }
 
     /// Reads the header of an export from `source`, which is the file at `path` or standard input.
-    fn read(mut source: impl Read, path: &Path) -> Result<Self, CommandError> {
+    pub(in crate::commands) fn read(mut source: impl Read, path: &Path) -> Result<Self, CommandError> {
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::UnexpectedEof => invalid_export(path, &CUT_SHORT),
             _ if path == Path::new(STANDARD) => CommandError::Input(error),
@@ -85,7 +91,7 @@ impl ExportDescription {
         Ok(Self::of(&ExportHeader::parse_fields(&fields).map_err(invalid)?))
     }
 
-    fn records(&self) -> u64 {
+    pub(in crate::commands) fn records(&self) -> u64 {
         // Nothing vouches for the numbers of a file.
         self.keys.iter().fold(0, |records, key| records.saturating_add(key.records))
     }
@@ -121,27 +127,11 @@ pub(super) async fn export(args: &ExportArgs, ctx: &mut CommandContext<'_>) -> R
         return Err(CommandError::Usage(message.to_owned()));
     }
     let mut target = if to_standard_output { None } else { Some(create(&args.output, args.force)?) };
-    let mut download = ctx.download("/api/v1/vault/export").await?;
-    let progress = Progress::bytes(None, "exported", &ctx.output);
-    let invalid = |error: ExportError| CommandError::Other(format!("the daemon sent no valid export: {error}"));
-    // Kept until the header is complete.
-    let mut beginning = Vec::new();
-    let mut description = None;
-    let mut bytes = 0;
-    while let Some(piece) = download.next().await? {
-        match &mut target {
-            Some(target) => target.write_all(&piece).map_err(|error| write_error(&args.output, &error))?,
-            None => ctx.output.bytes(&piece)?,
-        }
-        bytes += piece.len() as u64;
-        progress.advance(piece.len() as u64);
-        if description.is_none() {
-            beginning.extend_from_slice(&piece);
-            description = ExportDescription::parse(&beginning).map_err(invalid)?;
-        }
-    }
-    progress.finish();
-    let description = description.ok_or(CUT_SHORT).map_err(invalid)?;
+    let (description, bytes) = download(ctx, "/api/v1/vault/export", |piece, ctx| match &mut target {
+        Some(target) => target.write_all(piece).map_err(|error| write_error(&args.output, &error)),
+        None => ctx.output.bytes(piece),
+    })
+    .await?;
     if let Some(target) = target {
         target.persist(args.force).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => exists(&args.output),
@@ -150,6 +140,7 @@ pub(super) async fn export(args: &ExportArgs, ctx: &mut CommandContext<'_>) -> R
     }
     let output = &mut ctx.output;
     let file = args.output.to_string_lossy();
+    output.note(LEFT_OUT);
     if to_standard_output {
         output.flush()?;
         output.note(&format!("at least {} records in {bytes} bytes", description.records()));
@@ -161,6 +152,32 @@ pub(super) async fn export(args: &ExportArgs, ctx: &mut CommandContext<'_>) -> R
         output.table(&["EXPORT", ""], rows)?;
     }
     Ok(Exit::Done)
+}
+
+/// Downloads an export. Returns its description and its length in bytes.
+pub(in crate::commands) async fn download(
+    ctx: &mut CommandContext<'_>,
+    path: &str,
+    mut write: impl FnMut(&[u8], &mut CommandContext<'_>) -> Result<(), CommandError>,
+) -> Result<(ExportDescription, u64), CommandError> {
+    let mut download = ctx.download(path).await?;
+    let progress = Progress::bytes(None, "exported", &ctx.output);
+    let invalid = |error: ExportError| CommandError::Other(format!("the daemon sent no valid export: {error}"));
+    // Kept until the header is complete.
+    let mut beginning = Vec::new();
+    let mut description = None;
+    let mut bytes = 0;
+    while let Some(piece) = download.next().await? {
+        write(&piece, ctx)?;
+        bytes += piece.len() as u64;
+        progress.advance(piece.len() as u64);
+        if description.is_none() {
+            beginning.extend_from_slice(&piece);
+            description = ExportDescription::parse(&beginning).map_err(invalid)?;
+        }
+    }
+    progress.finish();
+    Ok((description.ok_or(CUT_SHORT).map_err(invalid)?, bytes))
 }
 
 /// Creates the file of an export. It gets its name when it is complete and on disk.
@@ -256,6 +273,11 @@ fn show_import(report: &ImportReport, output: &mut Output) -> Result<(), Command
     output.flush()?;
     if report.erased_skipped > 0 {
         output.note("erased records were skipped: use --restore-erased to restore them");
+    }
+    if report.control_rows > 0 {
+        output.note(
+            "API keys, honeytokens, sessions and the register of keys were left out: only `masker backup restore` restores them",
+        );
     }
     Ok(())
 }

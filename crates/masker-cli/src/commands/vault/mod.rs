@@ -6,6 +6,7 @@ mod maintenance;
 mod purge;
 mod rotation;
 
+pub(super) use self::backup::{ExportDescription, ExportKey, download};
 use super::values::{self, ValueOperation};
 use crate::{
     args::VaultCommand,

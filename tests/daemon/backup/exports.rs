@@ -21,7 +21,7 @@ use masker_store::{
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::harness::{Client, Daemon, Launch, Site, TestKey, error_code};
+use crate::harness::{Client, Daemon, Launch, Site, TestKey, error_code};
 
 /// The result of a command.
 struct Ended {

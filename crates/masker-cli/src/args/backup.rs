@@ -1,0 +1,44 @@
+//! The arguments of `masker backup`.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Subcommand, value_parser};
+
+use super::help;
+
+/// `masker backup`.
+#[derive(Subcommand)]
+pub enum BackupCommand {
+    /// Write a backup into a new directory, while the daemon serves
+    #[command(after_help = help::BACKUP_CREATE)]
+    Create(CreateBackupArgs),
+    /// Verify a backup; asks no daemon
+    #[command(after_help = help::BACKUP_VERIFY)]
+    Verify {
+        /// The directory of the backup
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Restore a backup into a new vault, while the daemon is stopped
+    #[command(after_help = help::BACKUP_RESTORE)]
+    Restore {
+        /// The directory of the backup
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+}
+
+/// `masker backup create`.
+#[derive(Clone, Args)]
+#[command(group(ArgGroup::new("where").required(true).args(["directory", "into"])))]
+pub struct CreateBackupArgs {
+    /// The directory of the backup, which must not exist
+    #[arg(value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// Make the backup in this directory, under a name with the time
+    #[arg(long, value_name = "PARENT")]
+    pub into: Option<PathBuf>,
+    /// With --into: keep so many backups, and remove older ones once this one is complete [default: all]
+    #[arg(long, value_name = "N", requires = "into", conflicts_with = "directory", value_parser = value_parser!(u32).range(1..))]
+    pub keep: Option<u32>,
+}

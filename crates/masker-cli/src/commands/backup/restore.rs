@@ -1,0 +1,106 @@
+//! `masker backup restore`.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{AUDIT, EXPORT, manifest::Manifest, placement::Placement, verify::wrong_files};
+use crate::{
+    context::{CommandContext, CommandError},
+    doctor,
+    exit::Exit,
+    offline::{RestoreReport, RestoreSource},
+};
+
+/// The result, as `--json` prints it.
+#[derive(Serialize)]
+struct Restored {
+    #[serde(flatten)]
+    report: RestoreReport,
+    placed: Vec<PathBuf>,
+    differences: Vec<String>,
+}
+
+/// Runs the command.
+pub(super) fn run(directory: &Path, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    let manifest = Manifest::read(directory)?;
+    let wrong = wrong_files(directory, &manifest)?;
+    if !wrong.is_empty() {
+        return Err(CommandError::Other(format!(
+            "the backup is damaged, and nothing was restored: {}. `masker backup verify` says what is left",
+            wrong.join("; ")
+        )));
+    }
+    let damaged = |what: &str| CommandError::Other(format!("the manifest of the backup is damaged: {what} is invalid"));
+    let head = manifest.audit_head.as_deref().map(str::parse).transpose().map_err(|_| damaged("audit_head"))?;
+    let began: Timestamp = manifest.began_at.parse().map_err(|_| damaged("began_at"))?;
+
+    let mut placement = Placement::default();
+    let config = placement.configuration(directory, ctx)?;
+    placement.policies(directory, &config)?;
+    let credentials = doctor::provided_keys(ctx.environment()).map_err(CommandError::Other)?;
+    let is_system = config.file.as_deref().and_then(Path::parent) == Some(ctx.host().system_dir);
+    let source = RestoreSource {
+        export: &directory.join(EXPORT),
+        head,
+        log: &directory.join(AUDIT),
+        began_ms: u64::try_from(began.as_millisecond()).unwrap_or(0),
+        service_uid: is_system.then(doctor::service_uid).flatten(),
+    };
+    let report = (ctx.offline.restore)(&config, credentials, &source).map_err(CommandError::Other)?;
+    let Placement { placed, differences } = placement;
+    show(&Restored { report, placed, differences }, is_system, ctx)?;
+    Ok(Exit::Done)
+}
+
+fn show(restored: &Restored, is_system: bool, ctx: &mut CommandContext<'_>) -> Result<(), CommandError> {
+    let output = &mut ctx.output;
+    if output.is_json() {
+        return output.json(restored);
+    }
+    let report = &restored.report;
+    let number = |number: u64| number.to_string();
+    let mut rows = vec![
+        ("vault", report.vault_id.clone()),
+        ("records", number(report.records)),
+        ("tombstones", number(report.tombstones)),
+        ("API keys", number(report.api_keys)),
+        ("honeytokens", number(report.honeytokens)),
+        ("sessions", number(report.sessions)),
+        ("events of the audit log since", report.events_since.map_or_else(|| "not known".to_owned(), number)),
+        ("records erased since, not restored", number(report.erased_since)),
+        ("API keys revoked since", number(report.revoked_since)),
+        ("API keys suspended", number(report.suspended.len() as u64)),
+        ("sessions closed since", number(report.closed_since)),
+    ];
+    if report.damaged > 0 {
+        rows.push(("records that were damaged before the backup, not restored", number(report.damaged)));
+    }
+    if report.left_out > 0 {
+        rows.push(("records of values with too many tokens, not restored", number(report.left_out)));
+    }
+    rows.extend(restored.placed.iter().map(|path| ("put in place", path.display().to_string())));
+    output.table(&["RESTORED", ""], rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect())?;
+    output.flush()?;
+    for text in report.notes.iter().chain(&restored.differences) {
+        output.note(&format!("note: {text}"));
+    }
+    if !report.suspended.is_empty() {
+        output.note("\nThese API keys are suspended. Resume those that are still in use:");
+        for key in &report.suspended {
+            output.note(&format!("  masker api-keys resume {}    # {}, {}", key.id, key.prefix, key.name));
+        }
+    }
+    if report.is_accepted {
+        output.note("\nrecover.toml accepts the new vault in the place of the one that the audit log has.");
+    }
+    output.note(match is_system {
+        true => {
+            "Next: systemctl reset-failed masker.socket masker.service; systemctl start masker.socket masker.service; \
+             masker vault check"
+        }
+        false => "Next: start the daemon; masker vault check",
+    });
+    Ok(())
+}

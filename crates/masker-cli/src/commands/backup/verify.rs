@@ -1,0 +1,216 @@
+//! `masker backup verify`.
+
+use std::{collections::BTreeSet, fs::File, path::Path};
+
+use serde::Serialize;
+
+use super::{
+    AUDIT, CONFIG, EXPORT, POLICIES, failed,
+    manifest::{MANIFEST, Manifest, ManifestFile, files},
+};
+use crate::{
+    commands::vault::ExportDescription,
+    context::{CommandContext, CommandError},
+    doctor,
+    exit::Exit,
+    offline::ExportReading,
+};
+use masker_audit::{ChainHead, LogSource, verify as verify_log};
+use masker_config::{CommandLineOptions, Config, Credentials, Environment, HostEnvironment, load_policies};
+use masker_core::crypto::{ChainKey, SecretKey};
+
+/// What was found of one part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Finding {
+    Verified,
+    NotCompared,
+    Wrong,
+}
+
+impl Finding {
+    fn as_str(self) -> &'static str {
+        match self {
+            Finding::Verified => "verified",
+            Finding::NotCompared => "NOT COMPARED",
+            Finding::Wrong => "WRONG",
+        }
+    }
+}
+
+/// A part of a backup that was verified, or was not.
+#[derive(Debug, Serialize)]
+struct Part {
+    what: &'static str,
+    finding: Finding,
+    detail: String,
+}
+
+/// The result, as `--json` prints it.
+#[derive(Serialize)]
+struct VerifyReport {
+    ok: bool,
+    parts: Vec<Part>,
+}
+
+/// Runs the command.
+pub(super) fn run(directory: &Path, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    let manifest = Manifest::read(directory)?;
+    let mut parts = Vec::new();
+    let mut add = |what, (finding, detail)| parts.push(Part { what, finding, detail });
+    add(
+        "files",
+        match wrong_files(directory, &manifest)? {
+            wrong if wrong.is_empty() => {
+                let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
+                let text = format!("{} files of {bytes} bytes are as the manifest has them", manifest.files.len());
+                (Finding::Verified, text)
+            }
+            wrong => (Finding::Wrong, wrong.join("; ")),
+        },
+    );
+    let host = ctx.host();
+    let configuration = configuration(directory, host);
+    let default = configuration.as_ref().ok().and_then(|config| config.as_ref()?.policy.default.clone());
+    add(
+        "configuration",
+        match configuration {
+            Ok(Some(_)) => (Finding::Verified, "it is valid".to_owned()),
+            Ok(None) => (Finding::Verified, "there was none".to_owned()),
+            Err(error) => (Finding::Wrong, error),
+        },
+    );
+    add(
+        "policies",
+        match load_policies(&directory.join(POLICIES), default.as_deref()) {
+            Ok(policies) => (Finding::Verified, format!("{} are valid", policies.len())),
+            Err(errors) => (Finding::Wrong, errors.to_string()),
+        },
+    );
+    let (keys, audit_key) = match doctor::provided_keys(ctx.environment()) {
+        Ok(mut credentials) => {
+            let audit_key = credentials.audit_key.take();
+            (Ok(credentials), audit_key)
+        }
+        Err(why) => (Err(why), None),
+    };
+    add("export", export(directory, &manifest, keys, ctx));
+    add("audit log", audit_log(directory, &manifest, audit_key.as_ref()));
+
+    let has = |finding| parts.iter().any(|part| part.finding == finding);
+    let exit = match (has(Finding::Wrong), has(Finding::NotCompared)) {
+        (true, _) => Exit::Error,
+        (false, true) => Exit::Failure,
+        (false, false) => Exit::Done,
+    };
+    show(&VerifyReport { ok: exit == Exit::Done, parts }, &manifest, ctx)?;
+    Ok(exit)
+}
+
+/// Compares the files of a backup with its manifest. Returns what is wrong.
+pub(super) fn wrong_files(directory: &Path, manifest: &Manifest) -> Result<Vec<String>, CommandError> {
+    let found = files(directory).map_err(|error| failed("list", directory, &error))?;
+    let mut unknown: BTreeSet<&str> = found.iter().map(String::as_str).filter(|path| *path != MANIFEST).collect();
+    let mut wrong = Vec::new();
+    for expected in &manifest.files {
+        if !unknown.remove(expected.path.as_str()) {
+            wrong.push(format!("{} is missing", expected.path));
+            continue;
+        }
+        let path = directory.join(&expected.path);
+        let found =
+            ManifestFile::of(directory, expected.path.clone()).map_err(|error| failed("read", &path, &error))?;
+        if found.bytes != expected.bytes {
+            wrong.push(format!("{} has {} bytes, not {}", expected.path, found.bytes, expected.bytes));
+        } else if found != *expected {
+            wrong.push(format!("{} was changed", expected.path));
+        }
+    }
+    wrong.extend(unknown.into_iter().map(|path| format!("{path} is not in the manifest")));
+    Ok(wrong)
+}
+
+/// Parses the configuration of a backup, without the environment of this host.
+fn configuration(directory: &Path, host: HostEnvironment<'_>) -> Result<Option<Config>, String> {
+    let file = directory.join(CONFIG);
+    if !file.exists() {
+        return Ok(None);
+    }
+    let environment: Environment = [("HOME".into(), "/".into())].into_iter().collect();
+    let host = HostEnvironment { environment: &environment, ..host };
+    let loaded = Config::load(CommandLineOptions { config: Some(&file), socket: None }, host);
+    loaded.map(Some).map_err(|errors| errors.to_string())
+}
+
+fn export(
+    directory: &Path,
+    manifest: &Manifest,
+    keys: Result<Credentials, String>,
+    ctx: &CommandContext<'_>,
+) -> (Finding, String) {
+    let path = directory.join(EXPORT);
+    let header = File::open(&path).map_err(|error| failed("read", &path, &error));
+    let header = match header.and_then(|file| ExportDescription::read(file, &path)) {
+        Ok(header) => header,
+        Err(error) => return (Finding::Wrong, error.to_string()),
+    };
+    if header.vault_id != manifest.vault_id || header.keys != manifest.keys {
+        return (Finding::Wrong, format!("{EXPORT} is of another vault or time than the manifest"));
+    }
+    let keys = match keys {
+        Ok(keys) => keys,
+        Err(why) => return (Finding::NotCompared, why),
+    };
+    match (ctx.offline.read_export)(&path, keys) {
+        ExportReading::Sound(found) if found.damaged > 0 => (
+            Finding::Wrong,
+            format!(
+                "{} of {} records do not open: the vault was damaged when it was backed up",
+                found.damaged, found.records
+            ),
+        ),
+        ExportReading::Sound(found) => (
+            Finding::Verified,
+            format!(
+                "{} records, {} tombstones, {} API keys, {} honeytokens, {} sessions",
+                found.records, found.tombstones, found.api_keys, found.honeytokens, found.sessions
+            ),
+        ),
+        ExportReading::KeysMissing(why) => (Finding::NotCompared, why),
+        ExportReading::Wrong(why) => (Finding::Wrong, why),
+    }
+}
+
+fn audit_log(directory: &Path, manifest: &Manifest, key: Option<&SecretKey>) -> (Finding, String) {
+    let Some(head) = &manifest.audit_head else { return (Finding::Verified, "there was none".to_owned()) };
+    let Ok(head) = head.parse::<ChainHead>() else {
+        return (Finding::Wrong, "the head in the manifest is invalid".to_owned());
+    };
+    let Some(key) = key else {
+        let why = "the key of the chain is missing: MASKER_AUDIT_HMAC_KEY, or its file with MASKER_AUDIT_HMAC_KEY_FILE";
+        return (Finding::NotCompared, why.to_owned());
+    };
+    let key = match ChainKey::new(key) {
+        Ok(key) => key,
+        Err(error) => return (Finding::NotCompared, error.to_string()),
+    };
+    match verify_log(&LogSource::Directory(directory.join(AUDIT)), &key, Some(&head.into())) {
+        Ok(log) => (Finding::Verified, format!("{} events verify, and the head is among them", log.events)),
+        Err(error) => (Finding::Wrong, error.to_string()),
+    }
+}
+
+fn show(report: &VerifyReport, manifest: &Manifest, ctx: &mut CommandContext<'_>) -> Result<(), CommandError> {
+    let output = &mut ctx.output;
+    if output.is_json() {
+        return output.json(report);
+    }
+    let row = |part: &Part| vec![part.what.to_owned(), part.finding.as_str().to_owned(), part.detail.clone()];
+    output.table(&["PART", "RESULT", "DETAIL"], report.parts.iter().map(row).collect())?;
+    output.flush()?;
+    output.note(&format!("\nmade at {} of the vault {}. It does not have:", manifest.began_at, manifest.vault_id));
+    for left_out in &manifest.not_included {
+        output.note(&format!("  {}: {}", left_out.what, left_out.place));
+    }
+    Ok(())
+}

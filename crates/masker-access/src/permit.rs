@@ -35,6 +35,9 @@ operations!(
     Lookup,
     Rewrap,
     Forget,
+    TextMask,
+    TextRestore,
+    TextDetect,
     KeysRead,
     KeysAdmin,
     VaultRead,
@@ -46,6 +49,16 @@ operations!(
     ApiKeysAdmin,
     MetricsRead
 );
+
+/// An operation that swaps values for tokens.
+pub trait TokenizesValues: ScopedOperation {}
+impl TokenizesValues for Tokenize {}
+impl TokenizesValues for TextMask {}
+
+/// An operation that swaps tokens back for values.
+pub trait RehydratesTokens: ScopedOperation {}
+impl RehydratesTokens for Rehydrate {}
+impl RehydratesTokens for TextRestore {}
 
 /// Why a caller may not do what it asks for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

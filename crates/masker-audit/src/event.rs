@@ -44,6 +44,9 @@ operations! {
     Lookup = "lookup";
     Rewrap = "rewrap";
     Forget = "forget";
+    TextMask = "text.mask";
+    TextRestore = "text.restore";
+    TextDetect = "text.detect";
     KeysRead = "keys.read";
     VaultStats = "vault.stats";
     VaultCheck = "vault.check";
@@ -146,6 +149,9 @@ impl AuditOperation {
             | Op::Rehydrate
             | Op::Lookup
             | Op::Rewrap
+            | Op::TextMask
+            | Op::TextRestore
+            | Op::TextDetect
             | Op::KeysRead
             | Op::VaultStats
             | Op::VaultExport

@@ -35,6 +35,10 @@ pub const KEY_BYTES: usize = 32;
 
 /// Items (values or tokens) in one request.
 pub const ITEMS_PER_REQUEST_MAX: usize = 10_000;
+/// Length of one text to mask, search or restore, in bytes of UTF-8.
+pub const TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Time for the search of the texts of one request, in seconds.
+pub const TEXT_SECONDS_MAX: u64 = 10;
 /// Size of one request's body, in bytes.
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bodies of all connections that are in memory at once, in bytes. Beyond it, requests wait.
@@ -235,6 +239,7 @@ const _: () = assert!(DRAIN_SECONDS_MAX < STOP_SECONDS_MAX);
 const _: () = assert!(QUEUE_WAIT_SECONDS_MAX < DRAIN_SECONDS_MAX);
 const _: () = assert!(BODY_BYTES_MAX <= BODIES_IN_FLIGHT_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_UNMETERED <= BODY_BYTES_MAX);
+const _: () = assert!(TEXT_BYTES_MAX <= BODY_BYTES_MAX);
 // The largest request fits into what no client is guaranteed.
 const _: () = assert!(
     OWNER_ANSWER_BYTES

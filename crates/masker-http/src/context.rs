@@ -180,6 +180,14 @@ impl RequestContext {
         batch.results
     }
 
+    /// Notes the outcome of one more item.
+    pub(super) fn count(&mut self, outcome: ItemOutcomeKey) {
+        match self.details.counts.iter_mut().find(|(seen, _)| *seen == outcome) {
+            Some((_, count)) => *count += 1,
+            None => self.details.counts.push((outcome, 1)),
+        }
+    }
+
     /// Notes a number.
     pub(super) fn number(&mut self, name: &'static str, number: u64) {
         self.put(name, AuditFact::Number(number));

@@ -46,6 +46,7 @@ mod shown_tokens;
 mod shutdown;
 mod socket;
 mod sockets;
+mod text;
 #[cfg(test)]
 mod tests;
 mod values;

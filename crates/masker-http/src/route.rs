@@ -25,7 +25,7 @@ use super::{
     operation::RunningOperation,
     policies,
     problem::{Problem, ServiceBuildError},
-    rotations, sessions, values, whoami,
+    rotations, sessions, text, values, whoami,
 };
 use masker_api::SESSION_HEADER;
 use masker_audit::AuditOperation;
@@ -263,6 +263,7 @@ fn method(described: &HttpMethod) -> Method {
 static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
     let resources = [
         values::routes(),
+        text::routes(),
         keys::routes(),
         maintenance::routes(),
         backup::routes(),

@@ -39,6 +39,10 @@ pub const ITEMS_PER_REQUEST_MAX: usize = 10_000;
 pub const TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Time for the search of the texts of one request, in seconds.
 pub const TEXT_SECONDS_MAX: u64 = 10;
+/// Time by which an answer is held back for each token or placeholder of a text that does not exist, in milliseconds.
+pub const TEXT_MISS_MS: u64 = 10;
+/// Longest time by which an answer is held back for that, in milliseconds.
+pub const TEXT_MISSES_MS_MAX: u64 = 2_000;
 /// Size of one request's body, in bytes.
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bodies of all connections that are in memory at once, in bytes. Beyond it, requests wait.

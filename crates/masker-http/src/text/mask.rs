@@ -1,0 +1,230 @@
+//! Masking: texts with tokens in the place of personal data.
+
+use std::ops::Range;
+
+use super::{
+    SearchJob,
+    assemble::{Replacement, assemble},
+    offsets::OffsetMap,
+    policies_of,
+    search::{Existing, SearchedText},
+    text_error,
+};
+use crate::{
+    Service,
+    context::RequestContext,
+    input::Input,
+    operation::{Outcome, Reply},
+};
+use masker_access::{Permit, TextMask};
+use masker_api::{
+    ItemError, TextAction, TextFinding, TextMaskRequest, TextMaskResponse, TextMaskResult, TextSpan, TextWhy,
+};
+use masker_core::token::tokens_in;
+use masker_text::Finding;
+use masker_vault::{ItemFailure, Tokenized, ValueInput};
+
+/// Replace the personal data in texts by tokens, in one batch. A text that cannot be masked is an error, and never comes back.
+#[utoipa::path(
+    post,
+    path = "/api/v1/text/mask",
+    params(("X-Masker-Session" = Option<String>, Header, description = "The session that the request works in")),
+    request_body(content = TextMaskRequest<'_>, example = json!({
+        "text": "Call Maria Lopez at (212) 555-0147.", "context": "clinic-7", "offsets": "utf16", "explain": true
+    })),
+    responses((
+        status = 200,
+        description = "One result for each text, in order",
+        body = TextMaskResponse<'_>,
+        example = json!({
+            "results": [{
+                "text": "Call MSKV1.NAME.K_HEALTHCARE.KTWSWP6BLJHYBWTPDL64TMWEKQKC5ART at MSKV1.PHONE.K_HEALTHCARE.M2TULLO3NWEDDQVQ7B4CCFBLIRLFK3MJ.",
+                "findings": [
+                    {
+                        "start": 5, "end": 16, "kind": "NAME", "action": "tokenize",
+                        "token": "MSKV1.NAME.K_HEALTHCARE.KTWSWP6BLJHYBWTPDL64TMWEKQKC5ART",
+                        "confidence": 0.85, "rule": "name", "why": {"evidence": "model", "rewritten": false}
+                    },
+                    {
+                        "start": 20, "end": 34, "kind": "PHONE", "action": "tokenize",
+                        "token": "MSKV1.PHONE.K_HEALTHCARE.M2TULLO3NWEDDQVQ7B4CCFBLIRLFK3MJ",
+                        "confidence": 0.95, "rule": "phone", "why": {"evidence": "validated", "rewritten": false}
+                    }
+                ],
+                "existing": 0
+            }],
+            "offsets": "utf16"
+        })
+    )),
+)]
+pub(super) async fn text_mask(
+    service: &Service,
+    ctx: &mut RequestContext,
+    permit: Permit<TextMask>,
+    input: &Input,
+) -> Outcome {
+    let policies = policies_of(ctx);
+    let request: TextMaskRequest<'_> = input.json()?;
+    let job = SearchJob::admit(ctx, &permit, &request, &policies)?;
+    let searched = job.run(service, "mask")?;
+    service.note_tokens_in_texts(ctx, &job.texts, &searched);
+    let items: Vec<ValueInput<'_>> = job
+        .texts
+        .iter()
+        .zip(&searched)
+        .filter_map(|(text, searched)| Some((*text, searched.as_ref().ok()?)))
+        .flat_map(|(text, searched)| searched.findings.iter().map(|finding| value_input(text, finding, job.context)))
+        .collect();
+    service.charge_found(ctx, items.len())?;
+    service.charge_values(ctx, &items)?;
+    let outcomes = ctx.record_outcomes(service.vault.tokenize(&permit, job.policy, &items).await?);
+    service.count_found(&items);
+    if let Some(session) = &ctx.session {
+        session.note_minted(outcomes.iter().filter_map(Tokenized::token));
+    }
+    let mut outcomes = outcomes.as_slice();
+    let mut results = Vec::with_capacity(job.texts.len());
+    for (position, (text, searched)) in job.texts.iter().zip(&searched).enumerate() {
+        results.push(match searched {
+            Ok(searched) => {
+                let (own, rest) = outcomes.split_at(searched.findings.len());
+                outcomes = rest;
+                match masked(text, searched, own) {
+                    Ok(masked) => masked.result(text, searched, &request),
+                    Err(failure) => TextMaskResult::Error { error: value_error(failure, job.is_list, position) },
+                }
+            }
+            Err(failure) => {
+                let error = text_error(failure.code(), &failure.detail(), job.is_list, position);
+                TextMaskResult::Error { error }
+            }
+        });
+    }
+    Reply::json(&TextMaskResponse { results, offsets: request.offsets })
+}
+
+/// Returns a finding as a value to tokenize.
+pub(super) fn value_input<'a>(text: &'a str, finding: &'a Finding, context: &'a str) -> ValueInput<'a> {
+    ValueInput { kind: finding.kind.as_str(), value: &text[finding.start..finding.end], context }
+}
+
+/// Returns the error of a text with a value that failed.
+pub(super) fn value_error(failure: &ItemFailure, is_list: bool, position: usize) -> ItemError {
+    text_error(failure.code(), &failure.to_string(), is_list, position)
+}
+
+/// What a finding was replaced by.
+struct Replaced<'o> {
+    action: TextAction,
+    token: Option<&'o str>,
+    text: String,
+}
+
+/// A masked text.
+struct Masked<'o> {
+    text: String,
+    replaced: Vec<Replaced<'o>>,
+}
+
+/// Puts a masked text together.
+///
+/// # Errors
+/// The failure of a finding: the text is not masked then.
+fn masked<'o>(text: &str, searched: &SearchedText, outcomes: &'o [Tokenized]) -> Result<Masked<'o>, &'o ItemFailure> {
+    let mut replaced = Vec::with_capacity(outcomes.len());
+    for (finding, outcome) in searched.findings.iter().zip(outcomes) {
+        replaced.push(match outcome {
+            Tokenized::Token { text, .. } => {
+                Replaced { action: TextAction::Tokenize, token: Some(text), text: text.clone() }
+            }
+            Tokenized::Redacted(_) => Replaced::redacted(finding),
+            Tokenized::Passthrough => {
+                let text = text[finding.start..finding.end].to_owned();
+                Replaced { action: TextAction::Passthrough, token: None, text }
+            }
+            Tokenized::Failed(failure) => return Err(failure),
+        });
+    }
+    loop {
+        let (masked, expected) = put_together(text, searched, &replaced);
+        let found = tokens_in(&masked);
+        let tokens: Vec<&Range<usize>> = expected.iter().filter(|one| one.is_token).map(|one| &one.range).collect();
+        if found.iter().eq(tokens.iter().copied()) {
+            return Ok(Masked { text: masked, replaced });
+        }
+        // What is around a token makes it unreadable, or another one readable. The next round has a token less.
+        let is_lost = |one: &Placed| one.is_token && one.finding.is_some() && !found.contains(&one.range);
+        let lost = expected
+            .iter()
+            .find(|one| is_lost(one))
+            .or_else(|| expected.iter().find(|one| one.finding.is_some_and(|at| replaced[at].token.is_some())));
+        match lost.and_then(|one| one.finding) {
+            Some(at) => replaced[at] = Replaced::redacted(&searched.findings[at]),
+            None => return Ok(Masked { text: masked, replaced }),
+        }
+    }
+}
+
+/// Where a token or a finding is in the masked text.
+struct Placed {
+    range: Range<usize>,
+    is_token: bool,
+    finding: Option<usize>,
+}
+
+/// Puts a text together, and says where the tokens in it are.
+fn put_together(text: &str, searched: &SearchedText, replaced: &[Replaced<'_>]) -> (String, Vec<Placed>) {
+    let existing = searched.existing.iter().filter(|one| one.is_token).map(|Existing { range, .. }| {
+        (Replacement { start: range.start, end: range.end, text: &text[range.clone()] }, true, None)
+    });
+    let findings = searched.findings.iter().zip(replaced).enumerate().map(|(at, (finding, replaced))| {
+        let replacement = Replacement { start: finding.start, end: finding.end, text: &replaced.text };
+        (replacement, replaced.token.is_some(), Some(at))
+    });
+    let mut all: Vec<_> = existing.chain(findings).collect();
+    all.sort_by_key(|(replacement, ..)| replacement.start);
+    let replacements: Vec<Replacement<'_>> = all.iter().map(|(replacement, ..)| *replacement).collect();
+    let (masked, ranges) = assemble(text, &replacements);
+    let placed = ranges.into_iter().zip(all).map(|(range, (_, is_token, finding))| Placed { range, is_token, finding });
+    (masked, placed.collect())
+}
+
+impl Replaced<'_> {
+    fn redacted(finding: &Finding) -> Self {
+        Replaced { action: TextAction::Redact, token: None, text: format!("[REDACTED:{}]", finding.kind) }
+    }
+}
+
+impl Masked<'_> {
+    fn result(self, text: &str, searched: &SearchedText, request: &TextMaskRequest<'_>) -> TextMaskResult<'static> {
+        let offsets = OffsetMap::new(text, request.offsets);
+        let findings = searched.findings.iter().zip(&self.replaced);
+        let findings = findings
+            .map(|(finding, replaced)| TextFinding {
+                token: replaced.token.map(|token| token.to_owned().into()),
+                ..wire_finding(finding, replaced.action, &offsets)
+            })
+            .collect();
+        TextMaskResult::Masked { text: self.text.into(), findings, existing: searched.existing.len() as u64 }
+    }
+}
+
+/// Returns a finding as clients see it, without a token.
+pub(super) fn wire_finding(finding: &Finding, action: TextAction, offsets: &OffsetMap<'_>) -> TextFinding<'static> {
+    TextFinding {
+        start: offsets.at(finding.start),
+        end: offsets.at(finding.end),
+        kind: finding.kind.as_str().to_owned().into(),
+        action,
+        token: None,
+        placeholder: None,
+        confidence: f64::from(finding.confidence) / 100.0,
+        rule: finding.rule.to_string().into(),
+        why: finding.why.as_ref().map(|why| TextWhy {
+            evidence: why.evidence.into(),
+            label: why.label.map(|(start, end)| TextSpan { start: offsets.at(start), end: offsets.at(end) }),
+            check: why.check.map(Into::into),
+            rewritten: why.rewritten,
+        }),
+    }
+}

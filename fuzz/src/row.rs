@@ -4,8 +4,9 @@ use masker_store::{
     RowKey,
     record::{
         ApiKeyRow, AuditHeadRow, ControlManifestRow, ControlSlotRow, GenerationCountsRow, GenerationRow,
-        GenerationUseRow, HoneytokenRow, IndexRow, KidMovesRow, MappingRow, NormalizersRow, Record, RotationRow,
-        RowName, SessionRow, SessionTokenRow, SpanRow, TombstoneCountRow, TombstoneRow, TombstoneSumRow, UsageRow,
+        GenerationUseRow, HoneytokenRow, IndexRow, KidMovesRow, MappingRow, NormalizersRow, PlaceholderKeyRow,
+        PlaceholderRow, Record, RotationRow, RowName, SessionRow, SessionTokenRow, SpanRow, TombstoneCountRow,
+        TombstoneRow, TombstoneSumRow, UsageRow,
     },
 };
 

@@ -183,8 +183,8 @@ mod tests {
 
         #[test]
         fn a_longer_code_begins_with_the_shorter_one(hash: [u8; 32], chars in CODE_CHARS_MIN..CODE_CHARS_MAX) {
-            let (short, long) = (PlaceholderCode::of_hash(&hash, chars), PlaceholderCode::of_hash(&hash, chars + 1));
-            prop_assert_eq!(&long.unwrap().digits()[..chars], short.unwrap().digits());
+            let [short, long] = [chars, chars + 1].map(|chars| PlaceholderCode::of_hash(&hash, chars).unwrap());
+            prop_assert_eq!(&long.digits()[..chars], short.digits());
         }
     }
 }

@@ -24,6 +24,7 @@ use masker_vault::{ItemFailure, ItemOutcomeKey, ValueInput};
 #[utoipa::path(
     post,
     path = "/api/v1/text/detect",
+    params(("X-Masker-Session" = Option<String>, Header, description = "The session that the request works in")),
     request_body(content = TextMaskRequest<'_>, example = json!({"texts": ["Call Maria Lopez at (212) 555-0147.", "No data."]})),
     responses((
         status = 200,
@@ -53,7 +54,7 @@ pub(super) async fn text_detect(
     let policies = policies_of(ctx);
     let request: TextMaskRequest<'_> = input.json()?;
     let job = SearchJob::admit(ctx, &permit, &request, &policies)?;
-    let searched = job.run(service, "detect")?;
+    let searched = job.run(service, ctx, &permit, "detect").await?;
     service.note_tokens_in_texts(ctx, &job.texts, &searched);
     service.charge_found(ctx, searched.iter().flatten().map(|text| text.findings.len()).sum())?;
     let mut results = Vec::with_capacity(job.texts.len());

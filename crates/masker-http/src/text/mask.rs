@@ -1,6 +1,6 @@
 //! Masking: texts with tokens in the place of personal data.
 
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 use super::{
     SearchJob,
@@ -18,11 +18,15 @@ use crate::{
 };
 use masker_access::{Permit, TextMask};
 use masker_api::{
-    ItemError, TextAction, TextFinding, TextMaskRequest, TextMaskResponse, TextMaskResult, TextSpan, TextWhy,
+    ItemError, TextAction, TextFinding, TextMaskRequest, TextMaskResponse, TextMaskResult, TextReplacement, TextSpan,
+    TextWhy,
 };
-use masker_core::token::tokens_in;
+use masker_core::{
+    placeholder::{Placeholder, placeholders_in},
+    token::tokens_in,
+};
 use masker_text::Finding;
-use masker_vault::{ItemFailure, Tokenized, ValueInput};
+use masker_vault::{EnteredSession, ItemFailure, Masked, Tokenized, ValueInput};
 
 /// Replace the personal data in texts by tokens, in one batch. A text that cannot be masked is an error, and never comes back.
 #[utoipa::path(
@@ -66,7 +70,7 @@ pub(super) async fn text_mask(
     let policies = policies_of(ctx);
     let request: TextMaskRequest<'_> = input.json()?;
     let job = SearchJob::admit(ctx, &permit, &request, &policies)?;
-    let searched = job.run(service, "mask")?;
+    let searched = job.run(service, ctx, &permit, "mask").await?;
     service.note_tokens_in_texts(ctx, &job.texts, &searched);
     let items: Vec<ValueInput<'_>> = job
         .texts
@@ -77,10 +81,21 @@ pub(super) async fn text_mask(
         .collect();
     service.charge_found(ctx, items.len())?;
     service.charge_values(ctx, &items)?;
-    let outcomes = ctx.record_outcomes(service.vault.tokenize(&permit, job.policy, &items).await?);
+    let vault = &service.vault;
+    let outcomes: Vec<Masked> = match request.replace_with {
+        TextReplacement::Token => {
+            let outcomes = ctx.record_outcomes(vault.tokenize(&permit, job.policy, &items).await?);
+            outcomes.into_iter().map(|result| Masked { result, placeholder: None }).collect()
+        }
+        TextReplacement::Placeholder => {
+            let session = ctx.session.as_ref().map(EnteredSession::id);
+            let outcomes = ctx.record_outcomes(vault.mask(&permit, job.policy, &items, session).await?);
+            outcomes
+        }
+    };
     service.count_found(&items);
     if let Some(session) = &ctx.session {
-        session.note_minted(outcomes.iter().filter_map(Tokenized::token));
+        session.note_minted(outcomes.iter().filter_map(|outcome| outcome.result.token()));
     }
     let mut outcomes = outcomes.as_slice();
     let mut results = Vec::with_capacity(job.texts.len());
@@ -117,11 +132,12 @@ pub(super) fn value_error(failure: &ItemFailure, is_list: bool, position: usize)
 struct Replaced<'o> {
     action: TextAction,
     token: Option<&'o str>,
+    placeholder: Option<Placeholder>,
     text: String,
 }
 
 /// A masked text.
-struct Masked<'o> {
+struct MaskedText<'o> {
     text: String,
     replaced: Vec<Replaced<'o>>,
 }
@@ -130,78 +146,103 @@ struct Masked<'o> {
 ///
 /// # Errors
 /// The failure of a finding: the text is not masked then.
-fn masked<'o>(text: &str, searched: &SearchedText, outcomes: &'o [Tokenized]) -> Result<Masked<'o>, &'o ItemFailure> {
+fn masked<'o>(text: &str, searched: &SearchedText, outcomes: &'o [Masked]) -> Result<MaskedText<'o>, &'o ItemFailure> {
     let mut replaced = Vec::with_capacity(outcomes.len());
-    for (finding, outcome) in searched.findings.iter().zip(outcomes) {
-        replaced.push(match outcome {
-            Tokenized::Token { text, .. } => {
-                Replaced { action: TextAction::Tokenize, token: Some(text), text: text.clone() }
+    for (finding, Masked { result, placeholder }) in searched.findings.iter().zip(outcomes) {
+        replaced.push(match result {
+            Tokenized::Token { text: token, .. } => {
+                let text = placeholder.map_or_else(|| token.clone(), |placeholder| placeholder.to_text());
+                let (token, placeholder) = (Some(token.as_str()), *placeholder);
+                Replaced { action: TextAction::Tokenize, token, placeholder, text }
             }
             Tokenized::Redacted(_) => Replaced::redacted(finding),
             Tokenized::Passthrough => {
                 let text = text[finding.start..finding.end].to_owned();
-                Replaced { action: TextAction::Passthrough, token: None, text }
+                Replaced { action: TextAction::Passthrough, token: None, placeholder: None, text }
             }
             Tokenized::Failed(failure) => return Err(failure),
         });
     }
     loop {
-        let (masked, expected) = put_together(text, searched, &replaced);
-        let found = tokens_in(&masked);
-        let tokens: Vec<&Range<usize>> = expected.iter().filter(|one| one.is_token).map(|one| &one.range).collect();
-        if found.iter().eq(tokens.iter().copied()) {
-            return Ok(Masked { text: masked, replaced });
-        }
-        // What is around a token makes it unreadable, or another one readable. The next round has a token less.
-        let is_lost = |one: &Placed| one.is_token && one.finding.is_some() && !found.contains(&one.range);
-        let lost = expected
-            .iter()
-            .find(|one| is_lost(one))
-            .or_else(|| expected.iter().find(|one| one.finding.is_some_and(|at| replaced[at].token.is_some())));
-        match lost.and_then(|one| one.finding) {
-            Some(at) => replaced[at] = Replaced::redacted(&searched.findings[at]),
-            None => return Ok(Masked { text: masked, replaced }),
-        }
+        let (masked, placed) = put_together(text, searched, &replaced);
+        // What is around a token or a placeholder can hide it. It cannot be restored then, so it is redacted.
+        let lost = first_lost(&masked, &placed).and_then(|lost| lost.finding);
+        let Some(lost) = lost else { return Ok(MaskedText { text: masked, replaced }) };
+        replaced[lost] = Replaced::redacted(&searched.findings[lost]);
     }
 }
 
-/// Where a token or a finding is in the masked text.
+/// What stands in the place of a finding, or stays as it was, in the masked text.
 struct Placed {
     range: Range<usize>,
-    is_token: bool,
+    /// Whether it is to be found again, as a token or as a placeholder.
+    mark: Option<Mark>,
     finding: Option<usize>,
 }
 
-/// Puts a text together, and says where the tokens in it are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Token,
+    Placeholder,
+}
+
+/// Puts a text together, and says where the tokens and placeholders in it are.
 fn put_together(text: &str, searched: &SearchedText, replaced: &[Replaced<'_>]) -> (String, Vec<Placed>) {
-    let existing = searched.existing.iter().filter(|one| one.is_token).map(|Existing { range, .. }| {
-        (Replacement { start: range.start, end: range.end, text: &text[range.clone()] }, true, None)
+    let existing = searched.existing.iter().map(|Existing { range, is_token }| {
+        let mark = if *is_token { Mark::Token } else { Mark::Placeholder };
+        (Replacement { start: range.start, end: range.end, text: &text[range.clone()] }, Some(mark), None)
     });
     let findings = searched.findings.iter().zip(replaced).enumerate().map(|(at, (finding, replaced))| {
         let replacement = Replacement { start: finding.start, end: finding.end, text: &replaced.text };
-        (replacement, replaced.token.is_some(), Some(at))
+        let mark = match (replaced.token, replaced.placeholder) {
+            (Some(_), Some(_)) => Some(Mark::Placeholder),
+            (Some(_), None) => Some(Mark::Token),
+            (None, _) => None,
+        };
+        (replacement, mark, Some(at))
     });
     let mut all: Vec<_> = existing.chain(findings).collect();
     all.sort_by_key(|(replacement, ..)| replacement.start);
     let replacements: Vec<Replacement<'_>> = all.iter().map(|(replacement, ..)| *replacement).collect();
     let (masked, ranges) = assemble(text, &replacements);
-    let placed = ranges.into_iter().zip(all).map(|(range, (_, is_token, finding))| Placed { range, is_token, finding });
+    let placed = ranges.into_iter().zip(all).map(|(range, (_, mark, finding))| Placed { range, mark, finding });
     (masked, placed.collect())
+}
+
+/// Returns the first new token or placeholder that cannot be found in the masked text.
+fn first_lost<'p>(masked: &str, placed: &'p [Placed]) -> Option<&'p Placed> {
+    let mut new = placed.iter().filter(|one| one.finding.is_some()).peekable();
+    new.peek()?;
+    let tokens: BTreeSet<(usize, usize)> =
+        tokens_in(masked).into_iter().map(|range| (range.start, range.end)).collect();
+    // In the form of masker, every kind is found.
+    let placeholders = placeholders_in(masked, |_| false).into_iter().filter(|one| one.placeholder.is_ok());
+    let placeholders: BTreeSet<(usize, usize)> = placeholders.map(|one| (one.range.start, one.range.end)).collect();
+    new.find(|one| {
+        let range = (one.range.start, one.range.end);
+        match one.mark {
+            Some(Mark::Token) => !tokens.contains(&range),
+            Some(Mark::Placeholder) => !placeholders.contains(&range),
+            None => false,
+        }
+    })
 }
 
 impl Replaced<'_> {
     fn redacted(finding: &Finding) -> Self {
-        Replaced { action: TextAction::Redact, token: None, text: format!("[REDACTED:{}]", finding.kind) }
+        let text = format!("[REDACTED:{}]", finding.kind);
+        Replaced { action: TextAction::Redact, token: None, placeholder: None, text }
     }
 }
 
-impl Masked<'_> {
+impl MaskedText<'_> {
     fn result(self, text: &str, searched: &SearchedText, request: &TextMaskRequest<'_>) -> TextMaskResult<'static> {
         let offsets = OffsetMap::new(text, request.offsets);
         let findings = searched.findings.iter().zip(&self.replaced);
         let findings = findings
             .map(|(finding, replaced)| TextFinding {
                 token: replaced.token.map(|token| token.to_owned().into()),
+                placeholder: replaced.placeholder.map(|placeholder| placeholder.to_text().into()),
                 ..wire_finding(finding, replaced.action, &offsets)
             })
             .collect();

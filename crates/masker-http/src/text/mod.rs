@@ -11,7 +11,7 @@ mod offsets;
 mod restore;
 mod search;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use super::{
     Service,
@@ -24,17 +24,20 @@ use detect::{__path_text_detect, text_detect};
 use mask::{__path_text_mask, text_mask};
 use masker_access::{Permit, ScopedOperation};
 use masker_api::{ItemError, Text, TextMaskRequest};
-use masker_core::policy::{Policy, PolicySet};
-use masker_text::Language;
+use masker_core::{
+    placeholder::{FoundPlaceholder, Placeholder, placeholders_in},
+    policy::{Policy, PolicySet},
+};
+use masker_text::{Kind, Language};
 use masker_types::{
     error_code::Code,
-    kind::Context,
-    limits::{CONTEXT_BYTES_MAX, ITEMS_PER_REQUEST_MAX, REHYDRATION_BYTES_MAX},
+    kind::{Context, EntityKind},
+    limits::{CONTEXT_BYTES_MAX, ITEMS_PER_REQUEST_MAX, REHYDRATION_BYTES_MAX, TEXT_BYTES_MAX},
     quote::listed,
 };
-use masker_vault::ValueInput;
+use masker_vault::{EnteredSession, ValueInput};
 use restore::{__path_text_restore, text_restore};
-use search::{SearchedText, TextFailure, TextSearch};
+use search::{SearchedText, TextFailure, TextSearch, off_async_threads};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -98,9 +101,15 @@ impl<'r> SearchJob<'r> {
     /// Searches the texts, and checks that not too much was found.
     ///
     /// # Errors
-    /// `text.timeout`, or `request.too_large`.
-    fn run(&self, service: &Service, operation: &str) -> Result<Vec<Result<SearchedText, TextFailure>>, Problem> {
-        let placeholders = vec![Vec::new(); self.texts.len()];
+    /// `text.timeout`, `request.too_large`, or that the vault failed.
+    async fn run<O: ScopedOperation>(
+        &self,
+        service: &Service,
+        ctx: &RequestContext,
+        permit: &Permit<O>,
+        operation: &str,
+    ) -> Result<Vec<Result<SearchedText, TextFailure>>, Problem> {
+        let placeholders = self.existing_placeholders(service, ctx, permit).await?;
         let searched = self.search.run(&self.texts, &placeholders)?;
         let bytes: usize = self.texts.iter().map(|text| text.len()).sum();
         service.metrics.http.text_bytes.with_label_values(&[operation]).inc_by(bytes as u64);
@@ -112,6 +121,37 @@ impl<'r> SearchJob<'r> {
         }
         Ok(searched)
     }
+}
+
+impl SearchJob<'_> {
+    /// Returns where the texts have placeholders of the session or the caller. What only looks like one is searched.
+    async fn existing_placeholders<O: ScopedOperation>(
+        &self,
+        service: &Service,
+        ctx: &RequestContext,
+        permit: &Permit<O>,
+    ) -> Result<Vec<Vec<Range<usize>>>, Problem> {
+        let found = placeholders_in_texts(&self.texts, &ctx.policies);
+        let named: Vec<Placeholder> = found.iter().flatten().filter_map(|one| one.placeholder.ok()).collect();
+        let session = ctx.session.as_ref().map(EnteredSession::id);
+        let mut tokens = service.vault.placeholder_tokens(permit, session, &named).await?.into_iter();
+        let of_text = |found: Vec<FoundPlaceholder>| {
+            let named = found.into_iter().filter(|one| one.placeholder.is_ok());
+            named.filter(|_| tokens.next().flatten().is_some()).map(|one| one.range).collect()
+        };
+        Ok(found.into_iter().map(of_text).collect())
+    }
+}
+
+/// Returns what looks like placeholders in texts. Texts that are too long have none.
+fn placeholders_in_texts(texts: &[&str], policies: &PolicySet) -> Vec<Vec<FoundPlaceholder>> {
+    let mut kinds: BTreeSet<EntityKind> = policies.iter().flat_map(|policy| policy.entities.keys().copied()).collect();
+    kinds.extend(Kind::built_in().filter_map(|kind| EntityKind::parse(kind.as_str())));
+    let of_text = |text: &&str| match text.len() <= TEXT_BYTES_MAX {
+        true => placeholders_in(text, |kind| kinds.contains(&kind)),
+        false => Vec::new(),
+    };
+    off_async_threads(|| texts.iter().map(of_text).collect())
 }
 
 /// Returns the texts of a request.

@@ -1,12 +1,13 @@
 //! Restoring: texts with the values of their tokens.
 
-use std::{ops::Range, time::Duration};
+use std::{borrow::Cow, ops::Range, time::Duration};
 
 use super::{
     assemble::{Replacement, assemble},
     checked_context,
     json_spans::written_in_json,
     offsets::OffsetMap,
+    placeholders_in_texts,
     search::{TextFailure, off_async_threads, read_format},
     text_error, texts_of,
 };
@@ -19,14 +20,17 @@ use crate::{
 };
 use masker_access::{Permit, TextRestore};
 use masker_api::{TextFormat, TextRestoreRequest, TextRestoreResponse, TextRestoreResult, TextUnrestored};
-use masker_core::token::tokens_in;
+use masker_core::{
+    placeholder::{FoundPlaceholder, Placeholder, WrongCheck},
+    token::tokens_in,
+};
 use masker_types::{
     error_code::Code,
     limits::{ITEMS_PER_REQUEST_MAX, TEXT_MISS_MS, TEXT_MISSES_MS_MAX},
 };
-use masker_vault::{ItemFailure, Rehydrated, TokenInput};
+use masker_vault::{EnteredSession, ItemFailure, ItemOutcomeKey, Rehydrated, TokenInput};
 
-/// Replace the tokens in texts by their values. What cannot be restored stays as it is.
+/// Replace the tokens and placeholders in texts by their values. What cannot be restored stays as it is.
 #[utoipa::path(
     post,
     path = "/api/v1/text/restore",
@@ -52,25 +56,38 @@ pub(super) async fn text_restore(
     let request: TextRestoreRequest<'_> = input.json()?;
     let texts = texts_of(request.text.as_ref(), request.texts.as_deref())?;
     let context = checked_context(&permit, request.context.as_deref())?;
-    let found = off_async_threads(|| {
-        texts
-            .iter()
-            .map(|text| tokens_of(text, request.format))
-            .collect::<Vec<Result<Vec<Range<usize>>, TextFailure>>>()
+    let placeholders = placeholders_in_texts(&texts, &ctx.policies);
+    let found: Vec<Result<Vec<Mark>, TextFailure>> = off_async_threads(|| {
+        let texts = texts.iter().zip(placeholders);
+        texts.map(|(text, placeholders)| marks(text, request.format, placeholders)).collect()
     });
-    let tokens: Vec<TokenInput<'_>> = texts
-        .iter()
-        .zip(&found)
-        .flat_map(|(text, found)| found.iter().flatten().map(|range| &text[range.clone()]))
-        .map(|token| TokenInput { token, context })
-        .collect();
-    if tokens.len() > ITEMS_PER_REQUEST_MAX {
-        let detail = format!("the texts have more than {ITEMS_PER_REQUEST_MAX} tokens; split the request");
+    let all: Vec<&Mark> = found.iter().flatten().flatten().collect();
+    if all.len() > ITEMS_PER_REQUEST_MAX {
+        let detail =
+            format!("the texts have more than {ITEMS_PER_REQUEST_MAX} tokens and placeholders; split the request");
         return Err(Problem::new(Code::RequestTooLarge, detail));
     }
-    service.charge_request(ctx, tokens.len())?;
-    service.charge_tokens(ctx, tokens.len())?;
+    service.charge_request(ctx, all.len())?;
+    service.charge_tokens(ctx, all.len())?;
+    let named: Vec<Placeholder> = all.iter().filter_map(|mark| mark.placeholder.as_ref()?.ok()).collect();
+    let session = ctx.session.as_ref().map(EnteredSession::id);
+    let mut of_placeholders = service.vault.placeholder_tokens(&permit, session, &named).await?.into_iter();
+    // The token of each mark, or why it has none.
+    let resolved = texts.iter().zip(&found).flat_map(|(text, found)| {
+        found.iter().flatten().map(|mark| (&text[mark.range.clone()], mark.placeholder)).collect::<Vec<_>>()
+    });
+    let resolved: Vec<Result<Cow<'_, str>, Code>> = resolved
+        .map(|(text, placeholder)| match placeholder {
+            None => Ok(Cow::Borrowed(text)),
+            Some(Ok(_)) => of_placeholders.next().flatten().map(Cow::Owned).ok_or(Code::PlaceholderNotFound),
+            Some(Err(WrongCheck)) => Err(Code::PlaceholderCheck),
+        })
+        .collect();
+    let tokens: Vec<TokenInput<'_>> = resolved.iter().flatten().map(|token| TokenInput { token, context }).collect();
     let outcomes = ctx.record_outcomes(service.vault.rehydrate(&permit, &tokens).await?);
+    for code in resolved.iter().filter_map(|token| token.as_ref().err()) {
+        ctx.count(ItemOutcomeKey::keyless(None, code.as_str()));
+    }
     let bytes: usize = texts.iter().map(|text| text.len()).sum();
     service.metrics.http.text_bytes.with_label_values(&["restore"]).inc_by(bytes as u64);
     let honeytokens = tokens.iter().zip(&outcomes).filter_map(|(input, outcome)| match outcome {
@@ -82,18 +99,20 @@ pub(super) async fn text_restore(
         let rehydrated = tokens.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
         session.note_rehydrated(rehydrated.map(|(input, _)| input.token));
     }
-    let misses = outcomes.iter().filter(|outcome| matches!(outcome, Err(ItemFailure::NotFound))).count();
+    let misses = outcomes.iter().filter(|outcome| matches!(outcome, Err(ItemFailure::NotFound))).count()
+        + resolved.iter().filter(|token| token.is_err()).count();
     slow_down(misses).await;
 
-    let mut outcomes = outcomes.as_slice();
+    let mut outcomes = outcomes.iter();
+    let mut opened = resolved.iter().map(|token| match token {
+        // There is an outcome for each token.
+        Ok(_) => outcomes.next().map_or(Err(Code::Internal), |outcome| outcome.as_ref().map_err(ItemFailure::code)),
+        Err(code) => Err(*code),
+    });
     let mut results = Vec::with_capacity(texts.len());
     for (position, (text, found)) in texts.iter().zip(&found).enumerate() {
         results.push(match found {
-            Ok(ranges) => {
-                let (own, rest) = outcomes.split_at(ranges.len());
-                outcomes = rest;
-                restored(text, ranges, own, &request)
-            }
+            Ok(marks) => restored(text, marks, opened.by_ref().take(marks.len()), &request),
             Err(failure) => {
                 let error = text_error(failure.code(), &failure.detail(), request.texts.is_some(), position);
                 TextRestoreResult::Error { error }
@@ -103,14 +122,29 @@ pub(super) async fn text_restore(
     Reply::json(&TextRestoreResponse { results, offsets: request.offsets })
 }
 
-/// Returns the tokens of a text.
-fn tokens_of(text: &str, format: TextFormat) -> Result<Vec<Range<usize>>, TextFailure> {
+/// A token or what looks like a placeholder.
+struct Mark {
+    range: Range<usize>,
+    /// `None` for a token.
+    placeholder: Option<Result<Placeholder, WrongCheck>>,
+}
+
+/// Returns the tokens and placeholders of a text, in its order. A placeholder within a token is none.
+fn marks(text: &str, format: TextFormat, placeholders: Vec<FoundPlaceholder>) -> Result<Vec<Mark>, TextFailure> {
     let spans = read_format(text, format)?;
-    let mut tokens = tokens_in(text);
-    if let Some(spans) = spans {
-        tokens.retain(|range| spans.parts(range.clone()).eq([range.clone()]));
+    let mut marks: Vec<Mark> = tokens_in(text).into_iter().map(|range| Mark { range, placeholder: None }).collect();
+    let tokens = marks.len();
+    for FoundPlaceholder { range, placeholder } in placeholders {
+        let position = marks[..tokens].partition_point(|token| token.range.end <= range.start);
+        if marks[..tokens].get(position).is_none_or(|token| token.range.start >= range.end) {
+            marks.push(Mark { range, placeholder: Some(placeholder) });
+        }
     }
-    Ok(tokens)
+    marks.sort_by_key(|mark| mark.range.start);
+    if let Some(spans) = spans {
+        marks.retain(|mark| spans.parts(mark.range.clone()).eq([mark.range.clone()]));
+    }
+    Ok(marks)
 }
 
 /// Holds an answer with misses back, so that guessing takes time.
@@ -121,17 +155,17 @@ async fn slow_down(misses: usize) {
     }
 }
 
-fn restored(
+fn restored<'o>(
     text: &str,
-    ranges: &[Range<usize>],
-    outcomes: &[Result<Rehydrated, ItemFailure>],
+    marks: &[Mark],
+    opened: impl Iterator<Item = Result<&'o Rehydrated, Code>>,
     request: &TextRestoreRequest<'_>,
 ) -> TextRestoreResult<'static> {
     let offsets = OffsetMap::new(text, request.offsets);
     let mut unrestored = Vec::new();
-    let mut values = Vec::with_capacity(ranges.len());
-    for (range, outcome) in ranges.iter().zip(outcomes) {
-        match outcome {
+    let mut values: Vec<(&Range<usize>, Cow<'_, str>)> = Vec::with_capacity(marks.len());
+    for (Mark { range, .. }, opened) in marks.iter().zip(opened) {
+        match opened {
             Ok(rehydrated) => {
                 let value = rehydrated.value.as_str();
                 let value = match request.format {
@@ -140,10 +174,10 @@ fn restored(
                 };
                 values.push((range, value));
             }
-            Err(failure) => unrestored.push(TextUnrestored {
+            Err(code) => unrestored.push(TextUnrestored {
                 start: offsets.at(range.start),
                 end: offsets.at(range.end),
-                reason: failure.code().to_string(),
+                reason: code.to_string(),
             }),
         }
     }

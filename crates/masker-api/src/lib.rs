@@ -37,8 +37,9 @@ pub use maintenance::{
 pub use masker_types::error_code::Code;
 pub use masking::{
     TextAction, TextDetectResponse, TextDetectResult, TextFinding, TextFormat, TextMaskRequest, TextMaskResponse,
-    TextMaskResult, TextOffsets, TextReplacement, TextRestoreRequest, TextRestoreResponse, TextRestoreResult, TextSpan,
-    TextUnrestored, TextWhy,
+    TextMaskResult, TextMaskStreamOptions, TextMaskStreamPart, TextOffsets, TextReplacement, TextRestoreRequest,
+    TextRestoreResponse, TextRestoreResult, TextRestoreStreamOptions, TextRestoreStreamPart, TextSpan, TextStreamEnd,
+    TextStreamError, TextStreamPart, TextUnrestored, TextWhy,
 };
 pub use rotations::{Rotation, RotationBegin, RotationFailure, RotationList};
 pub use sessions::{SessionInfo, SessionKind, SessionList, SessionOpen, SessionOpener, SessionTokens};

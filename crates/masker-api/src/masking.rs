@@ -283,6 +283,93 @@ pub struct TextUnrestored {
     pub reason: String,
 }
 
+/// The first line of a stream to mask.
+#[derive(Deserialize, Serialize, ToSchema, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct TextMaskStreamOptions {
+    /// The policy to use; the configured default if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// The context of every value: 0 to 256 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// A language of the policy that counts first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// The unit of `start` and `end`, which are offsets in the whole text.
+    #[serde(skip_serializing_if = "is_default")]
+    pub offsets: TextOffsets,
+    /// Whether findings say what led to them.
+    #[serde(skip_serializing_if = "is_default")]
+    pub explain: bool,
+    /// What replaces values of kinds that the policy tokenizes.
+    #[serde(skip_serializing_if = "is_default")]
+    pub replace_with: TextReplacement,
+}
+
+/// The first line of a stream to restore.
+#[derive(Deserialize, Serialize, ToSchema, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct TextRestoreStreamOptions {
+    /// The context of every token and placeholder: 0 to 256 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// The unit of `start` and `end`, which are offsets in the whole text.
+    #[serde(skip_serializing_if = "is_default")]
+    pub offsets: TextOffsets,
+}
+
+/// A further line of a stream: a part of its text. Parts can be split anywhere between two characters.
+#[derive(Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TextStreamPart {
+    /// The part.
+    pub text: String,
+}
+
+/// A line of the answer to a stream that is masked.
+#[derive(Deserialize, Serialize, ToSchema)]
+pub struct TextMaskStreamPart<'a> {
+    /// The next part of the masked text.
+    #[serde(borrow)]
+    #[schema(value_type = String)]
+    pub text: Text<'a>,
+    /// What was found in it, with offsets in the whole text of the request.
+    #[serde(borrow)]
+    pub findings: Vec<TextFinding<'a>>,
+    /// Tokens and placeholders that were in it already.
+    pub existing: u64,
+}
+
+/// A line of the answer to a stream that is restored.
+#[derive(Deserialize, Serialize, ToSchema)]
+pub struct TextRestoreStreamPart<'a> {
+    /// The next part of the text.
+    #[serde(borrow)]
+    #[schema(value_type = String)]
+    pub text: Text<'a>,
+    /// Tokens and placeholders in it that were replaced by their values.
+    pub restored: u64,
+    /// Those that stay, with offsets in the whole text of the request.
+    pub unrestored: Vec<TextUnrestored>,
+}
+
+/// The last line of the answer to a stream: all parts were sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+pub struct TextStreamEnd {
+    /// `true`.
+    pub end: bool,
+    /// The length of the text of the request, in bytes.
+    pub bytes: u64,
+}
+
+/// The last line of the answer to a stream that failed: the parts before it are not the whole text.
+#[derive(Deserialize, Serialize, ToSchema)]
+pub struct TextStreamError {
+    /// The failure.
+    pub error: ItemError,
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

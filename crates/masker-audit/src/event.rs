@@ -47,6 +47,8 @@ operations! {
     TextMask = "text.mask";
     TextRestore = "text.restore";
     TextDetect = "text.detect";
+    /// The end of a text that arrived in parts:
+    TextStreamed = "text.streamed";
     KeysRead = "keys.read";
     VaultStats = "vault.stats";
     VaultCheck = "vault.check";
@@ -152,6 +154,7 @@ impl AuditOperation {
             | Op::TextMask
             | Op::TextRestore
             | Op::TextDetect
+            | Op::TextStreamed
             | Op::KeysRead
             | Op::VaultStats
             | Op::VaultExport

@@ -135,7 +135,7 @@ macro_rules! route {
                 Box::pin(async move {
                     input.assemble();
                     let handling = async {
-                        let (service, ctx, input) = (&*service, &mut ctx, &mut input);
+                        let (service, ctx, input) = (&service, &mut ctx, &mut input);
                         $crate::route::route!(@call $handler, service, ctx, input, $access $(($($scope),+))?)
                     };
                     let outcome = $crate::operation::catch_panics(handling).await;

@@ -37,6 +37,10 @@ pub const KEY_BYTES: usize = 32;
 pub const ITEMS_PER_REQUEST_MAX: usize = 10_000;
 /// Length of one text to mask, search or restore, in bytes of UTF-8.
 pub const TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Length of a line of a text that arrives in parts, in bytes.
+pub const TEXT_LINE_BYTES_MAX: usize = 64 * 1024;
+/// Text that arrives in parts and is held back until more of it arrives, in bytes.
+pub const TEXT_HELD_BYTES_MAX: usize = 32 * 1024;
 /// Time for the search of the texts of one request, in seconds.
 pub const TEXT_SECONDS_MAX: u64 = 10;
 /// Time by which an answer is held back for each token or placeholder of a text that does not exist, in milliseconds.

@@ -428,7 +428,7 @@ fn outcome(keys: &KeysInForce, policy: &Policy, item: &ValueInput<'_>, result: &
     let (kind, rule) = policy.rule(item.kind).unzip();
     let (scheme, outcome) = match result {
         Tokenized::Failed(failure) => return ItemOutcomeKey::keyless(kind, failure.code().as_str()),
-        Tokenized::Redacted(_) => return ItemOutcomeKey::keyless(kind, "redacted"),
+        Tokenized::Redacted(kind) => return ItemOutcomeKey::keyless(Some(*kind), "redacted"),
         Tokenized::Passthrough => return ItemOutcomeKey::keyless(kind, "passthrough"),
         Tokenized::Token { created: Some(true), .. } => ("MSKV1", "created"),
         Tokenized::Token { created: Some(false), .. } => ("MSKV1", "existing"),

@@ -20,7 +20,8 @@ fn each_route_needs_its_scope_before_the_body_is_read() {
     for (own, path) in [("text:mask", MASK), ("text:restore", RESTORE), ("text:detect", DETECT)] {
         let own_only = create(&mut root, "own", &[own], json!({}));
         assert_eq!(own_only.client(&daemon).post(path, &json!({"text": ""})).status, 200, "{path}");
-        let others: Vec<&str> = ALL.into_iter().chain(["tokenize", "rehydrate"]).filter(|scope| *scope != own).collect();
+        let others: Vec<&str> =
+            ALL.into_iter().chain(["tokenize", "rehydrate"]).filter(|scope| *scope != own).collect();
         let others = create(&mut root, "others", &others, json!({}));
         let detail = others.client(&daemon).exchange("POST", path, b"no JSON").problem(403, "perm.denied");
         assert!(detail.contains(&format!("`{own}`")), "{detail}");
@@ -80,7 +81,10 @@ fn values_count_in_limits_and_budgets() {
     // Four values are found, and the third time they are not new.
     for values_left in [16, 12] {
         ask(&mut client, MASK, NOTE, json!({}));
-        assert_eq!((left(&mut client, "values_per_hour"), left(&mut client, "distinct_values_per_day")), (values_left, 5));
+        assert_eq!(
+            (left(&mut client, "values_per_hour"), left(&mut client, "distinct_values_per_day")),
+            (values_left, 5)
+        );
     }
     ask(&mut client, DETECT, NOTE, json!({}));
     assert_eq!((left(&mut client, "values_per_hour"), left(&mut client, "distinct_values_per_day")), (8, 5));
@@ -116,7 +120,9 @@ fn no_text_is_in_a_log_an_event_or_a_metric() {
     ask(&mut client, DETECT, &format!("{NOTE} password=hunter2secret"), json!({"explain": true}));
     ask(&mut client, RESTORE, &format!("{masked} [PHONE_7F3KQ2X0]"), json!({}));
     ask(&mut client, MASK, "SSN: 078-05-1120", json!({}));
-    client.exchange("POST", MASK, b"{\"text\": \"Maria Lopez\", \"x\": \"(212) 555-0147\"}").problem(400, "request.invalid");
+    client
+        .exchange("POST", MASK, b"{\"text\": \"Maria Lopez\", \"x\": \"(212) 555-0147\"}")
+        .problem(400, "request.invalid");
     let metrics = String::from_utf8(client.get("/metrics").body).unwrap();
     assert!(metrics.contains("masker_text_findings_total{kind=\"PHONE\"} 2"), "{metrics}");
     assert!(metrics.contains("masker_text_bytes_total{op=\"restore\"}"), "{metrics}");

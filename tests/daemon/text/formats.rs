@@ -16,9 +16,12 @@ fn a_json_document_keeps_keys_order_and_escapes() {
     let result = ask(&mut client, MASK, document, json!({"format": "json"}));
     let masked = result["text"].as_str().unwrap();
     assert!(kinds(&result).contains(&"NAME") && kinds(&result).contains(&"PHONE"), "{result}");
-    for kept in
-        [r#"{ "z":1.50, "maria.lopez@mail-host.net" : "keep \u00e9\/ and\t","#, r#""a\nb", "#, ", true, null]}", r"\ud83d\ude00 Dr. "]
-    {
+    for kept in [
+        r#"{ "z":1.50, "maria.lopez@mail-host.net" : "keep \u00e9\/ and\t","#,
+        r#""a\nb", "#,
+        ", true, null]}",
+        r"\ud83d\ude00 Dr. ",
+    ] {
         assert!(masked.contains(kept), "{kept} in {masked}");
     }
     assert!(!masked.contains("Maria") && !masked.contains("0147") && !masked.contains("mail: maria"), "{masked}");
@@ -88,7 +91,10 @@ fn explanations_say_what_led_to_a_finding_and_repeat_nothing() {
 #[test]
 fn a_language_of_the_policy_comes_first() {
     let site = notes();
-    site.policy("notes.toml", &super::NOTES.replace("[entities.NAME]", "[text]\nlanguages = [\"en\", \"de\"]\n[entities.NAME]"));
+    site.policy(
+        "notes.toml",
+        &super::NOTES.replace("[entities.NAME]", "[text]\nlanguages = [\"en\", \"de\"]\n[entities.NAME]"),
+    );
     let daemon = launch(&site).start();
     let mut client = daemon.client();
     let text = "Geburtsdatum: 3. Januar 1961";

@@ -111,7 +111,7 @@ fn requests_that_cannot_be_understood_are_refused() {
         assert!(!detail.contains("words") && !detail.contains("xml"), "{detail}");
     }
     client.post(MASK, &json!({"text": "a", "policy": "nosuch"})).problem(422, "policy.unknown");
-    client.post(RESTORE, &json!({"texts": ["a"; 10_001]})).problem(413, "request.too_large");
+    client.post(RESTORE, &json!({"texts": vec!["a"; 10_001]})).problem(413, "request.too_large");
     let masked = mask(&mut client, "(212) 555-0147 ", json!({}));
     client.post(RESTORE, &json!({"text": masked.repeat(10_001)})).problem(413, "request.too_large");
     let long = "a ".repeat(2 * 1024 * 1024 + 1);

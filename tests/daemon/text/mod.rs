@@ -6,6 +6,7 @@ mod mask;
 mod placeholders;
 mod policies;
 mod properties;
+mod stream;
 
 use serde_json::{Value, json};
 

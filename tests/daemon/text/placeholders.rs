@@ -164,7 +164,10 @@ fn values_with_random_tokens_have_one_placeholder() {
     let named = placeholders(&text);
     assert!(named[0] == named[1] && named[1] != named[2], "{text}");
     assert_eq!(masked(&mut client, "card 4111 1111 1111 1111"), format!("card [{}]", named[0]));
-    assert_eq!(restore(&mut client, &text, json!({})), "4111 1111 1111 1111, 4111 1111 1111 1111 and 5500 0000 0000 0004");
+    assert_eq!(
+        restore(&mut client, &text, json!({})),
+        "4111 1111 1111 1111, 4111 1111 1111 1111 and 5500 0000 0000 0004"
+    );
     daemon.stop();
 }
 

@@ -24,7 +24,10 @@ fn a_policy_sets_confidence_parts_to_keep_and_lists() {
     let result = ask(&mut client, MASK, text, json!({}));
     assert_eq!(kinds(&result), ["AGE", "DATE", "PROJECT"], "{result}");
     let masked = result["text"].as_str().unwrap();
-    assert!(masked.starts_with("Maria Lopez, MSKV1.AGE.") && masked.contains("/2019 for project MSKV1.PROJECT."), "{masked}");
+    assert!(
+        masked.starts_with("Maria Lopez, MSKV1.AGE.") && masked.contains("/2019 for project MSKV1.PROJECT."),
+        "{masked}"
+    );
     assert_eq!(result["findings"][2]["rule"], "deny-list");
     assert_eq!(restore(&mut client, masked, json!({})), text);
     daemon.stop();
@@ -72,7 +75,11 @@ fn problems_are_reported_with_file_and_line() {
         (recognizer("regex = 'a'\nvalidator = \"lun\""), last + 5, "did you mean `luhn`?"),
         (recognizer("regex = 'a'\nconfidence = 2"), last + 5, "a number from 0 to 1"),
         (recognizer("regex = 'a'\nconfidence_with_context = 0.9"), last + 5, "has no effect"),
-        (recognizer("regex = 'a'\n[[recognizer]]\nname = \"ticket\"\nkind = \"MRN\"\nregex = 'b'"), last + 5, "two recognizers"),
+        (
+            recognizer("regex = 'a'\n[[recognizer]]\nname = \"ticket\"\nkind = \"MRN\"\nregex = 'b'"),
+            last + 5,
+            "two recognizers",
+        ),
         (format!("{NOTES}[text]\nlanguages = [\"fr\"]\n"), last + 2, "there is `en`, `de` and `es`"),
         (format!("{NOTES}[text]\nlanguages = []\n"), last + 1, "`languages` is empty"),
         (format!("{NOTES}[text]\nkeep = [\"day\"]\n"), last + 2, "`keep` cannot have `day`"),
@@ -86,7 +93,10 @@ fn problems_are_reported_with_file_and_line() {
         site.policy("notes.toml", &policy);
         let detail = client.post("/api/v1/policies/reload", &json!({})).problem(422, "policy.invalid");
         let place = format!("notes.toml, line {line}: ");
-        assert!(detail.contains(&place) || detail.contains(&format!("notes.toml:{line}")), "{place} {problem}: {detail}");
+        assert!(
+            detail.contains(&place) || detail.contains(&format!("notes.toml:{line}")),
+            "{place} {problem}: {detail}"
+        );
         assert!(detail.contains(problem), "{problem}: {detail}");
     }
     // The policy before is still in force.

@@ -73,7 +73,8 @@ fn what_is_masked_is_restored() {
             assert_eq!(restored["text"], **text, "seed {seed}: {masked_text}");
         }
         assert!(round_trips > 20, "seed {seed}: {round_trips} round trips");
-        let again = ask_all(&mut client, MASK, &json!({"texts": masked_texts, "replace_with": replace_with}), texts.len());
+        let again =
+            ask_all(&mut client, MASK, &json!({"texts": masked_texts, "replace_with": replace_with}), texts.len());
         let again: Vec<&str> = again.iter().map(|result| result["text"].as_str().unwrap()).collect();
         let restored_again = ask_all(&mut client, RESTORE, &json!({ "texts": again }), texts.len());
         for (at, (restored, again)) in restored.iter().zip(&restored_again).enumerate() {
@@ -99,18 +100,27 @@ fn json_documents_come_back_byte_for_byte() {
                     let text = json!(text(&mut rng)).to_string();
                     if escaped { text.replace('e', "\\u0065").replace('5', "\\u0035") } else { text }
                 };
-                format!("{{ {}:[{},\n{}, 1.0], \"k\" :{{{}:{}}}}}", "\"first\"", string(false), string(true), string(true), string(false))
+                format!(
+                    "{{ {}:[{},\n{}, 1.0], \"k\" :{{{}:{}}}}}",
+                    "\"first\"",
+                    string(false),
+                    string(true),
+                    string(true),
+                    string(false)
+                )
             })
             .collect();
         let body = json!({"texts": documents, "format": "json", "replace_with": replace_with});
         let masked = ask_all(&mut client, MASK, &body, documents.len());
         let masked_texts: Vec<&str> = masked.iter().map(|result| result["text"].as_str().unwrap()).collect();
         for format in ["json", "plain"] {
-            let restored = ask_all(&mut client, RESTORE, &json!({"texts": masked_texts, "format": format}), documents.len());
+            let restored =
+                ask_all(&mut client, RESTORE, &json!({"texts": masked_texts, "format": format}), documents.len());
             for (((document, masked), masked_text), restored) in
                 documents.iter().zip(&masked).zip(&masked_texts).zip(&restored)
             {
-                serde_json::from_str::<serde_json::Value>(masked_text).unwrap_or_else(|_| panic!("seed {seed}: {masked_text}"));
+                serde_json::from_str::<serde_json::Value>(masked_text)
+                    .unwrap_or_else(|_| panic!("seed {seed}: {masked_text}"));
                 let findings = masked["findings"].as_array().unwrap();
                 if findings.iter().all(|finding| finding["action"] != "redact") {
                     assert_eq!(restored["text"], **document, "seed {seed}: {masked_text}");

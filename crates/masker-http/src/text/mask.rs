@@ -15,6 +15,7 @@ use crate::{
     context::RequestContext,
     input::Input,
     operation::{Outcome, Reply},
+    problem::Problem,
 };
 use masker_access::{Permit, TextMask};
 use masker_api::{
@@ -23,6 +24,7 @@ use masker_api::{
 };
 use masker_core::{
     placeholder::{Placeholder, placeholders_in},
+    policy::Policy,
     token::tokens_in,
 };
 use masker_text::Finding;
@@ -79,24 +81,7 @@ pub(super) async fn text_mask(
         .filter_map(|(text, searched)| Some((*text, searched.as_ref().ok()?)))
         .flat_map(|(text, searched)| searched.findings.iter().map(|finding| value_input(text, finding, job.context)))
         .collect();
-    service.charge_found(ctx, items.len())?;
-    service.charge_values(ctx, &items)?;
-    let vault = &service.vault;
-    let outcomes: Vec<Masked> = match request.replace_with {
-        TextReplacement::Token => {
-            let outcomes = ctx.record_outcomes(vault.tokenize(&permit, job.policy, &items).await?);
-            outcomes.into_iter().map(|result| Masked { result, placeholder: None }).collect()
-        }
-        TextReplacement::Placeholder => {
-            let session = ctx.session.as_ref().map(EnteredSession::id);
-            let outcomes = ctx.record_outcomes(vault.mask(&permit, job.policy, &items, session).await?);
-            outcomes
-        }
-    };
-    service.count_found(&items);
-    if let Some(session) = &ctx.session {
-        session.note_minted(outcomes.iter().filter_map(|outcome| outcome.result.token()));
-    }
+    let outcomes = tokenize_found(service, ctx, &permit, job.policy, &items, request.replace_with).await?;
     let mut outcomes = outcomes.as_slice();
     let mut results = Vec::with_capacity(job.texts.len());
     for (position, (text, searched)) in job.texts.iter().zip(&searched).enumerate() {
@@ -118,6 +103,37 @@ pub(super) async fn text_mask(
     Reply::json(&TextMaskResponse { results, offsets: request.offsets })
 }
 
+/// Tokenizes what was found in texts, in one batch, and takes it from the caller's limits and budget.
+///
+/// # Errors
+/// A [`Problem`] if the caller exceeds a limit, or if the vault failed.
+pub(super) async fn tokenize_found(
+    service: &Service,
+    ctx: &mut RequestContext,
+    permit: &Permit<TextMask>,
+    policy: &Policy,
+    items: &[ValueInput<'_>],
+    replace_with: TextReplacement,
+) -> Result<Vec<Masked>, Problem> {
+    service.charge_found(ctx, items.len())?;
+    service.charge_values(ctx, items)?;
+    let outcomes = match replace_with {
+        TextReplacement::Token => {
+            let outcomes = ctx.record_outcomes(service.vault.tokenize(permit, policy, items).await?);
+            outcomes.into_iter().map(|result| Masked { result, placeholder: None }).collect()
+        }
+        TextReplacement::Placeholder => {
+            let session = ctx.session.as_ref().map(EnteredSession::id);
+            ctx.record_outcomes(service.vault.mask(permit, policy, items, session).await?)
+        }
+    };
+    service.count_found(items);
+    if let Some(session) = &ctx.session {
+        session.note_minted(outcomes.iter().filter_map(|outcome: &Masked| outcome.result.token()));
+    }
+    Ok(outcomes)
+}
+
 /// Returns a finding as a value to tokenize.
 pub(super) fn value_input<'a>(text: &'a str, finding: &'a Finding, context: &'a str) -> ValueInput<'a> {
     ValueInput { kind: finding.kind.as_str(), value: &text[finding.start..finding.end], context }
@@ -137,8 +153,8 @@ struct Replaced<'o> {
 }
 
 /// A masked text.
-struct MaskedText<'o> {
-    text: String,
+pub(super) struct MaskedText<'o> {
+    pub(super) text: String,
     replaced: Vec<Replaced<'o>>,
 }
 
@@ -146,7 +162,11 @@ struct MaskedText<'o> {
 ///
 /// # Errors
 /// The failure of a finding: the text is not masked then.
-fn masked<'o>(text: &str, searched: &SearchedText, outcomes: &'o [Masked]) -> Result<MaskedText<'o>, &'o ItemFailure> {
+pub(super) fn masked<'o>(
+    text: &str,
+    searched: &SearchedText,
+    outcomes: &'o [Masked],
+) -> Result<MaskedText<'o>, &'o ItemFailure> {
     let mut replaced = Vec::with_capacity(outcomes.len());
     for (finding, Masked { result, placeholder }) in searched.findings.iter().zip(outcomes) {
         replaced.push(match result {
@@ -237,16 +257,19 @@ impl Replaced<'_> {
 
 impl MaskedText<'_> {
     fn result(self, text: &str, searched: &SearchedText, request: &TextMaskRequest<'_>) -> TextMaskResult<'static> {
-        let offsets = OffsetMap::new(text, request.offsets);
-        let findings = searched.findings.iter().zip(&self.replaced);
-        let findings = findings
-            .map(|(finding, replaced)| TextFinding {
-                token: replaced.token.map(|token| token.to_owned().into()),
-                placeholder: replaced.placeholder.map(|placeholder| placeholder.to_text().into()),
-                ..wire_finding(finding, replaced.action, &offsets)
-            })
-            .collect();
+        let findings = self.findings(searched, &OffsetMap::new(text, request.offsets));
         TextMaskResult::Masked { text: self.text.into(), findings, existing: searched.existing.len() as u64 }
+    }
+
+    /// Returns the findings as clients see them.
+    pub(super) fn findings(&self, searched: &SearchedText, offsets: &OffsetMap<'_>) -> Vec<TextFinding<'static>> {
+        let findings = searched.findings.iter().zip(&self.replaced);
+        let findings = findings.map(|(finding, replaced)| TextFinding {
+            token: replaced.token.map(|token| token.to_owned().into()),
+            placeholder: replaced.placeholder.map(|placeholder| placeholder.to_text().into()),
+            ..wire_finding(finding, replaced.action, offsets)
+        });
+        findings.collect()
     }
 }
 

@@ -10,6 +10,7 @@ mod mask;
 mod offsets;
 mod restore;
 mod search;
+mod stream;
 
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
@@ -40,7 +41,7 @@ use restore::{__path_text_restore, text_restore};
 use search::{SearchedText, TextFailure, TextSearch, off_async_threads};
 
 pub(super) fn routes() -> Vec<Route> {
-    vec![
+    let mut routes = vec![
         route! {
             handler: text_mask / __path_text_mask,
             access: Scope(TextMask),
@@ -63,7 +64,9 @@ pub(super) fn routes() -> Vec<Route> {
             cost: Request,
             body: Buffered,
         },
-    ]
+    ];
+    routes.extend(stream::routes());
+    routes
 }
 
 /// The texts of a request to mask or to detect, with what they are searched by.
@@ -109,7 +112,7 @@ impl<'r> SearchJob<'r> {
         permit: &Permit<O>,
         operation: &str,
     ) -> Result<Vec<Result<SearchedText, TextFailure>>, Problem> {
-        let placeholders = self.existing_placeholders(service, ctx, permit).await?;
+        let placeholders = existing_placeholders(service, ctx, permit, &self.texts).await?;
         let searched = self.search.run(&self.texts, &placeholders)?;
         let bytes: usize = self.texts.iter().map(|text| text.len()).sum();
         service.metrics.http.text_bytes.with_label_values(&[operation]).inc_by(bytes as u64);
@@ -123,24 +126,22 @@ impl<'r> SearchJob<'r> {
     }
 }
 
-impl SearchJob<'_> {
-    /// Returns where the texts have placeholders of the session or the caller. What only looks like one is searched.
-    async fn existing_placeholders<O: ScopedOperation>(
-        &self,
-        service: &Service,
-        ctx: &RequestContext,
-        permit: &Permit<O>,
-    ) -> Result<Vec<Vec<Range<usize>>>, Problem> {
-        let found = placeholders_in_texts(&self.texts, &ctx.policies);
-        let named: Vec<Placeholder> = found.iter().flatten().filter_map(|one| one.placeholder.ok()).collect();
-        let session = ctx.session.as_ref().map(EnteredSession::id);
-        let mut tokens = service.vault.placeholder_tokens(permit, session, &named).await?.into_iter();
-        let of_text = |found: Vec<FoundPlaceholder>| {
-            let named = found.into_iter().filter(|one| one.placeholder.is_ok());
-            named.filter(|_| tokens.next().flatten().is_some()).map(|one| one.range).collect()
-        };
-        Ok(found.into_iter().map(of_text).collect())
-    }
+/// Returns where texts have placeholders of the session or the caller. What only looks like one is searched.
+async fn existing_placeholders<O: ScopedOperation>(
+    service: &Service,
+    ctx: &RequestContext,
+    permit: &Permit<O>,
+    texts: &[&str],
+) -> Result<Vec<Vec<Range<usize>>>, Problem> {
+    let found = placeholders_in_texts(texts, &ctx.policies);
+    let named: Vec<Placeholder> = found.iter().flatten().filter_map(|one| one.placeholder.ok()).collect();
+    let session = ctx.session.as_ref().map(EnteredSession::id);
+    let mut tokens = service.vault.placeholder_tokens(permit, session, &named).await?.into_iter();
+    let of_text = |found: Vec<FoundPlaceholder>| {
+        let named = found.into_iter().filter(|one| one.placeholder.is_ok());
+        named.filter(|_| tokens.next().flatten().is_some()).map(|one| one.range).collect()
+    };
+    Ok(found.into_iter().map(of_text).collect())
 }
 
 /// Returns what looks like placeholders in texts. Texts that are too long have none.

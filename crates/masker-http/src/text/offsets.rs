@@ -11,6 +11,8 @@ pub(super) struct OffsetMap<'t> {
     unit: TextOffsets,
     /// The units before every [`MARK_BYTES`] bytes.
     marks: Vec<u64>,
+    /// The offset of the text in a longer one.
+    base: u64,
 }
 
 impl<'t> OffsetMap<'t> {
@@ -25,16 +27,21 @@ impl<'t> OffsetMap<'t> {
             }
             marks.push(before);
         }
-        OffsetMap { text, unit, marks }
+        OffsetMap { text, unit, marks, base: 0 }
+    }
+
+    /// Returns the map of a text that begins at this offset of a longer one.
+    pub(super) fn with_base(self, base: u64) -> Self {
+        OffsetMap { base, ..self }
     }
 
     /// Returns the offset of a byte that begins a character, or of the end of the text.
     pub(super) fn at(&self, byte: usize) -> u64 {
         if self.unit == TextOffsets::Bytes {
-            return byte as u64;
+            return self.base + byte as u64;
         }
         let mark = byte / MARK_BYTES;
-        self.marks[mark] + units(&self.text[mark * MARK_BYTES..byte], self.unit)
+        self.base + self.marks[mark] + units(&self.text[mark * MARK_BYTES..byte], self.unit)
     }
 }
 

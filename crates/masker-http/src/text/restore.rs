@@ -61,58 +61,31 @@ pub(super) async fn text_restore(
         let texts = texts.iter().zip(placeholders);
         texts.map(|(text, placeholders)| marks(text, request.format, placeholders)).collect()
     });
-    let all: Vec<&Mark> = found.iter().flatten().flatten().collect();
-    if all.len() > ITEMS_PER_REQUEST_MAX {
+    let marked = texts.iter().zip(&found);
+    let marked: Vec<(&str, &Mark)> =
+        marked.flat_map(|(text, found)| found.iter().flatten().map(move |mark| (*text, mark))).collect();
+    if marked.len() > ITEMS_PER_REQUEST_MAX {
         let detail =
             format!("the texts have more than {ITEMS_PER_REQUEST_MAX} tokens and placeholders; split the request");
         return Err(Problem::new(Code::RequestTooLarge, detail));
     }
-    service.charge_request(ctx, all.len())?;
-    service.charge_tokens(ctx, all.len())?;
-    let named: Vec<Placeholder> = all.iter().filter_map(|mark| mark.placeholder.as_ref()?.ok()).collect();
-    let session = ctx.session.as_ref().map(EnteredSession::id);
-    let mut of_placeholders = service.vault.placeholder_tokens(&permit, session, &named).await?.into_iter();
-    // The token of each mark, or why it has none.
-    let resolved = texts.iter().zip(&found).flat_map(|(text, found)| {
-        found.iter().flatten().map(|mark| (&text[mark.range.clone()], mark.placeholder)).collect::<Vec<_>>()
-    });
-    let resolved: Vec<Result<Cow<'_, str>, Code>> = resolved
-        .map(|(text, placeholder)| match placeholder {
-            None => Ok(Cow::Borrowed(text)),
-            Some(Ok(_)) => of_placeholders.next().flatten().map(Cow::Owned).ok_or(Code::PlaceholderNotFound),
-            Some(Err(WrongCheck)) => Err(Code::PlaceholderCheck),
-        })
-        .collect();
-    let tokens: Vec<TokenInput<'_>> = resolved.iter().flatten().map(|token| TokenInput { token, context }).collect();
-    let outcomes = ctx.record_outcomes(service.vault.rehydrate(&permit, &tokens).await?);
-    for code in resolved.iter().filter_map(|token| token.as_ref().err()) {
-        ctx.count(ItemOutcomeKey::keyless(None, code.as_str()));
-    }
+    service.charge_request(ctx, marked.len())?;
+    service.charge_tokens(ctx, marked.len())?;
     let bytes: usize = texts.iter().map(|text| text.len()).sum();
     service.metrics.http.text_bytes.with_label_values(&["restore"]).inc_by(bytes as u64);
-    let honeytokens = tokens.iter().zip(&outcomes).filter_map(|(input, outcome)| match outcome {
-        Ok(rehydrated) => rehydrated.honeytoken,
-        Err(_) => service.vault.honeytoken(input.token),
-    });
-    service.record_honeytokens(ctx, honeytokens);
-    if let Some(session) = &ctx.session {
-        let rehydrated = tokens.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
-        session.note_rehydrated(rehydrated.map(|(input, _)| input.token));
-    }
-    let misses = outcomes.iter().filter(|outcome| matches!(outcome, Err(ItemFailure::NotFound))).count()
-        + resolved.iter().filter(|token| token.is_err()).count();
-    slow_down(misses).await;
+    let opened = open_marks(service, ctx, &permit, context, &marked).await?;
 
-    let mut outcomes = outcomes.iter();
-    let mut opened = resolved.iter().map(|token| match token {
-        // There is an outcome for each token.
-        Ok(_) => outcomes.next().map_or(Err(Code::Internal), |outcome| outcome.as_ref().map_err(ItemFailure::code)),
-        Err(code) => Err(*code),
-    });
+    let mut opened = opened.as_slice();
     let mut results = Vec::with_capacity(texts.len());
     for (position, (text, found)) in texts.iter().zip(&found).enumerate() {
         results.push(match found {
-            Ok(marks) => restored(text, marks, opened.by_ref().take(marks.len()), &request),
+            Ok(marks) => {
+                let (own, rest) = opened.split_at(marks.len());
+                opened = rest;
+                let offsets = OffsetMap::new(text, request.offsets);
+                let Restored { text, restored, unrestored } = restored(text, marks, own, &offsets, request.format);
+                TextRestoreResult::Restored { text: text.into(), restored, unrestored }
+            }
             Err(failure) => {
                 let error = text_error(failure.code(), &failure.detail(), request.texts.is_some(), position);
                 TextRestoreResult::Error { error }
@@ -122,15 +95,73 @@ pub(super) async fn text_restore(
     Reply::json(&TextRestoreResponse { results, offsets: request.offsets })
 }
 
+/// Opens the tokens and placeholders of texts in one batch: returns the value of each, or the code of why it has none.
+///
+/// # Errors
+/// A [`Problem`] if the vault failed.
+pub(super) async fn open_marks(
+    service: &Service,
+    ctx: &mut RequestContext,
+    permit: &Permit<TextRestore>,
+    context: &str,
+    marked: &[(&str, &Mark)],
+) -> Result<Vec<Result<Rehydrated, Code>>, Problem> {
+    let named: Vec<Placeholder> = marked.iter().filter_map(|(_, mark)| mark.placeholder.as_ref()?.ok()).collect();
+    let session = ctx.session.as_ref().map(EnteredSession::id);
+    let mut of_placeholders = service.vault.placeholder_tokens(permit, session, &named).await?.into_iter();
+    // The token of each mark, or why it has none.
+    let resolved: Vec<Result<Cow<'_, str>, Code>> = marked
+        .iter()
+        .map(|(text, mark)| match mark.placeholder {
+            None => Ok(Cow::Borrowed(&text[mark.range.clone()])),
+            Some(Ok(_)) => of_placeholders.next().flatten().map(Cow::Owned).ok_or(Code::PlaceholderNotFound),
+            Some(Err(WrongCheck)) => Err(Code::PlaceholderCheck),
+        })
+        .collect();
+    let tokens: Vec<TokenInput<'_>> = resolved.iter().flatten().map(|token| TokenInput { token, context }).collect();
+    let outcomes = ctx.record_outcomes(service.vault.rehydrate(permit, &tokens).await?);
+    let honeytokens = tokens.iter().zip(&outcomes).filter_map(|(input, outcome)| match outcome {
+        Ok(rehydrated) => rehydrated.honeytoken,
+        Err(_) => service.vault.honeytoken(input.token),
+    });
+    let honeytokens: Vec<_> = honeytokens.collect();
+    service.record_honeytokens(ctx, honeytokens.into_iter());
+    if let Some(session) = &ctx.session {
+        let rehydrated = tokens.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+        session.note_rehydrated(rehydrated.map(|(input, _)| input.token));
+    }
+    let misses = outcomes.iter().filter(|outcome| matches!(outcome, Err(ItemFailure::NotFound))).count();
+    let mut outcomes = outcomes.into_iter();
+    let mut opened = Vec::with_capacity(resolved.len());
+    let mut strange = 0;
+    for token in &resolved {
+        opened.push(match token {
+            // There is an outcome for each token.
+            Ok(_) => outcomes.next().map_or(Err(Code::Internal), |outcome| outcome.map_err(|failure| failure.code())),
+            Err(code) => {
+                ctx.count(ItemOutcomeKey::keyless(None, code.as_str()));
+                strange += 1;
+                Err(*code)
+            }
+        });
+    }
+    slow_down(misses + strange).await;
+    Ok(opened)
+}
+
 /// A token or what looks like a placeholder.
-struct Mark {
-    range: Range<usize>,
+pub(super) struct Mark {
+    pub(super) range: Range<usize>,
     /// `None` for a token.
     placeholder: Option<Result<Placeholder, WrongCheck>>,
 }
 
 /// Returns the tokens and placeholders of a text, in its order. A placeholder within a token is none.
-fn marks(text: &str, format: TextFormat, placeholders: Vec<FoundPlaceholder>) -> Result<Vec<Mark>, TextFailure> {
+pub(super) fn marks(
+    text: &str,
+    format: TextFormat,
+    placeholders: Vec<FoundPlaceholder>,
+) -> Result<Vec<Mark>, TextFailure> {
     let spans = read_format(text, format)?;
     let mut marks: Vec<Mark> = tokens_in(text).into_iter().map(|range| Mark { range, placeholder: None }).collect();
     let tokens = marks.len();
@@ -155,20 +186,27 @@ async fn slow_down(misses: usize) {
     }
 }
 
-fn restored<'o>(
+/// A text, restored as far as possible.
+pub(super) struct Restored {
+    pub(super) text: String,
+    pub(super) restored: u64,
+    pub(super) unrestored: Vec<TextUnrestored>,
+}
+
+pub(super) fn restored(
     text: &str,
     marks: &[Mark],
-    opened: impl Iterator<Item = Result<&'o Rehydrated, Code>>,
-    request: &TextRestoreRequest<'_>,
-) -> TextRestoreResult<'static> {
-    let offsets = OffsetMap::new(text, request.offsets);
+    opened: &[Result<Rehydrated, Code>],
+    offsets: &OffsetMap<'_>,
+    format: TextFormat,
+) -> Restored {
     let mut unrestored = Vec::new();
     let mut values: Vec<(&Range<usize>, Cow<'_, str>)> = Vec::with_capacity(marks.len());
     for (Mark { range, .. }, opened) in marks.iter().zip(opened) {
         match opened {
             Ok(rehydrated) => {
                 let value = rehydrated.value.as_str();
-                let value = match request.format {
+                let value = match format {
                     TextFormat::Plain => value.into(),
                     TextFormat::Json => written_in_json(value),
                 };
@@ -183,6 +221,5 @@ fn restored<'o>(
     }
     let replacements: Vec<Replacement<'_>> =
         values.iter().map(|(range, value)| Replacement { start: range.start, end: range.end, text: value }).collect();
-    let (text, _) = assemble(text, &replacements);
-    TextRestoreResult::Restored { text: text.into(), restored: values.len() as u64, unrestored }
+    Restored { text: assemble(text, &replacements).0, restored: values.len() as u64, unrestored }
 }

@@ -142,7 +142,7 @@ pub(super) fn off_async_threads<R>(work: impl FnOnce() -> R) -> R {
 }
 
 /// Returns the tokens and placeholders of a text, in its order. A placeholder within a token is none.
-fn existing(text: &str, placeholders: &[Range<usize>], spans: Option<&JsonSpans>) -> Vec<Existing> {
+pub(super) fn existing(text: &str, placeholders: &[Range<usize>], spans: Option<&JsonSpans>) -> Vec<Existing> {
     let mut existing: Vec<Existing> =
         tokens_in(text).into_iter().map(|range| Existing { range, is_token: true }).collect();
     let tokens = existing.len();
@@ -160,7 +160,12 @@ fn existing(text: &str, placeholders: &[Range<usize>], spans: Option<&JsonSpans>
 }
 
 /// Returns the parts of findings that are outside of tokens and placeholders, and in JSON inside of string values.
-fn outside(text: &str, found: Vec<Finding>, existing: &[Existing], spans: Option<&JsonSpans>) -> Vec<Finding> {
+pub(super) fn outside(
+    text: &str,
+    found: Vec<Finding>,
+    existing: &[Existing],
+    spans: Option<&JsonSpans>,
+) -> Vec<Finding> {
     let mut findings = Vec::with_capacity(found.len());
     let mut rest = existing;
     let mut settled = 0;

@@ -369,6 +369,7 @@ fn form_of(name: &str, status: u16) -> Option<fn(&str) -> bool> {
                 "application/json"
                     | "application/problem+json"
                     | "application/octet-stream"
+                    | "application/x-ndjson"
                     | "text/plain; version=0.0.4; charset=utf-8"
             )
         }),

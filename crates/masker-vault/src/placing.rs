@@ -119,6 +119,11 @@ impl Placer<'_> {
             let mut tried = Vec::with_capacity(unplaced.len());
             for one in unplaced.drain(..) {
                 match PlaceholderCode::of_hash(&one.hash, one.chars) {
+                    // Whether the code is free depends on the token that the writer finds or mints.
+                    Some(code) if matches!(one.token, PlacedToken::Minted(_)) => {
+                        let Unplaced { position, kind, hash, token, .. } = one;
+                        placements.push(Placement { position, placeholder: Placeholder { kind, code }, hash, token });
+                    }
                     Some(code) => tried.push((Placeholder { kind: one.kind, code }, one)),
                     // So many codes are never taken by chance.
                     None => results[one.position] = Some(Tokenized::Failed(ItemFailure::Damaged)),
@@ -136,7 +141,6 @@ impl Placer<'_> {
                 if is_own || self.is_same_value(one.position, &other) {
                     self.set(one.position, placeholder, other, results, placeholders);
                 } else {
-                    // A value that is minted now can have a code already: of a token that was erased.
                     one.chars += 1;
                     unplaced.push(one);
                 }

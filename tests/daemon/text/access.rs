@@ -88,7 +88,7 @@ fn values_count_in_limits_and_budgets() {
     }
     ask(&mut client, DETECT, NOTE, json!({}));
     assert_eq!((left(&mut client, "values_per_hour"), left(&mut client, "distinct_values_per_day")), (8, 5));
-    let new = json!({"texts": (0..6).map(|number| format!("call (212) 555-01{number}7")).collect::<Vec<_>>()});
+    let new = json!({"texts": (0..6).map(|number| format!("call (212) 555-02{number}7")).collect::<Vec<_>>()});
     client.post(MASK, &new).problem(429, "quota.exceeded");
     // A miss costs what a token costs.
     ask(&mut client, RESTORE, &masked, json!({}));

@@ -40,7 +40,7 @@ fn a_kind_is_treated_as_its_policy_says() {
     let site = notes();
     let daemon = launch(&site).start();
     let mut client = daemon.client();
-    let text = "Ticket TCK-123456 for Springfield, password=hunter2secret, see http://intranet.example.com/a?b=c";
+    let text = "Ticket TCK-123456 for Springfield, password=hunter2secret, see http://intra.mail-host.net/a?b=c";
     let result = ask(&mut client, MASK, text, json!({}));
     let treated: Vec<(&str, &str)> = result["findings"]
         .as_array()
@@ -52,7 +52,7 @@ fn a_kind_is_treated_as_its_policy_says() {
     let masked = result["text"].as_str().unwrap();
     assert!(masked.contains("[REDACTED:SECRET]") && !masked.contains("hunter2"), "{masked}");
     // The policy does not name URL.
-    assert!(masked.contains("[REDACTED:URL]") && !masked.contains("intranet"), "{masked}");
+    assert!(masked.contains("[REDACTED:URL]") && !masked.contains("intra."), "{masked}");
     assert!(masked.contains("Springfield"), "{masked}");
     for finding in result["findings"].as_array().unwrap() {
         assert_eq!(finding["token"].is_null(), finding["action"] != "tokenize", "{finding}");

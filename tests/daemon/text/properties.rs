@@ -1,7 +1,7 @@
 //! Round trips of texts that are made up at random, with the seed in every message.
 
 use rand::{Rng, RngExt, SeedableRng, rngs::ChaCha8Rng, seq::IndexedRandom};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{MASK, RESTORE, ask_all, launch, notes};
 
@@ -48,6 +48,10 @@ const PARTS: [&str; 40] = [
     "7",
 ];
 
+fn text_of(result: &Value) -> &str {
+    result["text"].as_str().unwrap_or_else(|| panic!("{result}"))
+}
+
 fn text(rng: &mut impl Rng) -> String {
     (0..rng.random_range(0..30)).map(|_| *PARTS.choose(rng).expect("parts")).collect()
 }
@@ -61,7 +65,7 @@ fn what_is_masked_is_restored() {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let texts: Vec<String> = (0..100).map(|_| text(&mut rng)).collect();
         let masked = ask_all(&mut client, MASK, &json!({"texts": texts, "replace_with": replace_with}), texts.len());
-        let masked_texts: Vec<&str> = masked.iter().map(|result| result["text"].as_str().unwrap()).collect();
+        let masked_texts: Vec<&str> = masked.iter().map(text_of).collect();
         let restored = ask_all(&mut client, RESTORE, &json!({ "texts": masked_texts }), texts.len());
         let mut round_trips = 0;
         for (((text, masked), masked_text), restored) in texts.iter().zip(&masked).zip(&masked_texts).zip(&restored) {
@@ -75,10 +79,10 @@ fn what_is_masked_is_restored() {
         assert!(round_trips > 20, "seed {seed}: {round_trips} round trips");
         let again =
             ask_all(&mut client, MASK, &json!({"texts": masked_texts, "replace_with": replace_with}), texts.len());
-        let again: Vec<&str> = again.iter().map(|result| result["text"].as_str().unwrap()).collect();
+        let again: Vec<&str> = again.iter().map(text_of).collect();
         let restored_again = ask_all(&mut client, RESTORE, &json!({ "texts": again }), texts.len());
         for (at, (restored, again)) in restored.iter().zip(&restored_again).enumerate() {
-            let was_redacted = |result: &serde_json::Value| result["text"].as_str().unwrap().contains("[REDACTED:");
+            let was_redacted = |result: &Value| result["text"].as_str().unwrap().contains("[REDACTED:");
             if !was_redacted(&masked[at]) && !was_redacted(again) {
                 assert_eq!(restored["text"], again["text"], "seed {seed}: {}", masked_texts[at]);
             }
@@ -98,7 +102,7 @@ fn json_documents_come_back_byte_for_byte() {
             .map(|_| {
                 let mut string = |escaped: bool| {
                     let text = json!(text(&mut rng)).to_string();
-                    if escaped { text.replace('e', "\\u0065").replace('5', "\\u0035") } else { text }
+                    if escaped { text.replace('5', "\\u0035").replace('e', "\\u0065") } else { text }
                 };
                 format!(
                     "{{ {}:[{},\n{}, 1.0], \"k\" :{{{}:{}}}}}",
@@ -112,14 +116,14 @@ fn json_documents_come_back_byte_for_byte() {
             .collect();
         let body = json!({"texts": documents, "format": "json", "replace_with": replace_with});
         let masked = ask_all(&mut client, MASK, &body, documents.len());
-        let masked_texts: Vec<&str> = masked.iter().map(|result| result["text"].as_str().unwrap()).collect();
+        let masked_texts: Vec<&str> = masked.iter().map(text_of).collect();
         for format in ["json", "plain"] {
             let restored =
                 ask_all(&mut client, RESTORE, &json!({"texts": masked_texts, "format": format}), documents.len());
             for (((document, masked), masked_text), restored) in
                 documents.iter().zip(&masked).zip(&masked_texts).zip(&restored)
             {
-                serde_json::from_str::<serde_json::Value>(masked_text)
+                serde_json::from_str::<Value>(masked_text)
                     .unwrap_or_else(|_| panic!("seed {seed}: {masked_text}"));
                 let findings = masked["findings"].as_array().unwrap();
                 if findings.iter().all(|finding| finding["action"] != "redact") {

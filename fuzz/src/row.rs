@@ -4,8 +4,9 @@ use masker_store::{
     RowKey,
     record::{
         ApiKeyRow, AuditHeadRow, ControlManifestRow, ControlSlotRow, GenerationCountsRow, GenerationRow,
-        GenerationUseRow, HoneytokenRow, IndexRow, KidMovesRow, MappingRow, NormalizersRow, Record, RotationRow,
-        RowName, SessionRow, SessionTokenRow, SpanRow, TombstoneCountRow, TombstoneRow, TombstoneSumRow, UsageRow,
+        GenerationUseRow, HoneytokenRow, IndexRow, KidMovesRow, MappingRow, NormalizersRow, PlaceholderKeyRow,
+        PlaceholderRow, Record, RotationRow, RowName, SessionRow, SessionTokenRow, SpanRow, TombstoneCountRow,
+        TombstoneRow, TombstoneSumRow, UsageRow,
     },
 };
 
@@ -42,6 +43,8 @@ pub fn check(bytes: &[u8]) {
         b's' => check!(may fail: SessionRow),
         b'e' => check!(SessionTokenRow),
         b'h' => check!(may fail: HoneytokenRow),
+        b'b' => check!(PlaceholderKeyRow),
+        b'l' => check!(PlaceholderRow),
         b'A' => check!(AuditHeadRow),
         b'S' => check!(SpanRow),
         b'x' => check!(ControlSlotRow),
@@ -86,6 +89,8 @@ fn check_key(key: &[u8]) {
         RowName::Session(id) => RowKey::session(&id),
         RowName::SessionToken(session, tag) => RowKey::session_token(&session, &tag),
         RowName::Honeytoken(id) => RowKey::honeytoken(&id),
+        RowName::PlaceholderKey(owner) => RowKey::placeholder_key(owner),
+        RowName::Placeholder(owner, kind, code) => RowKey::placeholder(owner, kind, &code),
     };
     assert!(again.as_bytes() == key.as_bytes(), "a row has one key");
 }

@@ -35,3 +35,4 @@ mod socket;
 mod spellings;
 mod starts;
 mod status;
+mod text;

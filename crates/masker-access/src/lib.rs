@@ -48,7 +48,8 @@ pub use metrics::AccessMetrics;
 pub use peer::{Peer, PeerError};
 pub use permit::{
     ApiKeysAdmin, AuditRead, Denied, Forget, KeysAdmin, KeysRead, Lookup, MetricsRead, Permit, PoliciesRead,
-    PoliciesReload, Rehydrate, Rewrap, ScopedOperation, SessionsRead, Tokenize, VaultAdmin, VaultRead,
+    PoliciesReload, Rehydrate, RehydratesTokens, Rewrap, ScopedOperation, SessionsRead, TextDetect, TextMask,
+    TextRestore, Tokenize, TokenizesValues, VaultAdmin, VaultRead,
 };
 pub use principal::{ApiKeyIdentity, Caller, CallerId, Principal};
 pub use share::{

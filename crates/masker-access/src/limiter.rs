@@ -166,14 +166,21 @@ impl Limiter {
     /// [`LimitExceeded`] if a limit does not admit it; then nothing is taken.
     pub fn admit(&self, now: Timestamps, values: u64) -> Result<Option<RateLimitStatus>, LimitExceeded> {
         self.with_locked(|locked| {
-            check_usages(locked, now, values)?;
-            for (window, usages) in locked.iter_mut() {
-                for (rule, usage) in RULES.iter().zip(usages.iter_mut()) {
-                    if window.numbers(rule).is_some() {
-                        usage.take(rule.by.cost(values), now);
-                    }
-                }
-            }
+            check_usages(locked, now, |rule| rule.by.cost(values))?;
+            take(locked, now, |rule| rule.by.cost(values));
+            Ok(tightest(locked, now))
+        })
+    }
+
+    /// Takes values of a request that was admitted without them, if every limit admits them. Returns what
+    /// [`Limiter::admit`] returns.
+    ///
+    /// # Errors
+    /// [`LimitExceeded`] if a limit does not admit them; then nothing is taken.
+    pub fn admit_values(&self, now: Timestamps, values: u64) -> Result<Option<RateLimitStatus>, LimitExceeded> {
+        self.with_locked(|locked| {
+            check_usages(locked, now, |rule| rule.by.cost_of_values(values))?;
+            take(locked, now, |rule| rule.by.cost_of_values(values));
             Ok(tightest(locked, now))
         })
     }
@@ -183,7 +190,7 @@ impl Limiter {
     /// # Errors
     /// [`LimitExceeded`] if it is past a limit.
     pub fn check(&self, now: Timestamps) -> Result<(), LimitExceeded> {
-        self.with_locked(|locked| check_usages(locked, now, 0))
+        self.with_locked(|locked| check_usages(locked, now, |rule| rule.by.cost(0)))
     }
 
     /// Returns what is left of each limit that is set.
@@ -212,14 +219,29 @@ impl Limiter {
     }
 }
 
-/// Checks that a request is within every limit, and refills each up to `now`.
-fn check_usages(locked: &mut [LockedUsages<'_>], now: Timestamps, values: u64) -> Result<(), LimitExceeded> {
+/// Takes a cost from every limit.
+fn take(locked: &mut [LockedUsages<'_>], now: Timestamps, cost: impl Fn(&RateRule) -> u64) {
+    for (window, usages) in locked {
+        for (rule, usage) in RULES.iter().zip(usages.iter_mut()) {
+            if window.numbers(rule).is_some() {
+                usage.take(cost(rule), now);
+            }
+        }
+    }
+}
+
+/// Checks that a cost is within every limit, and refills each up to `now`.
+fn check_usages(
+    locked: &mut [LockedUsages<'_>],
+    now: Timestamps,
+    cost: impl Fn(&RateRule) -> u64,
+) -> Result<(), LimitExceeded> {
     let mut longest: Option<(Duration, &RateRule, u64, LimitUsage)> = None;
     for (window, usages) in locked.iter_mut() {
         for (rule, usage) in RULES.iter().zip(usages.iter_mut()) {
             let Some((rate, burst)) = window.numbers(rule) else { continue };
             usage.catch_up(rate, now);
-            let wait = usage.wait(rule.by.cost(values), rate, burst, now);
+            let wait = usage.wait(cost(rule), rate, burst, now);
             if longest.is_none_or(|(longest, ..)| wait > longest) {
                 longest = Some((wait, rule, burst, *usage));
             }
@@ -232,7 +254,7 @@ fn check_usages(locked: &mut [LockedUsages<'_>], now: Timestamps, values: u64) -
     Err(LimitExceeded {
         kind,
         which: rule.limit,
-        needed: rule.by.cost(values),
+        needed: cost(rule),
         left: burst.saturating_sub(usage.taken()),
         retry_after_seconds: whole_seconds(wait).max(1),
         max_values,
@@ -284,6 +306,16 @@ impl CostBasis {
             CostBasis::Requests => 1,
             CostBasis::Values => values,
             CostBasis::Operations => values.max(1),
+        }
+    }
+
+    /// Returns the cost of values of a request that was admitted without them.
+    fn cost_of_values(self, values: u64) -> u64 {
+        match self {
+            CostBasis::Requests => 0,
+            CostBasis::Values => values,
+            // The request counted as one operation.
+            CostBasis::Operations => values.saturating_sub(1),
         }
     }
 }

@@ -35,6 +35,9 @@ operations!(
     Lookup,
     Rewrap,
     Forget,
+    TextMask,
+    TextRestore,
+    TextDetect,
     KeysRead,
     KeysAdmin,
     VaultRead,
@@ -46,6 +49,38 @@ operations!(
     ApiKeysAdmin,
     MetricsRead
 );
+
+/// An operation that swaps values for tokens.
+pub trait TokenizesValues: ScopedOperation {
+    /// The name of the operation in metrics.
+    const NAME: &'static str;
+    /// Whether a value is redacted if the policy does not name its kind, or refuses the value. Otherwise it fails.
+    const REDACTS_REFUSED: bool;
+}
+
+impl TokenizesValues for Tokenize {
+    const NAME: &'static str = "tokenize";
+    const REDACTS_REFUSED: bool = false;
+}
+
+impl TokenizesValues for TextMask {
+    const NAME: &'static str = "mask";
+    const REDACTS_REFUSED: bool = true;
+}
+
+/// An operation that swaps tokens back for values.
+pub trait RehydratesTokens: ScopedOperation {
+    /// The name of the operation in metrics.
+    const NAME: &'static str;
+}
+
+impl RehydratesTokens for Rehydrate {
+    const NAME: &'static str = "rehydrate";
+}
+
+impl RehydratesTokens for TextRestore {
+    const NAME: &'static str = "restore";
+}
 
 /// Why a caller may not do what it asks for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

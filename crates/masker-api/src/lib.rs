@@ -18,6 +18,7 @@ mod rotations;
 mod sessions;
 mod text;
 mod maintenance;
+mod masking;
 mod values;
 
 pub use admin::{
@@ -34,6 +35,12 @@ pub use maintenance::{
     CompactReport, ControlKeyHolder, ControlKeyReport, ImportReport, PurgeReport, PurgeRequest, PurgedRecords,
 };
 pub use masker_types::error_code::Code;
+pub use masking::{
+    TextAction, TextDetectResponse, TextDetectResult, TextFinding, TextFormat, TextMaskRequest, TextMaskResponse,
+    TextMaskResult, TextMaskStreamOptions, TextMaskStreamPart, TextOffsets, TextReplacement, TextRestoreRequest,
+    TextRestoreResponse, TextRestoreResult, TextRestoreStreamOptions, TextRestoreStreamPart, TextSpan, TextStreamEnd,
+    TextStreamError, TextStreamPart, TextUnrestored, TextWhy,
+};
 pub use rotations::{Rotation, RotationBegin, RotationFailure, RotationList};
 pub use sessions::{SessionInfo, SessionKind, SessionList, SessionOpen, SessionOpener, SessionTokens};
 pub use strict_object::StrictObject;

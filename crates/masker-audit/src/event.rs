@@ -44,6 +44,11 @@ operations! {
     Lookup = "lookup";
     Rewrap = "rewrap";
     Forget = "forget";
+    TextMask = "text.mask";
+    TextRestore = "text.restore";
+    TextDetect = "text.detect";
+    /// The end of a text that arrived in parts:
+    TextStreamed = "text.streamed";
     KeysRead = "keys.read";
     VaultStats = "vault.stats";
     VaultCheck = "vault.check";
@@ -146,6 +151,10 @@ impl AuditOperation {
             | Op::Rehydrate
             | Op::Lookup
             | Op::Rewrap
+            | Op::TextMask
+            | Op::TextRestore
+            | Op::TextDetect
+            | Op::TextStreamed
             | Op::KeysRead
             | Op::VaultStats
             | Op::VaultExport

@@ -48,7 +48,15 @@ impl AccessConfig {
     /// operations that applications need; else none.
     pub fn unlisted_scopes(&self) -> ScopeSet {
         let default = || {
-            let used = [Scope::Tokenize, Scope::Rehydrate, Scope::Lookup, Scope::Rewrap];
+            let used = [
+                Scope::Tokenize,
+                Scope::Rehydrate,
+                Scope::Lookup,
+                Scope::Rewrap,
+                Scope::TextMask,
+                Scope::TextRestore,
+                Scope::TextDetect,
+            ];
             if self.clients.is_empty() { ScopeSet::of(&used) } else { ScopeSet::default() }
         };
         self.unlisted.clone().unwrap_or_else(default)

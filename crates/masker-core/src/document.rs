@@ -146,6 +146,20 @@ impl<'d> Section<'d> {
         })
     }
 
+    /// Reads a share from 0 to 1, such as `0.85`, in percent.
+    pub fn percent(&self, name: &'static str) -> Option<Located<u8>> {
+        self.field(name, "a number from 0 to 1 with at most two decimals", |value| {
+            let number = match (value.as_float(), value.as_integer()) {
+                (Some(float), _) => float.as_str().parse::<f64>().ok()?,
+                (None, Some(integer)) => integer.as_str().parse::<f64>().ok().filter(|_| integer.radix() == 10)?,
+                (None, None) => return None,
+            };
+            let percent = (number * 100.0).round();
+            let is_whole = (percent - number * 100.0).abs() < 1e-6;
+            ((0.0..=100.0).contains(&percent) && is_whole).then_some(percent as u8)
+        })
+    }
+
     /// Reads one of several names.
     pub fn choice<T: Copy>(&self, name: &'static str, choices: &[(&str, T)]) -> Option<Located<T>> {
         let Located { value, line } = self.string(name)?;

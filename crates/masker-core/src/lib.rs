@@ -4,6 +4,7 @@
 //! - [`crypto`]: the cryptography, each construction with its formula, source and nonce argument.
 //! - [`keyring`]: the loaded generations of each key id.
 //! - [`token`]: the text of tokens.
+//! - [`placeholder`]: short names of values in texts.
 //! - [`normalize`]: the forms by which values match.
 //! - [`validate`]: checks of values before they are tokenized.
 //! - [`policy`]: the treatment of each kind of value, read from a [`document`].
@@ -20,6 +21,7 @@ pub mod document;
 pub mod export;
 pub mod keyring;
 pub mod normalize;
+pub mod placeholder;
 pub mod policy;
 pub mod token;
 pub mod validate;

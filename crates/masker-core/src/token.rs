@@ -3,9 +3,13 @@
 //! Parsing succeeds only for texts that printing reproduces byte for byte. A body is RFC 4648 base32 in upper case,
 //! without padding and without nonzero trailing bits.
 
+mod scan;
+
 use std::fmt;
 
 use data_encoding::BASE32_NOPAD;
+
+pub use scan::tokens_in;
 
 use crate::crypto::aead::BODY_BYTES_MAX;
 pub use crate::crypto::{AeadBody, MatchPart, TokenId};

@@ -24,8 +24,8 @@ use masker_access::{
     AttemptOutcome, AuthError, KeyPrefix, LimitExceeded, LimitKind, Permit, RateLimitStatus, Resource, ScopedOperation,
     Timestamps, looks_like_key,
 };
-use masker_api::TokenizeItem;
 use masker_types::{error_code::Code, limits::ANSWER_BYTES_UNMETERED};
+use masker_vault::ValueInput;
 
 impl Service {
     /// Admits a request and reads its body, or refuses it.
@@ -192,6 +192,23 @@ impl Service {
         }
     }
 
+    /// Takes values that were found in the texts of a request from the caller's limits. The request was taken before.
+    ///
+    /// # Errors
+    /// `rate.limited` or `quota.exceeded`; then nothing more was taken.
+    pub(super) fn charge_found(&self, ctx: &mut RequestContext, values: usize) -> Result<(), Problem> {
+        match ctx.caller.principal().limiter.admit_values(ctx.timestamps, values as u64) {
+            Ok(rate_limit) => {
+                ctx.rate_limit = rate_limit;
+                Ok(())
+            }
+            Err(exceeded) => {
+                ctx.rate_limit = exceeded.rate_limit;
+                Err(limit_problem(&exceeded))
+            }
+        }
+    }
+
     /// Checks that the caller's limits allow another request, before its values are counted. Takes nothing: a request is
     /// charged with all of its values or not at all.
     ///
@@ -209,16 +226,8 @@ impl Service {
     ///
     /// # Errors
     /// `quota.exceeded`; then nothing was taken.
-    pub(super) fn charge_values(
-        &self,
-        ctx: &mut RequestContext,
-        context: &str,
-        items: &[TokenizeItem<'_>],
-    ) -> Result<(), Problem> {
-        let values = items.iter().map(|item| {
-            let context = item.context.as_deref().unwrap_or(context);
-            [item.kind.as_bytes(), context.as_bytes(), item.value.as_bytes()]
-        });
+    pub(super) fn charge_values(&self, ctx: &mut RequestContext, items: &[ValueInput<'_>]) -> Result<(), Problem> {
+        let values = items.iter().map(|item| [item.kind, item.context, item.value].map(str::as_bytes));
         let warnings = ctx.caller.principal().budget.charge_values(ctx.timestamps, values);
         ctx.add_budget_warnings(warnings.map_err(|exceeded| limit_problem(&exceeded))?, &self.metrics);
         Ok(())

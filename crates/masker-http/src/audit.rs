@@ -50,7 +50,7 @@ impl Service {
     /// `audit.unavailable`: the answer must not be sent.
     pub(super) async fn record(&self, ctx: &RequestContext, ended: RequestResult) -> Result<(), Problem> {
         let audited = match ctx.route.map(|route| route.audit) {
-            Some(AuditRule::Operation(operation)) => Some(operation),
+            Some(AuditRule::Operation(operation)) => Some(ctx.audit_as.unwrap_or(operation)),
             Some(AuditRule::Unaudited(_)) | None => None,
         };
         let operation = match (&ctx.incident, audited) {

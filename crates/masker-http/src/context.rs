@@ -16,6 +16,7 @@ use super::{
 };
 use crate::metrics::Metrics;
 use masker_access::{BudgetWarning, Caller, KeyPrefix, Peer, Permit, RateLimitStatus, ScopedOperation, Timestamps};
+use masker_audit::AuditOperation;
 use masker_core::{
     crypto::TokenId,
     policy::{Policy, PolicySet},
@@ -67,6 +68,8 @@ pub(super) struct RequestContext {
     pub(super) honeytokens: HoneytokenUses,
     /// Whether it leaves no event where it succeeds.
     pub(super) skip_audit: bool,
+    /// The operation of its audit event, if it is not that of its route.
+    pub(super) audit_as: Option<AuditOperation>,
     /// Whether it ended the API key that it was made with. Its own answer is sent nevertheless.
     pub(super) ended_own_key: bool,
 }
@@ -141,6 +144,7 @@ impl RequestContext {
             operation: None,
             honeytokens: HoneytokenUses::default(),
             skip_audit: false,
+            audit_as: None,
             ended_own_key: false,
         }
     }
@@ -186,9 +190,23 @@ impl RequestContext {
 
     /// Notes the items' outcomes, and returns the results.
     pub(super) fn record_outcomes<T>(&mut self, batch: BatchResult<T>) -> Vec<T> {
-        self.details.counts = batch.counts;
         self.details.erased = batch.erased;
+        for (outcome, items) in batch.counts {
+            self.add_count(outcome, items);
+        }
         batch.results
+    }
+
+    /// Notes the outcome of one more item.
+    pub(super) fn count(&mut self, outcome: ItemOutcomeKey) {
+        self.add_count(outcome, 1);
+    }
+
+    fn add_count(&mut self, outcome: ItemOutcomeKey, items: u64) {
+        match self.details.counts.iter_mut().find(|(seen, _)| *seen == outcome) {
+            Some((_, count)) => *count += items,
+            None => self.details.counts.push((outcome, items)),
+        }
     }
 
     /// Notes a number.

@@ -61,6 +61,11 @@ impl Input {
         self.unread.as_mut().filter(|body| !body.is_end_stream())
     }
 
+    /// Takes the body, to be read by an operation that outlives its handler.
+    pub(super) fn take_unread(&mut self) -> Option<Incoming> {
+        self.unread.take()
+    }
+
     /// Returns the rest of the body, unless it was read to its end.
     pub(super) fn into_unread(self) -> Option<Incoming> {
         self.unread.filter(|body| !body.is_end_stream())

@@ -48,6 +48,7 @@ mod shown_tokens;
 mod shutdown;
 mod socket;
 mod sockets;
+mod text;
 #[cfg(test)]
 mod tests;
 mod values;

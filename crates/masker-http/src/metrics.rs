@@ -25,6 +25,10 @@ pub struct HttpMetrics {
     pub vault_info: IntGaugeVec,
     /// `masker_log_lines_lost_total`: lines of the daemon's log that found no room.
     pub log_lines_lost: IntCounter,
+    /// `masker_text_bytes_total{op}`.
+    pub text_bytes: IntCounterVec,
+    /// `masker_text_findings_total{kind}`.
+    pub text_findings: IntCounterVec,
     /// `masker_sandbox_in_force{part,state}`: 1 where a part of the daemon's sandbox is fully in force.
     pub sandbox_in_force: IntGaugeVec,
 }
@@ -60,6 +64,14 @@ impl HttpMetrics {
                 "masker_log_lines_lost_total",
                 "Lines of the daemon's log that were lost, because nobody read it",
             )?,
+            text_bytes: IntCounterVec::new(
+                opts!("masker_text_bytes_total", "Bytes of texts that were masked, restored or searched, by operation"),
+                &["op"],
+            )?,
+            text_findings: IntCounterVec::new(
+                opts!("masker_text_findings_total", "Values that were found in texts, by kind"),
+                &["kind"],
+            )?,
             vault_info: IntGaugeVec::new(
                 opts!("masker_vault_info", "Always 1; the label names the engine of the vault"),
                 &["engine"],
@@ -82,6 +94,8 @@ impl HttpMetrics {
             Box::new(self.connections.clone()),
             Box::new(self.disk_free_bytes.clone()),
             Box::new(self.log_lines_lost.clone()),
+            Box::new(self.text_bytes.clone()),
+            Box::new(self.text_findings.clone()),
             Box::new(self.vault_info.clone()),
             Box::new(self.sandbox_in_force.clone()),
         ]

@@ -175,7 +175,10 @@ mod tests {
         let security = |method: &str, path: &str| &document["paths"][path][method]["security"];
         assert_eq!(security("get", "/api/v1/auth/whoami"), &json!([{"api_key": []}, {}]));
         assert_eq!(security("post", "/api/v1/tokenize"), &json!([{"api_key": ["tokenize"]}, {}]));
-        let either = json!([{"api_key": ["tokenize"]}, {"api_key": ["rehydrate"]}, {}]);
+        let either = json!([
+            {"api_key": ["tokenize"]}, {"api_key": ["rehydrate"]}, {"api_key": ["text:mask"]}, {"api_key": ["text:restore"]},
+            {}
+        ]);
         assert_eq!(security("post", "/api/v1/sessions"), &either);
     }
 

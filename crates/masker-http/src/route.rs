@@ -25,7 +25,7 @@ use super::{
     operation::RunningOperation,
     policies,
     problem::{Problem, ServiceBuildError},
-    rotations, sessions, values, whoami,
+    rotations, sessions, text, values, whoami,
 };
 use masker_api::SESSION_HEADER;
 use masker_audit::AuditOperation;
@@ -135,7 +135,7 @@ macro_rules! route {
                 Box::pin(async move {
                     input.assemble();
                     let handling = async {
-                        let (service, ctx, input) = (&*service, &mut ctx, &mut input);
+                        let (service, ctx, input) = (&service, &mut ctx, &mut input);
                         $crate::route::route!(@call $handler, service, ctx, input, $access $(($($scope),+))?)
                     };
                     let outcome = $crate::operation::catch_panics(handling).await;
@@ -263,6 +263,7 @@ fn method(described: &HttpMethod) -> Method {
 static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
     let resources = [
         values::routes(),
+        text::routes(),
         keys::routes(),
         maintenance::routes(),
         backup::routes(),

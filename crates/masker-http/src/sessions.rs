@@ -24,28 +24,28 @@ pub(super) fn routes() -> Vec<Route> {
     vec![
         route! {
             handler: session_open / __path_session_open,
-            access: AnyScope(Tokenize, Rehydrate),
+            access: AnyScope(Tokenize, Rehydrate, TextMask, TextRestore),
             audit: Operation(SessionOpen),
             cost: Request,
             body: Buffered,
         },
         route! {
             handler: sessions / __path_sessions,
-            access: AnyScope(SessionsRead, Tokenize, Rehydrate),
+            access: AnyScope(SessionsRead, Tokenize, Rehydrate, TextMask, TextRestore),
             audit: Operation(SessionRead),
             cost: Request,
             body: Ignored,
         },
         route! {
             handler: session / __path_session,
-            access: AnyScope(SessionsRead, Tokenize, Rehydrate),
+            access: AnyScope(SessionsRead, Tokenize, Rehydrate, TextMask, TextRestore),
             audit: Operation(SessionRead),
             cost: Request,
             body: Ignored,
         },
         route! {
             handler: session_close / __path_session_close,
-            access: AnyScope(VaultAdmin, Tokenize, Rehydrate),
+            access: AnyScope(VaultAdmin, Tokenize, Rehydrate, TextMask, TextRestore),
             audit: Operation(SessionClose),
             cost: Request,
             body: Ignored,

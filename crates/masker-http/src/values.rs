@@ -250,8 +250,9 @@ async fn forget(service: &Service, ctx: &mut RequestContext, permit: Permit<Forg
             permit.check_policy(&policy.name)?;
             lookup.check_policy(&policy.name)?;
             ctx.set_policy(policy);
-            service.charge_values(ctx, context, items)?;
-            forget_values(service, ctx, &permit, &lookup, policy, &value_inputs(context, items)).await
+            let items = value_inputs(context, items);
+            service.charge_values(ctx, &items)?;
+            forget_values(service, ctx, &permit, &lookup, policy, &items).await
         }
         _ => {
             let detail = "give either `tokens`, or `items` with an optional `policy`";
@@ -338,7 +339,7 @@ fn admit_values<'a, 'p, O: ScopedOperation>(
     let policy = required_policy(policies.get(request.policy.as_deref()))?;
     permit.check_policy(&policy.name)?;
     ctx.set_policy(policy);
-    service.charge_values(ctx, request.context.as_deref().unwrap_or_default(), &request.items)?;
+    service.charge_values(ctx, &value_inputs(request.context.as_deref().unwrap_or_default(), &request.items))?;
     Ok((request, policy))
 }
 

@@ -32,10 +32,12 @@ struct Model {
     weights: Weights,
 }
 
-/// How many recognizers, and listed values, options may have.
-const RECOGNIZERS_MAX: usize = 64;
-const LISTED_MAX: usize = 10_000;
-const LISTED_BYTES_MAX: usize = 256;
+/// Most recognizers of options.
+pub const RECOGNIZERS_MAX: usize = 64;
+/// Most values in the deny lists together, and in the allow list.
+pub const LISTED_MAX: usize = 10_000;
+/// Longest value of a list, in bytes.
+pub const LISTED_BYTES_MAX: usize = 256;
 
 /// A request to find personal data.
 #[derive(Clone, Copy, Default)]

@@ -43,7 +43,7 @@ mod validate;
 mod words;
 
 pub use self::{
-    detector::{Detector, FindError, Request},
+    detector::{Detector, FindError, LISTED_BYTES_MAX, LISTED_MAX, RECOGNIZERS_MAX, Request},
     finding::{Finding, Why},
     kind::Kind,
     options::{Keep, Options, OptionsError},

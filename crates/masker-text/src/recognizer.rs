@@ -39,6 +39,18 @@ pub struct Recognizer {
     pub confidence_with_context: u8,
 }
 
+impl Recognizer {
+    /// Checks that the recognizer can be used.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the regular expression does not compile, is too large or matches the empty text, or if a confidence
+    /// is above 100.
+    pub fn check(&self) -> Result<(), OptionsError> {
+        Compiled::new(self.clone()).map(drop)
+    }
+}
+
 /// A check of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validator {

@@ -67,6 +67,11 @@ codes! {
     ContextRequired = "context.required", 422, "A context is required";
     TokenMalformed = "token.malformed", 422, "This is not a token";
     TokenNotFound = "token.not_found", 404, "The token is unknown";
+    TextTooLong = "text.too_long", 413, "The text is too long";
+    TextNotJson = "text.not_json", 422, "The text is not JSON";
+    TextTimeout = "text.timeout", 503, "The search of the texts took too long";
+    PlaceholderCheck = "placeholder.check", 422, "The check character of the placeholder is wrong";
+    PlaceholderNotFound = "placeholder.not_found", 404, "The placeholder is unknown";
     KeyUnavailable = "key.unavailable", 422, "The key is not loaded";
     KeyGraceExpired = "key.grace_expired", 422, "The key's grace period is over";
     ExportInvalid = "export.invalid", 422, "The export cannot be imported";

@@ -35,6 +35,18 @@ pub const KEY_BYTES: usize = 32;
 
 /// Items (values or tokens) in one request.
 pub const ITEMS_PER_REQUEST_MAX: usize = 10_000;
+/// Length of one text to mask, search or restore, in bytes of UTF-8.
+pub const TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Length of a line of a text that arrives in parts, in bytes.
+pub const TEXT_LINE_BYTES_MAX: usize = 64 * 1024;
+/// Text that arrives in parts and is held back until more of it arrives, in bytes.
+pub const TEXT_HELD_BYTES_MAX: usize = 32 * 1024;
+/// Time for the search of the texts of one request, in seconds.
+pub const TEXT_SECONDS_MAX: u64 = 10;
+/// Time by which an answer is held back for each token or placeholder of a text that does not exist, in milliseconds.
+pub const TEXT_MISS_MS: u64 = 10;
+/// Longest time by which an answer is held back for that, in milliseconds.
+pub const TEXT_MISSES_MS_MAX: u64 = 2_000;
 /// Size of one request's body, in bytes.
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bodies of all connections that are in memory at once, in bytes. Beyond it, requests wait.
@@ -239,6 +251,7 @@ const _: () = assert!(DRAIN_SECONDS_MAX < STOP_SECONDS_MAX);
 const _: () = assert!(QUEUE_WAIT_SECONDS_MAX < DRAIN_SECONDS_MAX);
 const _: () = assert!(BODY_BYTES_MAX <= BODIES_IN_FLIGHT_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_UNMETERED <= BODY_BYTES_MAX);
+const _: () = assert!(TEXT_BYTES_MAX <= BODY_BYTES_MAX);
 // The largest request fits into what no client is guaranteed.
 const _: () = assert!(
     OWNER_ANSWER_BYTES

@@ -104,6 +104,7 @@ impl Ledger {
             RowName::Tombstone(_) | RowName::TombstoneSum | RowName::AuditHead => {}
             RowName::ControlSlot(..) | RowName::ControlManifest | RowName::ApiKeyUse(_) => {}
             RowName::ApiKey(_) | RowName::Session(_) | RowName::SessionToken(..) | RowName::Honeytoken(_) => {}
+            RowName::PlaceholderKey(_) | RowName::Placeholder(..) => {}
         }
         Ok(())
     }

@@ -38,6 +38,8 @@ mod mint;
 mod outcomes;
 mod paged_scan;
 mod parallel_map;
+mod placeholders;
+mod placing;
 mod purge;
 mod reader;
 mod record_count;
@@ -86,7 +88,7 @@ pub use sessions::{
 };
 pub use status::{GenerationStatus, StatsOutcome};
 pub use time::Clock;
-pub use tokenize::{Tokenized, ValueInput};
+pub use tokenize::{Masked, Tokenized, ValueInput};
 pub use vault::Vault;
 
 #[cfg(test)]

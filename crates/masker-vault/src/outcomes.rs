@@ -42,7 +42,7 @@ impl ItemOutcomeKey {
     }
 
     /// Returns the outcome of an item without a key.
-    pub(super) fn keyless(kind: Option<EntityKind>, outcome: &'static str) -> Self {
+    pub fn keyless(kind: Option<EntityKind>, outcome: &'static str) -> Self {
         ItemOutcomeKey { scheme: "", kind, kid: None, fingerprint: None, role: None, outcome }
     }
 }

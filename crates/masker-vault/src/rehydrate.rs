@@ -21,7 +21,7 @@ use super::{
     tag::TokenTag,
     time::{self, Clock},
 };
-use masker_access::{Permit, Rehydrate, ScopedOperation};
+use masker_access::{Permit, RehydratesTokens, ScopedOperation};
 use masker_core::{
     crypto::{Fingerprint, OpenedRecord, TokenId},
     keyring::{Generation, GraceAction, GracePeriod, Keyring, Role},
@@ -199,9 +199,9 @@ impl Rehydrator {
     }
 
     /// Implements [`Vault::rehydrate`](crate::Vault::rehydrate).
-    pub(crate) async fn rehydrate(
+    pub(crate) async fn rehydrate<O: RehydratesTokens>(
         &self,
-        permit: &Permit<Rehydrate>,
+        permit: &Permit<O>,
         tokens: &[TokenInput<'_>],
     ) -> Result<BatchResult<Result<Rehydrated, ItemFailure>>, VaultError> {
         let keys = self.keys.load_full();
@@ -210,7 +210,7 @@ impl Rehydrator {
         let work: Vec<_> = parsed.iter().zip(&rows).collect();
         let results = parallel_map::map(&work, |(parsed, row)| self.open_one(&keys, permit, parsed, row.as_ref()));
 
-        let mut counter = OutcomeCounter::new("rehydrate");
+        let mut counter = OutcomeCounter::new(O::NAME);
         let now_ms = time::unix_ms(&self.clock);
         for (parsed, result) in parsed.iter().zip(&results) {
             let outcome = match (result, parsed) {
@@ -242,10 +242,10 @@ impl Rehydrator {
         Ok(counter.record(&self.counters, results))
     }
 
-    fn open_one(
+    fn open_one<O: RehydratesTokens>(
         &self,
         keys: &KeysInForce,
-        permit: &Permit<Rehydrate>,
+        permit: &Permit<O>,
         parsed: &Result<ParsedToken<'_>, ItemFailure>,
         row: Option<&Row>,
     ) -> Result<(Rehydrated, (Kid, Fingerprint)), ItemFailure> {

@@ -120,7 +120,7 @@ impl Bench {
         values: &[&str],
     ) -> Vec<Result<(String, bool), ItemFailure>> {
         let items: Vec<_> = values.iter().map(|value| ValueInput { kind, value, context: "" }).collect();
-        let minted = vault.tokenize(&permit(), &self.policy, &items).await.unwrap();
+        let minted = vault.tokenize::<masker_access::Tokenize>(&permit(), &self.policy, &items).await.unwrap();
         let one = |minted| match minted {
             Tokenized::Token { text, created } => Ok((text, created.unwrap_or(false))),
             Tokenized::Failed(failure) => Err(failure),
@@ -140,7 +140,8 @@ pub(crate) fn permit<O: ScopedOperation>() -> Permit<O> {
 }
 
 pub(crate) async fn value(vault: &Vault, token: &str) -> Result<(String, Role), ItemFailure> {
-    let results = vault.rehydrate(&permit(), &[TokenInput { token, context: "" }]).await.unwrap();
+    let results =
+        vault.rehydrate::<masker_access::Rehydrate>(&permit(), &[TokenInput { token, context: "" }]).await.unwrap();
     results.results.into_iter().next().unwrap().map(|found| (found.value.as_str().to_owned(), found.role))
 }
 
@@ -201,7 +202,7 @@ async fn returns_no_token_before_it_is_durable() {
         let (vault, policy) = (Arc::clone(&vault), bench.policy.clone());
         async move {
             let item = ValueInput { kind: "NOTE", value: "early", context: "" };
-            let mut minted = vault.tokenize(&permit(), &policy, &[item]).await.unwrap();
+            let mut minted = vault.tokenize::<masker_access::Tokenize>(&permit(), &policy, &[item]).await.unwrap();
             let Some(Tokenized::Token { text, .. }) = minted.results.pop() else { panic!("not minted") };
             text
         }
@@ -237,7 +238,7 @@ async fn a_failed_commit_acknowledges_nothing_and_counts_stay_exact() {
     let item = ValueInput { kind: "NOTE", value: "v", context: "" };
     for (fault, there_already) in [(InjectedFault::NotApplied, false), (InjectedFault::AppliedUnanswered, true)] {
         bench.store.fail_next_apply(fault);
-        assert!(vault.tokenize(&permit(), &bench.policy, &[item]).await.is_err());
+        assert!(vault.tokenize::<masker_access::Tokenize>(&permit(), &bench.policy, &[item]).await.is_err());
         let minted = bench.mint(&vault, "NOTE", &["v"]).await.pop().unwrap().unwrap();
         assert_eq!(minted.1, !there_already);
         assert_eq!(vault.records(), 1);
@@ -259,7 +260,7 @@ async fn writes_nothing_under_a_key_that_was_retired_meanwhile() {
         let (vault, policy) = (Arc::clone(&vault), bench.policy.clone());
         tokio::spawn(async move {
             let item = ValueInput { kind: "NOTE", value: text, context: "" };
-            vault.tokenize(&permit(), &policy, &[item]).await.unwrap().results.pop().unwrap()
+            vault.tokenize::<masker_access::Tokenize>(&permit(), &policy, &[item]).await.unwrap().results.pop().unwrap()
         })
     };
     let first = spawn("first");
@@ -511,7 +512,7 @@ async fn life(rng: &mut ChaCha8Rng) {
                 bench.store.fail_next_apply(fault);
                 let item = ValueInput { kind: "NOTE", value: &text, context: "" };
                 // Fails unless nothing had to be written. An unanswered mint may be stored or not.
-                let _ = vault.tokenize(&permit(), &bench.policy, &[item]).await;
+                let _ = vault.tokenize::<masker_access::Tokenize>(&permit(), &bench.policy, &[item]).await;
                 bench.store.clear_faults();
             }
             3..6 => {

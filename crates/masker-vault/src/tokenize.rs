@@ -13,6 +13,8 @@ use super::{
     mint::{MintChange, MintIndexes, MintRequest, Minted, PreparedMint, indexes_of},
     outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter, RequestCounters},
     parallel_map,
+    placeholders::Placeholders,
+    placing::Placer,
     reader::Reader,
     records::{self, MintedToken, RecordIndexes},
     search::{MatchedRecord, SearchBasis, SearchKeys, ValueQuery},
@@ -20,15 +22,16 @@ use super::{
     time::{self, Clock},
     writer::{Lane, WriterHandle},
 };
-use masker_access::{Permit, ScopedOperation, Tokenize};
+use masker_access::{Permit, ScopedOperation, TokenizesValues};
 use masker_core::{
     crypto::{Index, MatchPart, TokenId},
     keyring::{KeyPair, Role},
+    placeholder::Placeholder,
     policy::{Action, EntityRule, Policy, Scheme, TokenizeRule},
     token::Token,
     validate::is_token,
 };
-use masker_store::RowKey;
+use masker_store::{RowKey, record::PlaceholderOwner};
 use masker_types::{
     kind::{Context, EntityKind, Kid, Value},
     mode::Mode,
@@ -70,6 +73,14 @@ impl Tokenized {
             Tokenized::Redacted(_) | Tokenized::Passthrough | Tokenized::Failed(_) => None,
         }
     }
+}
+
+/// The result for one value that was found in a text.
+pub struct Masked {
+    /// The result of tokenizing it.
+    pub result: Tokenized,
+    /// Its placeholder, if placeholders were asked for and it has a token.
+    pub placeholder: Option<Placeholder>,
 }
 
 /// A value that the policy wants tokenized, checked.
@@ -149,14 +160,16 @@ pub(crate) struct Tokenizer {
     keys: Arc<CurrentKeys>,
     ledger: Arc<CurrentLedger>,
     reader: Arc<Reader>,
-    writer: Arc<WriterHandle>,
+    pub(crate) writer: Arc<WriterHandle>,
     counters: Arc<RequestCounters>,
     clock: Clock,
+    pub(crate) placeholders: Placeholders,
 }
 
 impl Tokenizer {
     pub(crate) fn new(handles: &Handles) -> Self {
         Tokenizer {
+            placeholders: Placeholders::new(handles),
             keys: Arc::clone(&handles.keys),
             ledger: Arc::clone(&handles.ledger),
             reader: Arc::clone(&handles.reader),
@@ -166,19 +179,21 @@ impl Tokenizer {
         }
     }
 
-    /// Implements [`Vault::tokenize`](crate::Vault::tokenize).
-    pub(crate) async fn tokenize(
+    /// Implements [`Vault::tokenize`](crate::Vault::tokenize), and with an owner of placeholders
+    /// [`Vault::mask`](crate::Vault::mask).
+    pub(crate) async fn tokenize<O: TokenizesValues>(
         &self,
-        permit: &Permit<Tokenize>,
+        permit: &Permit<O>,
         policy: &Policy,
         items: &[ValueInput<'_>],
-    ) -> Result<BatchResult<Tokenized>, VaultError> {
+        owner: Option<PlaceholderOwner>,
+    ) -> Result<BatchResult<Masked>, VaultError> {
         let keys = self.keys.load_full();
         let ledger = self.ledger.load_full();
         let mode = permit.mode();
         let stages = parallel_map::map(items, |item| stage(&keys, &ledger, permit, policy, item));
 
-        let mut counter = OutcomeCounter::new("tokenize");
+        let mut counter = OutcomeCounter::new(O::NAME);
         let mut results: Vec<Option<Tokenized>> = Vec::with_capacity(stages.len());
         let mut searches = Vec::new();
         for (position, stage) in stages.into_iter().enumerate() {
@@ -190,6 +205,8 @@ impl Tokenizer {
                 }
             }
         }
+        let mut mints = Vec::new();
+        let mut minting = Vec::new();
         if !searches.is_empty() {
             let found = self.find(searches.iter().map(|(_, search)| &search.query)).await?;
             let (mut positions, mut missing) = (Vec::new(), Vec::new());
@@ -208,17 +225,19 @@ impl Tokenizer {
             if !missing.is_empty() {
                 let now_ms = time::unix_ms(&self.clock);
                 let missing = self.choose_match_parts(missing).await?;
-                let mints = parallel_map::map(&missing, |missing| mint(mode, missing, now_ms));
-                let minted = self.writer.commit(MintChange::new(Lane::Caller(permit.caller_id()), mints)).await?;
-                for (position, minted) in positions.into_iter().zip(minted) {
-                    results[position] = Some(match minted {
-                        Ok(Minted { found, created }) => {
-                            Tokenized::Token { text: found.token(), created: Some(created) }
-                        }
-                        Err(failure) => Tokenized::Failed(failure),
-                    });
-                }
+                mints = parallel_map::map(&missing, |missing| mint(mode, missing, now_ms));
+                minting = positions;
             }
+        }
+        let mint = MintChange::new(Lane::Caller(permit.caller_id()), mints);
+        let mut placeholders = vec![None; items.len()];
+        match owner {
+            Some(owner) => {
+                let placer = Placer { tokenizer: self, keys: &keys, mode, owner, caller: permit.caller_id(), items };
+                placer.place(mint, &minting, &mut results, &mut placeholders).await?;
+            }
+            None if minting.is_empty() => {}
+            None => note_minted(&mut results, &minting, self.writer.commit(mint).await?),
         }
 
         // Every result was set above: `Done` at once, `Search` by what was found or minted.
@@ -227,7 +246,9 @@ impl Tokenizer {
         for (item, result) in items.iter().zip(&results) {
             counter.count(outcome(&keys, policy, item, result));
         }
-        Ok(counter.record(&self.counters, results))
+        let masked = results.into_iter().zip(placeholders);
+        let masked = masked.map(|(result, placeholder)| Masked { result, placeholder }).collect();
+        Ok(counter.record(&self.counters, masked))
     }
 
     /// Returns the first record of each value, if any. What it returns is durable.
@@ -293,17 +314,39 @@ impl Tokenizer {
     }
 }
 
-fn stage<'a, 'k>(
+/// Sets the results of items whose tokens were minted.
+pub(super) fn note_minted(
+    results: &mut [Option<Tokenized>],
+    positions: &[usize],
+    minted: Vec<Result<Minted, ItemFailure>>,
+) {
+    for (position, minted) in positions.iter().zip(minted) {
+        results[*position] = Some(match minted {
+            Ok(Minted { found, created }) => Tokenized::Token { text: found.token(), created: Some(created) },
+            Err(failure) => Tokenized::Failed(failure),
+        });
+    }
+}
+
+fn stage<'a, 'k, O: TokenizesValues>(
     keys: &'k KeysInForce,
     ledger: &Ledger,
-    permit: &Permit<Tokenize>,
+    permit: &Permit<O>,
     policy: &Policy,
     item: &ValueInput<'a>,
 ) -> TokenizeStage<'a, 'k> {
     match begin(keys, ledger, permit, policy, item).and_then(|stage| validate(policy, item).map(|()| stage)) {
         Ok(stage) => stage,
-        Err(failure) => TokenizeStage::Done(Tokenized::Failed(failure)),
+        Err(failure) => TokenizeStage::Done(match EntityKind::parse(item.kind) {
+            Some(kind) if O::REDACTS_REFUSED && is_refused_by_policy(&failure) => Tokenized::Redacted(kind),
+            _ => Tokenized::Failed(failure),
+        }),
     }
+}
+
+/// Returns whether the policy has no token for the value, whoever asks.
+fn is_refused_by_policy(failure: &ItemFailure) -> bool {
+    matches!(failure, ItemFailure::KindUnknown | ItemFailure::ValueLength | ItemFailure::ValueCheck(_))
 }
 
 /// Checks a value as the policy wants for its kind. Only tokenizing does: a value from before the policy wanted the check
@@ -385,7 +428,7 @@ fn outcome(keys: &KeysInForce, policy: &Policy, item: &ValueInput<'_>, result: &
     let (kind, rule) = policy.rule(item.kind).unzip();
     let (scheme, outcome) = match result {
         Tokenized::Failed(failure) => return ItemOutcomeKey::keyless(kind, failure.code().as_str()),
-        Tokenized::Redacted(_) => return ItemOutcomeKey::keyless(kind, "redacted"),
+        Tokenized::Redacted(kind) => return ItemOutcomeKey::keyless(Some(*kind), "redacted"),
         Tokenized::Passthrough => return ItemOutcomeKey::keyless(kind, "passthrough"),
         Tokenized::Token { created: Some(true), .. } => ("MSKV1", "created"),
         Tokenized::Token { created: Some(false), .. } => ("MSKV1", "existing"),

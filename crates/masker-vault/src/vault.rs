@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::{
     BatchResult, CheckOutcome, Clock, CompactError, EnteredSession, Forgotten, ForgottenValue, FoundTokens,
     HoneytokenError, HoneytokenId, HoneytokenRequest, HoneytokenStatus, ImportOutcome, ImportRules, ItemFailure,
-    KeepKeyError, LongReads, PlantedHoneytoken, PurgeError, PurgeFilter, PurgeOutcome, Rehydrated, Rewrapped,
+    KeepKeyError, LongReads, Masked, PlantedHoneytoken, PurgeError, PurgeFilter, PurgeOutcome, Rehydrated, Rewrapped,
     RotationError, RotationId, RotationRequest, RotationStatus, RunningExport, SessionError, SessionFilter, SessionId,
     SessionOwner, SessionPage, SessionStatus, TokenInput, Tokenized, ValueInput, VaultError, VaultExportError,
     VaultImportError,
@@ -22,6 +22,7 @@ use crate::{
     honeytokens::HoneytokenService,
     keyrings::KeyringService,
     lookup::LookupService,
+    placeholders,
     purge::Purger,
     rehydrate::Rehydrator,
     rewrap::Rewrapper,
@@ -30,8 +31,11 @@ use crate::{
     tokenize::Tokenizer,
     writer::WriterHandle,
 };
-use masker_access::{ApiKey, ApiKeysAdmin, Forget, Lookup, Permit, Rehydrate, Rewrap, Tokenize, VaultAdmin, VaultRead};
-use masker_core::policy::Policy;
+use masker_access::{
+    ApiKey, ApiKeysAdmin, Forget, Lookup, Permit, RehydratesTokens, Rewrap, ScopedOperation, TextMask, TokenizesValues,
+    VaultAdmin, VaultRead,
+};
+use masker_core::{placeholder::Placeholder, policy::Policy};
 use masker_store::CompactionSizes;
 
 /// The vault: keys, records and the operations on them. Opened once, shared by every request.
@@ -73,13 +77,44 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError`] if the store failed or the writer is overloaded: then no token was acknowledged.
-    pub async fn tokenize(
+    pub async fn tokenize<O: TokenizesValues>(
         &self,
-        permit: &Permit<Tokenize>,
+        permit: &Permit<O>,
         policy: &Policy,
         items: &[ValueInput<'_>],
     ) -> Result<BatchResult<Tokenized>, VaultError> {
-        self.tokenizer.tokenize(permit, policy, items).await
+        let BatchResult { results, counts } = self.tokenizer.tokenize(permit, policy, items, None).await?;
+        Ok(BatchResult { results: results.into_iter().map(|masked| masked.result).collect(), counts })
+    }
+
+    /// Swaps values that were found in texts for tokens, as [`Vault::tokenize`], and gives each token its placeholder: that of
+    /// the session, or else of the caller. A returned placeholder is durable.
+    ///
+    /// # Errors
+    /// [`VaultError`] if the store failed or the writer is overloaded: then no token was acknowledged.
+    pub async fn mask(
+        &self,
+        permit: &Permit<TextMask>,
+        policy: &Policy,
+        items: &[ValueInput<'_>],
+        session: Option<SessionId>,
+    ) -> Result<BatchResult<Masked>, VaultError> {
+        let owner = placeholders::owner(session, &permit.caller_id());
+        self.tokenizer.tokenize(permit, policy, items, Some(owner)).await
+    }
+
+    /// Returns the tokens of placeholders of a session, or else of the caller; `None` for those that it does not have.
+    ///
+    /// # Errors
+    /// [`VaultError`] if the store failed.
+    pub async fn placeholder_tokens<O: ScopedOperation>(
+        &self,
+        permit: &Permit<O>,
+        session: Option<SessionId>,
+        placeholders: &[Placeholder],
+    ) -> Result<Vec<Option<String>>, VaultError> {
+        let owner = placeholders::owner(session, &permit.caller_id());
+        self.tokenizer.placeholders.tokens(owner, placeholders).await
     }
 
     /// Returns every token by which a value may be stored in any spelling: for vault tokens those that the vault holds, first
@@ -104,9 +139,9 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError`] if the store failed.
-    pub async fn rehydrate(
+    pub async fn rehydrate<O: RehydratesTokens>(
         &self,
-        permit: &Permit<Rehydrate>,
+        permit: &Permit<O>,
         tokens: &[TokenInput<'_>],
     ) -> Result<BatchResult<Result<Rehydrated, ItemFailure>>, VaultError> {
         self.rehydrator.rehydrate(permit, tokens).await

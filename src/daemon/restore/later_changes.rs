@@ -85,7 +85,9 @@ pub(super) fn read(logs: &Logs<'_>, key: Option<&SecretKey>) -> Result<LogFindin
 fn compare(log: &Path, key: &ChainKey, head: ChainHead) -> Result<(), String> {
     let shown = log.display();
     if !log.is_dir() {
-        return Err(format!("there is no audit log in {shown}: what was revoked and erased after the backup is not known"));
+        return Err(format!(
+            "there is no audit log in {shown}: what was revoked and erased after the backup is not known"
+        ));
     }
     verify(&LogSource::Directory(log.to_owned()), key, Some(&head.into())).map(drop).map_err(|error| {
         format!(

@@ -130,26 +130,28 @@ impl Client {
     }
 
     /// Receives a chunked body (RFC 9112 section 7.1): hex digits, no extensions and no trailers.
-    fn receive_chunks(&mut self) -> Vec<u8> {
+    pub fn receive_chunks(&mut self) -> Vec<u8> {
         let mut body = Vec::new();
-        loop {
-            let line = loop {
-                match self.unread.windows(2).position(|window| window == b"\r\n") {
-                    Some(end) => break self.unread.drain(..end + 2).take(end).collect::<Vec<u8>>(),
-                    None => assert!(self.read_more().expect("a chunk"), "the connection ended between chunks"),
-                }
-            };
-            let line = String::from_utf8(line).expect("a chunk's length is ASCII");
-            let length = usize::from_str_radix(&line, 16).unwrap_or_else(|_| panic!("a length, not {line:?}"));
-            while self.unread.len() < length + 2 {
-                assert!(self.read_more().expect("a chunk"), "the connection ended within a chunk");
+        while self.receive_chunk(&mut body) > 0 {}
+        body
+    }
+
+    /// Receives the next chunk of a body, and returns its length: 0 for the last one.
+    pub fn receive_chunk(&mut self, body: &mut Vec<u8>) -> usize {
+        let line = loop {
+            match self.unread.windows(2).position(|window| window == b"\r\n") {
+                Some(end) => break self.unread.drain(..end + 2).take(end).collect::<Vec<u8>>(),
+                None => assert!(self.read_more().expect("a chunk"), "the connection ended between chunks"),
             }
-            body.extend(self.unread.drain(..length));
-            assert_eq!(self.unread.drain(..2).collect::<Vec<u8>>(), b"\r\n", "the end of a chunk");
-            if length == 0 {
-                return body;
-            }
+        };
+        let line = String::from_utf8(line).expect("a chunk's length is ASCII");
+        let length = usize::from_str_radix(&line, 16).unwrap_or_else(|_| panic!("a length, not {line:?}"));
+        while self.unread.len() < length + 2 {
+            assert!(self.read_more().expect("a chunk"), "the connection ended within a chunk");
         }
+        body.extend(self.unread.drain(..length));
+        assert_eq!(self.unread.drain(..2).collect::<Vec<u8>>(), b"\r\n", "the end of a chunk");
+        length
     }
 
     /// Receives the next answer, or `None` if the daemon ends before it is complete.
@@ -297,7 +299,9 @@ impl Response {
         let rate = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"].map(header);
         assert!(rate.iter().all(Option::is_some) || rate.iter().all(Option::is_none), "{head}");
         let chunked = header("transfer-encoding").is_some();
-        assert_eq!(chunked, header("content-type").as_deref() == Some("application/octet-stream"), "{head}");
+        let streamed = ["application/octet-stream", "application/x-ndjson"];
+        let is_streamed = header("content-type").is_some_and(|content_type| streamed.contains(&content_type.as_str()));
+        assert_eq!(chunked, is_streamed, "{head}");
         let length = if chunked { "0".to_owned() } else { required("content-length") };
         Response {
             status: code,
@@ -365,6 +369,7 @@ fn form_of(name: &str, status: u16) -> Option<fn(&str) -> bool> {
                 "application/json"
                     | "application/problem+json"
                     | "application/octet-stream"
+                    | "application/x-ndjson"
                     | "text/plain; version=0.0.4; charset=utf-8"
             )
         }),

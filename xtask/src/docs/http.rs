@@ -57,6 +57,7 @@ fn group(path: &str) -> &'static str {
         "policies" => "Policies",
         "api-keys" => "API keys",
         "sessions" => "Sessions",
+        "text" => "Texts",
         "audit" => "Audit log",
         "vault" if path.contains("/rotations") => "Rotations",
         "vault" if path.contains("/honeytokens") => "Honeytokens",

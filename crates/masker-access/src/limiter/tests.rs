@@ -236,6 +236,22 @@ fn a_check_takes_nothing_and_ends_with_the_last_request() {
 }
 
 #[test]
+fn values_that_come_later_cost_what_they_cost_with_their_request() {
+    let limits = [(Limit::RequestsPerHour, 3), (Limit::ValuesPerHour, 10), (Limit::OperationsPerDay, 7)];
+    let (together, later) = (limiter(&limits), limiter(&limits));
+    for values in [0, 1, 4] {
+        together.admit(at(0), values).unwrap();
+        later.admit(at(0), 0).unwrap();
+        later.admit_values(at(0), values).unwrap();
+        assert_eq!(together.statuses(at(0)), later.statuses(at(0)), "{values}");
+    }
+    assert_eq!(later.admit_values(at(0), 1).ok().map(|_| ()), Some(()), "no request is taken");
+    let exceeded = later.admit_values(at(0), 5).unwrap_err();
+    assert_eq!((exceeded.which, exceeded.max_values), (Limit::OperationsPerDay, None));
+    assert_eq!(later.admit_values(at(0), 11).unwrap_err().max_values, Some(10));
+}
+
+#[test]
 fn a_created_key_draws_on_the_limits_of_its_creator() {
     let creator = limiter(&[(Limit::RequestsPerHour, 10), (Limit::ValuesPerHour, 100)]);
     let child = |numbers: &[(Limit, u64)]| limiter(numbers).created_by(Some(&creator));

@@ -14,7 +14,7 @@ use masker_api::{EntityDescription, PolicyDescription, PolicyList, ReloadReport}
 use masker_config::{ConfigErrors, load_policies, load_policy};
 use masker_core::{
     normalize::Normalizer,
-    policy::{Action, EntityRule, Policy, PolicyCipher, PolicySet, Scheme, TokenizeRule, changes},
+    policy::{Action, EntityRule, Policy, PolicyCipher, PolicySet, Scheme, TextRules, TokenizeRule, changes},
     validate::Validation,
 };
 use masker_types::kind::{EntityKind, Kid};
@@ -245,6 +245,8 @@ fn policy_of(description: &PolicyDescription) -> Option<Policy> {
         version: description.version,
         description: description.description.clone(),
         entities: description.entities.iter().map(entity).collect::<Option<_>>()?,
+        // Comparisons are about tokens.
+        text: TextRules::default(),
     })
 }
 

@@ -4,17 +4,23 @@ use std::array;
 
 use rand::CryptoRng;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use super::{
-    aead::TAG_BYTES,
+    aead::{NONCE_BYTES, TAG_BYTES, random_nonce},
+    encoding::enc_to_vec,
     mac::MacKey,
     secret::{Locked, LockedMemoryError, SecretKey},
+    xaes::Xaes256Gcm,
 };
+use masker_types::limits::KEY_BYTES;
 
 const ROW: &[u8] = b"row";
 const SUM: &[u8] = b"sum";
 const MANIFEST: &[u8] = b"manifest";
 const MASK: &[u8] = b"mask";
+const SEAL: &[u8] = b"seal";
+const SEALED_ROW: &[u8] = b"masker-sealed-row";
 /// Length of the nonce of a stored sum, in bytes.
 pub const MASK_NONCE_BYTES: usize = 16;
 
@@ -90,6 +96,38 @@ impl ControlKey {
     /// Checks the tag of a row in constant time.
     pub fn row_tag_verifies(&self, space: u8, key: &[u8], row: &[u8], tag: &[u8; TAG_BYTES]) -> bool {
         self.row_tag(space, key, row).ct_eq(tag).into()
+    }
+
+    /// Seals a row that holds a key, as `nonce || ciphertext || tag`: XAES-256-GCM under
+    /// `HMAC-SHA256(control, enc("seal", vault id, control epoch))` with a random nonce and
+    /// `aad = enc("masker-sealed-row", vault id, control epoch, space, key)`. `key` is the rest of the row's key after the byte
+    /// of its space.
+    pub fn seal_row(&self, space: u8, key: &[u8], row: &[u8], rng: &mut impl CryptoRng) -> Vec<u8> {
+        let nonce = random_nonce(rng);
+        let mut sealed = [&nonce, row].concat();
+        let tag = self.seal_cipher().seal(&nonce, &self.seal_aad(space, key), &mut sealed[NONCE_BYTES..]);
+        sealed.extend_from_slice(&tag);
+        sealed
+    }
+
+    /// Opens a row that [`ControlKey::seal_row`] sealed; `None` if it was sealed under another key, or for another place.
+    pub fn open_row(&self, space: u8, key: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let (nonce, rest) = sealed.split_first_chunk::<NONCE_BYTES>()?;
+        let (data, tag) = rest.split_last_chunk::<TAG_BYTES>()?;
+        let mut row = Zeroizing::new(data.to_vec());
+        self.seal_cipher().open(nonce, &self.seal_aad(space, key), &mut row, tag).ok()?;
+        Some(row)
+    }
+
+    /// The cipher is on the stack for one row, and wiped after it.
+    fn seal_cipher(&self) -> Xaes256Gcm {
+        let key: Zeroizing<[u8; KEY_BYTES]> =
+            Zeroizing::new(self.mac.tag(&[SEAL, &self.vault_id, &self.epoch.to_be_bytes()]));
+        Xaes256Gcm::new(&key)
+    }
+
+    fn seal_aad(&self, space: u8, key: &[u8]) -> Vec<u8> {
+        enc_to_vec(&[SEALED_ROW, &self.vault_id, &self.epoch.to_be_bytes(), &[space], key])
     }
 
     /// Computes what a row adds to the sum of its kind: `HMAC-SHA256(control, enc("sum", space, key, row))`.
@@ -234,6 +272,26 @@ mod tests {
             HEXLOWER.encode(&own.masked(RowSum::default(), &[7; 16])),
             "016317d005f1d5454c2de20d506e6d3c89f05bb1c9d7db0ea9d4ca2940fdb834"
         );
+    }
+
+    #[test]
+    fn a_sealed_row_opens_only_in_its_place() {
+        let own = key(0, [1; 16], 2);
+        let sealed = own.seal_row(b'b', b"key", b"row", &mut rand::rng());
+        assert_eq!(sealed.len(), NONCE_BYTES + 3 + TAG_BYTES);
+        assert_ne!(sealed, own.seal_row(b'b', b"key", b"row", &mut rand::rng()));
+        assert_eq!(own.open_row(b'b', b"key", &sealed).as_deref().map(Vec::as_slice), Some(&b"row"[..]));
+        for other in [key(9, [1; 16], 2), key(0, [2; 16], 2), key(0, [1; 16], 3)] {
+            assert!(other.open_row(b'b', b"key", &sealed).is_none());
+        }
+        assert!(own.open_row(b'a', b"key", &sealed).is_none() && own.open_row(b'b', b"kex", &sealed).is_none());
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert!(
+                own.open_row(b'b', b"key", &changed).is_none() && own.open_row(b'b', b"key", &sealed[..at]).is_none()
+            );
+        }
     }
 
     #[test]

@@ -16,6 +16,13 @@ pub(super) fn enc(parts: &[&[u8]], mut sink: impl FnMut(&[u8])) {
     }
 }
 
+/// Returns `enc(parts)`.
+pub(super) fn enc_to_vec(parts: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    enc(parts, |piece| bytes.extend_from_slice(piece));
+    bytes
+}
+
 /// `enc(parts)` in an inline buffer, for a cipher that takes its associated data as one slice.
 pub(super) struct Encoded<const BYTES_MAX: usize> {
     bytes: [u8; BYTES_MAX],

@@ -13,7 +13,7 @@ use super::{
         AeadBody, AeadCipher, HEADER_BYTES, NONCE_BYTES, PREFIX_BYTES, Suite, TAG_BYTES, UnsealError, random_nonce,
     },
     control::ControlKey,
-    encoding::{Encoded, enc, encoded_bytes},
+    encoding::{Encoded, enc_to_vec, encoded_bytes},
     id::{Index, IndexName, TokenId},
     kdf::{SubkeyLabel, Subkeys},
     mac::MacKey,
@@ -371,12 +371,6 @@ fn record_aad(binding: &RecordBinding) -> Encoded<RECORD_AAD_BYTES_MAX> {
         bytes(value_index),
         bytes(form_index),
     ])
-}
-
-fn enc_to_vec(parts: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    enc(parts, |piece| bytes.extend_from_slice(piece));
-    bytes
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod change;
 mod parse;
 mod set;
+mod text;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use change::{Effect, PolicyChange, changes};
 pub use set::{PolicySet, PolicySetError};
+pub use text::TextRules;
 
 use crate::{crypto::aead::Suite, normalize::Normalizer, validate::Validation};
 use masker_types::kind::{EntityKind, Kid};
@@ -28,6 +30,8 @@ pub struct Policy {
     pub description: String,
     /// The kinds that the policy names: at least one.
     pub entities: BTreeMap<EntityKind, EntityRule>,
+    /// How texts are searched.
+    pub text: TextRules,
 }
 
 /// The treatment of one kind.

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, EntityRule, Policy, PolicyCipher, Scheme, TokenizeRule};
+use super::{Action, EntityRule, Policy, PolicyCipher, Scheme, TokenizeRule, text};
 use crate::{
     document::{Document, DocumentError, Located, Section},
     normalize::Normalizer,
@@ -134,13 +134,16 @@ fn read_policy(root: &Section<'_>) -> Option<Policy> {
     }
     let description = root.string("description");
     let defaults = read_settings(root);
-    let entities = read_entities(root, &defaults);
+    let mut kinds = Vec::new();
+    let entities = read_entities(root, &defaults, &mut kinds);
+    let text = text::read(root, &kinds);
     root.finish();
     Some(Policy {
         name: name?.value.to_owned(),
         version: u32::try_from(version?.value).ok()?,
         description: description.map_or("", |description| description.value).to_owned(),
         entities: entities?,
+        text,
     })
 }
 
@@ -149,7 +152,11 @@ fn is_name(text: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(character) && !text.starts_with('-')
 }
 
-fn read_entities(root: &Section<'_>, defaults: &RuleSettings) -> Option<BTreeMap<EntityKind, EntityRule>> {
+fn read_entities<'d>(
+    root: &Section<'d>,
+    defaults: &RuleSettings,
+    kinds: &mut Vec<text::KindTextRules<'d>>,
+) -> Option<BTreeMap<EntityKind, EntityRule>> {
     let advice = "give each kind its own section, such as [entities.PHONE]";
     let Some(section) = root.section("entities") else {
         if !root.has("entities") {
@@ -169,6 +176,7 @@ fn read_entities(root: &Section<'_>, defaults: &RuleSettings) -> Option<BTreeMap
             section.report(section.line(), kind_advice(name));
         }
         let settings = read_settings(&section);
+        kinds.push(text::read_kind(name, &section));
         let rule = read_rule(name, &section, &settings, defaults, &mut missing);
         section.finish();
         // An unreadable scheme may be meant as reversible.
@@ -330,7 +338,7 @@ fn report_unused_defaults(root: &Section<'_>, defaults: &RuleSettings) {
     }
 }
 
-fn kind_advice(name: &str) -> String {
+pub(super) fn kind_advice(name: &str) -> String {
     let upper = name.to_ascii_uppercase().replace(['-', ' ', '.'], "_");
     let advice = if EntityKind::parse(&upper).is_some() {
         suggestion(name, &[&upper])

@@ -5,7 +5,10 @@ use masker_types::{
     limits::{KID_BYTES_MAX, KIND_BYTES_MAX, LABEL_BYTES_MAX},
 };
 
-use super::layout::{API_KEY_BYTES_MAX, NORMALIZER_BYTES_MAX, RecordError};
+use super::{
+    layout::{API_KEY_BYTES_MAX, NORMALIZER_BYTES_MAX, RecordError},
+    placeholder::{PLACEHOLDER_CODE_BYTES_MAX, PlaceholderOwner},
+};
 use crate::RowKey;
 
 /// Longest name of a policy that can have a mapping row, in bytes.
@@ -28,6 +31,7 @@ const MANIFEST: &[u8] = b"m";
 
 const _: () = assert!(2 + 8 + KID_BYTES_MAX <= RowKey::BYTES_MAX);
 const _: () = assert!(2 + KIND_BYTES_MAX + KID_BYTES_MAX <= RowKey::BYTES_MAX);
+const _: () = assert!(2 + PlaceholderOwner::BYTES + KIND_BYTES_MAX + PLACEHOLDER_CODE_BYTES_MAX <= RowKey::BYTES_MAX);
 
 /// Why a row or its key cannot be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +76,8 @@ pub enum RowKeyError {
 /// | `s` session | id (16) |
 /// | `e` token of a session | id of the session (16), tag of the token (20) |
 /// | `h` honeytoken | id (16) |
+/// | `b` key of placeholders | owner (17) |
+/// | `l` placeholder | owner (17), length of the kind (1), kind, digits of the code |
 /// | `x` slot of the control key | `s`, fingerprint (8), kid |
 /// | `x` manifest of the control rows | `m` |
 #[derive(Clone, PartialEq, Eq)]
@@ -118,6 +124,10 @@ pub enum RowName {
     SessionToken([u8; 16], [u8; 20]),
     /// A [`super::HoneytokenRow`], by its id.
     Honeytoken([u8; 16]),
+    /// A [`super::PlaceholderKeyRow`], by whose placeholders they are.
+    PlaceholderKey(PlaceholderOwner),
+    /// A [`super::PlaceholderRow`], by whose it is, kind, and the digits of its code.
+    Placeholder(PlaceholderOwner, EntityKind, Vec<u8>),
     /// A [`super::ControlSlotRow`], by the kid and fingerprint that seal it.
     ControlSlot(Kid, [u8; 8]),
     /// The [`super::ControlManifestRow`].
@@ -161,6 +171,10 @@ impl RowName {
     pub const SESSION_TOKENS: u8 = b'e';
     /// The space of honeytokens.
     pub const HONEYTOKENS: u8 = b'h';
+    /// The space of the keys of placeholders.
+    pub const PLACEHOLDER_KEYS: u8 = b'b';
+    /// The space of placeholders.
+    pub const PLACEHOLDERS: u8 = b'l';
     /// The space of the control key's slots and of the manifest of the control rows.
     pub const CONTROL: u8 = b'x';
 
@@ -202,6 +216,10 @@ impl RowName {
             Self::SESSIONS => rest.try_into().ok().map(RowName::Session),
             Self::SESSION_TOKENS => split_session(rest).map(|(session, tag)| RowName::SessionToken(session, tag)),
             Self::HONEYTOKENS => rest.try_into().ok().map(RowName::Honeytoken),
+            Self::PLACEHOLDER_KEYS => {
+                rest.try_into().ok().and_then(PlaceholderOwner::from_bytes).map(RowName::PlaceholderKey)
+            }
+            Self::PLACEHOLDERS => split_placeholder(rest),
             Self::CONTROL if rest == MANIFEST => Some(RowName::ControlManifest),
             Self::CONTROL => rest
                 .split_first()
@@ -226,6 +244,15 @@ fn split_fingerprint(bytes: &[u8]) -> Option<(Kid, [u8; 8])> {
 fn split_session(bytes: &[u8]) -> Option<([u8; 16], [u8; 20])> {
     let (session, tag) = bytes.split_first_chunk()?;
     Some((*session, tag.try_into().ok()?))
+}
+
+fn split_placeholder(bytes: &[u8]) -> Option<RowName> {
+    let (owner, rest) = bytes.split_first_chunk()?;
+    let (&length, rest) = rest.split_first()?;
+    let (kind, code) = rest.split_at_checked(usize::from(length))?;
+    let is_code = (1..=PLACEHOLDER_CODE_BYTES_MAX).contains(&code.len());
+    let (owner, kind) = (PlaceholderOwner::from_bytes(*owner)?, EntityKind::parse(text(kind)?)?);
+    is_code.then(|| RowName::Placeholder(owner, kind, code.to_vec()))
 }
 
 fn split_kind(bytes: &[u8]) -> Option<(EntityKind, &str)> {
@@ -359,6 +386,22 @@ impl RowKey {
     /// Returns the key of a honeytoken's row.
     pub fn honeytoken(id: &[u8; 16]) -> Self {
         Self::of_parts(RowName::HONEYTOKENS, &[id])
+    }
+
+    /// Returns the key of the row with the key of someone's placeholders.
+    pub fn placeholder_key(owner: PlaceholderOwner) -> Self {
+        Self::of_parts(RowName::PLACEHOLDER_KEYS, &[&owner.to_bytes()])
+    }
+
+    /// Returns the key of a placeholder's row. `code` has at most [`PLACEHOLDER_CODE_BYTES_MAX`] digits.
+    pub fn placeholder(owner: PlaceholderOwner, kind: EntityKind, code: &[u8]) -> Self {
+        let kind = kind.as_str().as_bytes();
+        Self::of_parts(RowName::PLACEHOLDERS, &[&owner.to_bytes(), &[kind.len() as u8], kind, code])
+    }
+
+    /// Returns the beginning of the keys of someone's placeholders. It is no row's key.
+    pub fn placeholders_of(owner: PlaceholderOwner) -> Self {
+        Self::of_parts(RowName::PLACEHOLDERS, &[&owner.to_bytes()])
     }
 
     /// Returns the key of the slot in which a generation seals the control key.

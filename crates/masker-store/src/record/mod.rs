@@ -24,6 +24,8 @@
 //! | [`SessionRow`] | flags (bit 0: closed, 1: its opener has a uid, 2: and a key), label, opener, uid (4, if there is one), id of the key (16, if there is one), opened at (8), last used (8), closed at (8, if it is closed), tokens not tracked (8), tokens without a record (8), number of kinds (1), then for each: kind, minted, rehydrated, others rehydrated (8 each), number of generations (1), then for each: kid, digits of the fingerprint, tokens (8) |
 //! | [`SessionTokenRow`] | flags (bit 0: rehydrated, 1: carries its value), kind, kid, beginning of the fingerprint (4, if it carries its value) |
 //! | [`HoneytokenRow`] | flags (bit 0: carries its value), tag of the token (20), kind, kid, planted at (8), planted by, label |
+//! | [`PlaceholderKeyRow`] | key (32); stored as nonce (24), ciphertext of the whole row (33), tag (16) |
+//! | [`PlaceholderRow`] | text of the token |
 //! | [`AuditHeadRow`] | sequence (8), hash (32) |
 //! | [`ControlSlotRow`] | control epoch (8), nonce (24), sealed key (48) |
 //! | [`ControlManifestRow`] | flags (bit 0: is sound), control epoch (8), changes (8), rows (8), tag (16) |
@@ -43,6 +45,7 @@ mod index;
 mod key;
 mod layout;
 mod mapping;
+mod placeholder;
 mod rotation;
 mod sealed;
 mod session;
@@ -64,6 +67,7 @@ pub use layout::{
 };
 pub use mapping::MappingRow;
 pub use masker_types::limits::LABEL_BYTES_MAX;
+pub use placeholder::{PLACEHOLDER_CODE_BYTES_MAX, PlaceholderKeyRow, PlaceholderOwner, PlaceholderRow};
 pub use rotation::{ROTATION_FAILURES_MAX, ResealFailure, RotationFault, RotationRow, RotationState, StepResult};
 pub use sealed::{CIPHERTEXT_BYTES_MIN, Record};
 pub use session::{

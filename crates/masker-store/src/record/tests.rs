@@ -82,6 +82,10 @@ fn session(closed: bool) -> SessionRow {
     }
 }
 
+fn placeholder() -> PlaceholderRow {
+    PlaceholderRow { token: "MSKV1.A.K.M2TULLO3NWEDDQVQ7B4CCFBLIRLFK3MJ".into() }
+}
+
 fn session_token(prefix: Option<[u8; 4]>) -> SessionTokenRow {
     let (kind, kid) = (EntityKind::parse("PHONE").unwrap(), Kid::parse("K").unwrap());
     SessionTokenRow { rehydrated: prefix.is_some(), kind, kid, prefix }
@@ -129,6 +133,8 @@ fn layouts() -> Vec<(Row, Decoder)> {
         (session_token(None).encode(), |row| SessionTokenRow::decode(row).map(drop)),
         (session_token(Some([4; 4])).encode(), |row| SessionTokenRow::decode(row).map(drop)),
         (honeytoken().encode().unwrap(), |row| HoneytokenRow::decode(row).map(drop)),
+        (PlaceholderKeyRow { key: [5; 32] }.encode(), |row| PlaceholderKeyRow::decode(row).map(drop)),
+        (placeholder().encode(), |row| PlaceholderRow::decode(row).map(drop)),
     ]
 }
 
@@ -170,6 +176,9 @@ fn decodes_what_it_encodes() {
     for token in [session_token(None), session_token(Some([4; 4]))] {
         assert!(SessionTokenRow::decode(&token.encode()).is_ok_and(|decoded| decoded == token));
     }
+    assert!(PlaceholderRow::decode(&placeholder().encode()).is_ok_and(|decoded| decoded == placeholder()));
+    let key = PlaceholderKeyRow { key: [5; 32] };
+    assert!(PlaceholderKeyRow::decode(&key.encode()).is_ok_and(|decoded| decoded == key));
     for carries_value in [false, true] {
         let planted = HoneytokenRow { carries_value, ..honeytoken() };
         assert!(HoneytokenRow::decode(&planted.encode().unwrap()).is_ok_and(|decoded| decoded == planted));
@@ -244,6 +253,7 @@ fn names() -> Vec<(RowKey, RowName)> {
     let kid = Kid::parse(&"K".repeat(48)).unwrap();
     let kind = EntityKind::parse(&"P".repeat(32)).unwrap();
     let policy = "p".repeat(POLICY_NAME_BYTES_MAX);
+    let owner = PlaceholderOwner::Client([9; 16]);
     vec![
         (RowKey::record(&[1; 20]), RowName::Record([1; 20])),
         (RowKey::value_index(&[2; 20]), RowName::ValueIndex([2; 20])),
@@ -264,6 +274,8 @@ fn names() -> Vec<(RowKey, RowName)> {
         (RowKey::session_token(&[7; 16], &[8; 20]), RowName::SessionToken([7; 16], [8; 20])),
         (RowKey::api_key_use(&[5; 16]), RowName::ApiKeyUse([5; 16])),
         (RowKey::honeytoken(&[9; 16]), RowName::Honeytoken([9; 16])),
+        (RowKey::placeholder_key(owner), RowName::PlaceholderKey(owner)),
+        (RowKey::placeholder(owner, kind, &[31; 32]), RowName::Placeholder(owner, kind, vec![31; 32])),
         (RowKey::control_slot(kid, &[3; 8]), RowName::ControlSlot(kid, [3; 8])),
         (RowKey::control_manifest(), RowName::ControlManifest),
     ]
@@ -293,6 +305,9 @@ fn rejects_keys_that_the_vault_does_not_create() {
         b"s",
         b"e12345678901234561",
         b"h12",
+        b"b12345678901234567",
+        b"l\x001234567890123456\x05PHONE",
+        b"l\x071234567890123456\x05PHONE1",
         b"maudit2",
         b"mx",
         b"t",

@@ -34,6 +34,9 @@ scopes! {
     Lookup = "lookup", "Find the tokens that stand for a value.";
     Rewrap = "rewrap", "Mint stateless tokens again under the active key.";
     Forget = "forget", "Erase vault records.";
+    TextMask = "text:mask", "Replace the personal data in texts.";
+    TextRestore = "text:restore", "Restore the personal data in texts.";
+    TextDetect = "text:detect", "Find the personal data in texts.";
     KeysRead = "keys:read", "List key generations, by fingerprint.";
     KeysAdmin = "keys:admin", "Reload the keys.";
     VaultRead = "vault:read", "Read the counts of the vault, and its rotations.";
@@ -56,7 +59,17 @@ impl Scope {
 
     /// Returns whether the scope can be granted for a single kind, as in `rehydrate:PHONE`.
     pub const fn takes_kind(self) -> bool {
-        matches!(self, Scope::Tokenize | Scope::Rehydrate | Scope::Lookup | Scope::Rewrap | Scope::Forget)
+        matches!(
+            self,
+            Scope::Tokenize
+                | Scope::Rehydrate
+                | Scope::Lookup
+                | Scope::Rewrap
+                | Scope::Forget
+                | Scope::TextMask
+                | Scope::TextRestore
+                | Scope::TextDetect
+        )
     }
 
     /// Returns whether the scope allows changing or exporting what live and test data share: keys, policies, API keys, the

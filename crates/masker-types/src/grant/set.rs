@@ -73,7 +73,8 @@ impl ScopeSet {
             self.kinds.remove(&scope);
         } else {
             let unknown = || ScopeError::Unknown(text.to_owned());
-            let (scope, kind) = text.split_once(':').ok_or_else(unknown)?;
+            // The names of some scopes have a colon themselves.
+            let (scope, kind) = text.rsplit_once(':').ok_or_else(unknown)?;
             let scope = Scope::parse(scope).filter(|scope| scope.takes_kind()).ok_or_else(unknown)?;
             let kind = EntityKind::parse(kind).ok_or(ScopeError::Kind(scope))?;
             if !self.allows(scope) {
@@ -180,6 +181,9 @@ mod tests {
         assert!(set.allows(Scope::KeysRead) && !set.allows_some(Scope::KeysAdmin));
         assert_eq!(set.to_texts(), ["tokenize", "keys:read", "rehydrate:EMAIL", "rehydrate:PHONE"]);
         assert_eq!(ScopeSet::parse(&set.to_texts()), Ok(set));
+        let set = ScopeSet::parse(&["text:mask:PHONE", "text:detect"]).unwrap();
+        assert!(set.allows_kind(Scope::TextMask, kind("PHONE")) && !set.allows(Scope::TextMask));
+        assert_eq!(set.to_texts(), ["text:detect", "text:mask:PHONE"]);
     }
 
     #[test]
@@ -209,6 +213,8 @@ mod tests {
             ("keys:PHONE", "`keys:PHONE` is not a scope: there is `tokenize`"),
             ("keys:read:PHONE", "`keys:read:PHONE` is not a scope: did you mean `keys:read`?"),
             ("rehydrate:phone", "the scope `rehydrate` is limited to a kind as in `rehydrate:PHONE`"),
+            ("text:mask:phone", "the scope `text:mask` is limited to a kind as in `text:mask:PHONE`"),
+            ("text:PHONE", "`text:PHONE` is not a scope"),
             ("", "`` is not a scope"),
         ] {
             let error = ScopeSet::parse(&[text]).unwrap_err().to_string();

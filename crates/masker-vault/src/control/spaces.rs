@@ -13,10 +13,12 @@ pub(super) enum Protection {
     Tombstone,
     /// By a tag alone.
     Tag,
+    /// By the seal of the control key: the rows hold keys.
+    Encrypted,
 }
 
-/// The spaces whose rows have a tag.
-pub(super) const TAGGED: [u8; 15] = [
+/// The spaces whose rows have a tag, or a seal under the control key.
+pub(super) const TAGGED: [u8; 17] = [
     RowName::NORMALIZERS,
     RowName::KID_MOVES,
     RowName::GENERATIONS,
@@ -32,6 +34,8 @@ pub(super) const TAGGED: [u8; 15] = [
     RowName::SESSIONS,
     RowName::SESSION_TOKENS,
     RowName::HONEYTOKENS,
+    RowName::PLACEHOLDER_KEYS,
+    RowName::PLACEHOLDERS,
 ];
 
 /// All spaces of a vault.
@@ -48,6 +52,7 @@ pub(super) fn protection(space: u8) -> Protection {
     match space {
         RowName::API_KEYS | RowName::HONEYTOKENS | RowName::GENERATIONS | RowName::ROTATIONS => Protection::Control,
         RowName::TOMBSTONES => Protection::Tombstone,
+        RowName::PLACEHOLDER_KEYS => Protection::Encrypted,
         space if TAGGED.contains(&space) => Protection::Tag,
         _ => Protection::Sealed,
     }
@@ -58,7 +63,13 @@ pub(super) fn protection(space: u8) -> Protection {
 pub(super) fn grants(space: u8) -> bool {
     matches!(
         space,
-        RowName::API_KEYS | RowName::API_KEY_USES | RowName::ROTATIONS | RowName::SESSIONS | RowName::SESSION_TOKENS
+        RowName::API_KEYS
+            | RowName::API_KEY_USES
+            | RowName::ROTATIONS
+            | RowName::SESSIONS
+            | RowName::SESSION_TOKENS
+            | RowName::PLACEHOLDER_KEYS
+            | RowName::PLACEHOLDERS
     )
 }
 
@@ -80,6 +91,8 @@ pub(super) fn name(space: u8) -> &'static str {
         RowName::SESSIONS => "session",
         RowName::SESSION_TOKENS => "token of a session",
         RowName::HONEYTOKENS => "honeytoken",
+        RowName::PLACEHOLDER_KEYS => "key of placeholders",
+        RowName::PLACEHOLDERS => "placeholder",
         _ => "row",
     }
 }

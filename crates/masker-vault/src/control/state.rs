@@ -11,6 +11,7 @@ use masker_store::{
     record::{ControlManifestRow, ControlSlotRow, GenerationRow, RowName, TombstoneSumRow, split_tag},
 };
 use masker_types::{kind::Kid, mode::Mode, vault_position::ControlPosition};
+use zeroize::Zeroizing;
 
 use super::spaces::{self, Protection};
 
@@ -125,15 +126,27 @@ impl ControlState {
         keys.into_iter().any(|control| control.row_tag_verifies(key.space(), key.rest(), row, tag))
     }
 
-    /// Returns whether a stored row has a valid tag.
+    /// Opens a row that is sealed under the control key.
+    fn decrypted(&self, key: &RowKey, stored: &[u8]) -> Option<Row> {
+        let keys = std::iter::once(&self.key).chain(&self.next_key);
+        let mut opened = keys.into_iter().filter_map(|control| control.open_row(key.space(), key.rest(), stored));
+        opened.next().map(|mut row| std::mem::take(&mut *row))
+    }
+
+    /// Returns whether a stored row has a valid tag or seal.
     pub(super) fn is_verified(&self, key: &RowKey, stored: &[u8]) -> bool {
+        if spaces::protection(key.space()) == Protection::Encrypted {
+            return self.decrypted(key, stored).is_some();
+        }
         matches!(split_tag(stored), (row, Some(tag)) if self.verifies(key, row, tag))
     }
 
-    /// Verifies a stored row and takes its tag off.
+    /// Verifies a stored row and takes its tag or its seal off.
     pub(super) fn open(&self, key: &RowKey, mut stored: Row) -> Stored {
-        if spaces::protection(key.space()) == Protection::Sealed {
-            return Stored::Verified(stored);
+        match spaces::protection(key.space()) {
+            Protection::Sealed => return Stored::Verified(stored),
+            Protection::Encrypted => return self.decrypted(key, &stored).map_or(Stored::Void, Stored::Verified),
+            Protection::Control | Protection::Tombstone | Protection::Tag => {}
         }
         let is_verified = self.is_verified(key, &stored);
         stored.truncate(split_tag(&stored).0.len());
@@ -146,7 +159,7 @@ impl ControlState {
         }
     }
 
-    /// Adds the tag to a row that is written.
+    /// Adds the tag or the seal to a row that is written.
     pub(super) fn tagged(&self, change: RowChange) -> RowChange {
         match change {
             RowChange::Put(key, row) => {
@@ -170,9 +183,16 @@ impl ControlState {
     }
 
     fn tagged_row(&self, key: &RowKey, mut row: Row) -> Row {
-        if spaces::protection(key.space()) != Protection::Sealed {
-            let tag = self.key.row_tag(key.space(), key.rest(), &row);
-            row.extend_from_slice(&tag);
+        match spaces::protection(key.space()) {
+            Protection::Sealed => {}
+            Protection::Encrypted => {
+                let plain = Zeroizing::new(std::mem::take(&mut row));
+                row = self.key.seal_row(key.space(), key.rest(), &plain, &mut rand::rng());
+            }
+            Protection::Control | Protection::Tombstone | Protection::Tag => {
+                let tag = self.key.row_tag(key.space(), key.rest(), &row);
+                row.extend_from_slice(&tag);
+            }
         }
         row
     }
@@ -193,7 +213,7 @@ impl ControlState {
                 let sum = self.sum_of(key, row);
                 self.tombstones = self.tombstones.map(|all| all.plus(sum));
             }
-            Protection::Sealed | Protection::Tag => {}
+            Protection::Sealed | Protection::Tag | Protection::Encrypted => {}
         }
     }
 
@@ -208,7 +228,7 @@ impl ControlState {
                 let sum = self.sum_of(key, row);
                 self.tombstones = self.tombstones.map(|all| all.minus(sum));
             }
-            Protection::Sealed | Protection::Tag => {}
+            Protection::Sealed | Protection::Tag | Protection::Encrypted => {}
         }
     }
 

@@ -30,7 +30,8 @@ fn listed(vault: &Vault) -> Vec<HoneytokenStatus> {
 
 /// Returns whether rehydrating a token reports a honeytoken.
 async fn reports_honeytoken(vault: &Vault, token: &str) -> Result<bool, ItemFailure> {
-    let results = vault.rehydrate(&permit(), &[TokenInput { token, context: "" }]).await.unwrap();
+    let results =
+        vault.rehydrate::<masker_access::Rehydrate>(&permit(), &[TokenInput { token, context: "" }]).await.unwrap();
     results.results.into_iter().next().unwrap().map(|found| found.honeytoken.is_some())
 }
 

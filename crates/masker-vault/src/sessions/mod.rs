@@ -44,7 +44,7 @@ use super::{
 use masker_core::crypto::Fingerprint;
 use masker_store::{
     RowChange, RowKey, StoreError,
-    record::{SessionRow, is_valid_caller, is_valid_label},
+    record::{PlaceholderOwner, SessionRow, is_valid_caller, is_valid_label},
 };
 use masker_types::{
     kind::{EntityKind, Kid},
@@ -246,9 +246,13 @@ impl SessionService {
                 if !closing.is_ended() {
                     let row = closing.last_row(time::unix_ms(&self.clock), needs.generations, needs.gone);
                     let encoded = row.encode().map_err(|_| SessionError::Owner)?;
-                    self.writer.commit(KeepRows(vec![RowChange::Put(RowKey::session(id.as_bytes()), encoded)])).await?;
+                    // The key of the placeholders ends at once, and their rows with the next flush.
+                    let key = RowKey::placeholder_key(PlaceholderOwner::Session(*id.as_bytes()));
+                    let closed = RowChange::Put(RowKey::session(id.as_bytes()), encoded);
+                    self.writer.commit(KeepRows(vec![closed, RowChange::Remove(key)])).await?;
                     let tags = closing.closed(row.clone());
                     sessions.remove(&session, &tags);
+                    sessions.queue_placeholders(id, self.reader.store()).await?;
                     return Ok(SessionStatus::new(id, row, None));
                 }
             }

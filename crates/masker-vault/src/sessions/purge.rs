@@ -45,6 +45,7 @@ impl SessionService {
                 }
                 if let Some(session) = open.as_deref() {
                     sessions.remove(session, &Session::end(session));
+                    sessions.queue_placeholders(id, self.reader.store()).await?;
                 }
                 sessions.queue_removal(id);
                 *purged += 1;

@@ -18,7 +18,7 @@ use crate::{
 };
 use masker_store::{
     Row, RowChange, RowKey, Store, StoreError,
-    record::{RecordError, RowName, SessionRow, SessionTokenRow},
+    record::{PlaceholderOwner, RecordError, RowName, SessionRow, SessionTokenRow},
 };
 use masker_types::limits::SESSIONS_OPEN_MAX;
 
@@ -80,6 +80,18 @@ impl SessionRegistry {
         while let Some(rows) = pages.next(store).await? {
             for (key, row) in rows {
                 sessions.load_token(key, &row).map_err(damaged)?;
+            }
+        }
+        for space in [RowName::PLACEHOLDER_KEYS, RowName::PLACEHOLDERS] {
+            // The rows of sessions come first.
+            let mut pages = PagedScan::new(space);
+            'space: while let Some(rows) = pages.next(store).await? {
+                for (key, _) in rows {
+                    let Some(id) = session_of_placeholder(&key).map_err(damaged)? else { break 'space };
+                    if sessions.get(id).is_none() {
+                        sessions.pending_removals().push(key);
+                    }
+                }
             }
         }
         Ok(sessions)
@@ -153,6 +165,26 @@ impl SessionRegistry {
         self.pending_removals().extend(tags.iter().map(token));
     }
 
+    /// Queues the rows of a session's placeholders for removal, with the row of their key.
+    pub(super) async fn queue_placeholders(&self, id: SessionId, store: &dyn Store) -> Result<(), StoreError> {
+        let owner = PlaceholderOwner::Session(*id.as_bytes());
+        self.pending_removals().push(RowKey::placeholder_key(owner));
+        let prefix = RowKey::placeholders_of(owner);
+        let mut after = prefix.clone();
+        loop {
+            let page = store.scan_after(RowName::PLACEHOLDERS, Some(after), PAGE_ROWS).await?;
+            let own = page.rows.iter().map(|(key, _)| key).take_while(|key| key.begins_with(&prefix));
+            let own: Vec<RowKey> = own.cloned().collect();
+            let is_all = page.is_last || own.len() < page.rows.len();
+            let last = own.last().cloned();
+            self.pending_removals().extend(own);
+            match last {
+                Some(last) if !is_all => after = last,
+                _ => return Ok(()),
+            }
+        }
+    }
+
     /// Queues the row of a session that is not open for removal.
     pub(super) fn queue_removal(&self, id: SessionId) {
         self.pending_removals().push(RowKey::session(id.as_bytes()));
@@ -205,6 +237,15 @@ impl Drop for SessionSlot<'_> {
         if let Some(session) = &self.session {
             self.sessions.queue_removal(session.id);
         }
+    }
+}
+
+/// Returns the session that a placeholder or its key belongs to, if it belongs to one.
+fn session_of_placeholder(key: &RowKey) -> Result<Option<SessionId>, RecordError> {
+    match RowName::parse(key)? {
+        RowName::PlaceholderKey(PlaceholderOwner::Session(id))
+        | RowName::Placeholder(PlaceholderOwner::Session(id), ..) => Ok(Some(SessionId::from_bytes(id))),
+        _ => Ok(None),
     }
 }
 

@@ -386,7 +386,7 @@ async fn an_export_fails_after_a_failed_commit() {
     assert!(exporting.next().await.unwrap().is_some());
     bench.store.fail_next_apply(InjectedFault::NotApplied);
     let item = ValueInput { kind: "NOTE", value: "w", context: "" };
-    assert!(vault.tokenize(&permit(), &bench.policy, &[item]).await.is_err());
+    assert!(vault.tokenize::<masker_access::Tokenize>(&permit(), &bench.policy, &[item]).await.is_err());
     assert!(matches!(exporting.next().await, Err(VaultExportError::Uncertain)));
     assert!(exporting.next().await.unwrap().is_none());
 }

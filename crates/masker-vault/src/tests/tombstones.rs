@@ -44,7 +44,13 @@ async fn erasures_and_mints_in_a_group_count_in_their_order() {
             let (vault, policy) = (Arc::clone(&vault), bench.policy.clone());
             tokio::spawn(async move {
                 let item = ValueInput { kind: "NOTE", value: &text, context: "" };
-                let minted = vault.tokenize(&permit(), &policy, &[item]).await.unwrap().results.pop().unwrap();
+                let minted = vault
+                    .tokenize::<masker_access::Tokenize>(&permit(), &policy, &[item])
+                    .await
+                    .unwrap()
+                    .results
+                    .pop()
+                    .unwrap();
                 minted.token().unwrap().to_owned()
             })
         };

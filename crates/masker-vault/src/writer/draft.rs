@@ -121,6 +121,11 @@ impl<'k> CommitDraft<'k> {
         self.row(&RowKey::record(id.as_bytes())).map(|row| records::decode(row, self.metrics)).transpose()
     }
 
+    /// Lets readers of what this token has wait until the group is durable.
+    pub(crate) fn note_in_flight(&mut self, id: TokenId) {
+        self.in_flight.push(id);
+    }
+
     /// Adds the change of a row. It replaces an earlier one of the same row.
     pub(crate) fn write(&mut self, change: RowChange) {
         self.rows.insert(change.key().clone(), change);

@@ -14,7 +14,7 @@ async fn writer_held(bench: &Bench, vault: &Arc<Vault>) -> (ApplyGuard, tokio::t
         let (vault, policy) = (Arc::clone(vault), bench.policy.clone());
         async move {
             let item = ValueInput { kind: "NOTE", value: "minted meanwhile", context: "" };
-            vault.tokenize(&permit(), &policy, &[item]).await.map(drop).unwrap();
+            vault.tokenize::<masker_access::Tokenize>(&permit(), &policy, &[item]).await.map(drop).unwrap();
         }
     });
     while bench.store.count(b'r').await.unwrap() == before {

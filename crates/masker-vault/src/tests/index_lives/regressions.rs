@@ -377,7 +377,12 @@ async fn a_search_does_not_reach_tokens_of_other_policies() {
     assert!(matches!(forgotten[0].failure, Some(ItemFailure::Denied(_))));
     let tokens = [TokenInput { token: &token, context: "" }];
     for mode in Mode::ALL {
-        let opened = world.vault.rehydrate(&permit_for(source, mode), &tokens).await.unwrap().results;
+        let opened = world
+            .vault
+            .rehydrate::<masker_access::Rehydrate>(&permit_for(source, mode), &tokens)
+            .await
+            .unwrap()
+            .results;
         let erased = world.vault.forget(&permit_for(source, mode), &tokens).await.unwrap().results;
         for failure in [opened[0].as_ref().err(), erased[0].as_ref().err()] {
             // Whether a token of the other mode exists is not said.

@@ -183,7 +183,7 @@ impl World {
         items: &[Item],
     ) -> Result<Vec<Result<(String, bool), ItemFailure>>, VaultError> {
         let inputs: Vec<ValueInput<'_>> = items.iter().map(Item::input).collect();
-        let minted = self.vault.tokenize(&permit(mode), &self.policy, &inputs).await?;
+        let minted = self.vault.tokenize::<masker_access::Tokenize>(&permit(mode), &self.policy, &inputs).await?;
         let one = |minted| match minted {
             Tokenized::Token { text, created } => Ok((text, created.unwrap())),
             Tokenized::Failed(failure) => Err(failure),
@@ -198,7 +198,11 @@ impl World {
     }
 
     pub(super) async fn rehydrate(&self, mode: Mode, token: &str, context: &str) -> Result<String, ItemFailure> {
-        let results = self.vault.rehydrate(&permit(mode), &[TokenInput { token, context }]).await.unwrap();
+        let results = self
+            .vault
+            .rehydrate::<masker_access::Rehydrate>(&permit(mode), &[TokenInput { token, context }])
+            .await
+            .unwrap();
         results.results.into_iter().next().unwrap().map(|found| found.value.as_str().to_owned())
     }
 

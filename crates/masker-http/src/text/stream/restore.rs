@@ -1,0 +1,114 @@
+//! Restoring a text while it arrives.
+
+use std::sync::Arc;
+
+use super::{LineSender, PartReader, StreamFailure, begin, catching, cut::cut, lines_of, no_options};
+use crate::{
+    Service,
+    context::RequestContext,
+    input::Input,
+    operation::Outcome,
+    problem::Problem,
+    text::{
+        checked_context,
+        offsets::OffsetMap,
+        placeholders_in_texts,
+        restore::{Mark, Restored, marks, open_marks, restored},
+    },
+};
+use masker_access::{Permit, TextRestore};
+use masker_api::{TextFormat, TextRestoreStreamOptions, TextRestoreStreamPart};
+
+/// Replace the tokens and placeholders in a text by their values while it arrives. The lines of body and answer are like
+/// those of masking.
+#[utoipa::path(
+    post,
+    path = "/api/v1/text/restore/stream",
+    params(("X-Masker-Session" = Option<String>, Header, description = "The session that the request works in")),
+    request_body(
+        content = TextRestoreStreamOptions,
+        content_type = "application/x-ndjson",
+        description = "A line for the options, and then a line for each part of the text: `{\"text\": …}`, at most 64 KiB",
+        example = json!({"context": "clinic-7"})
+    ),
+    responses((
+        status = 200,
+        description = "A line for each part of the text, and a last one: `{\"end\": true, \"bytes\": …}` or `{\"error\": …}`",
+        content_type = "application/x-ndjson",
+        body = TextRestoreStreamPart<'_>,
+        example = json!({"text": "I called (212) 555-0147", "restored": 1, "unrestored": []})
+    )),
+)]
+pub(in crate::text) async fn text_restore_stream(
+    service: &Arc<Service>,
+    ctx: &mut RequestContext,
+    permit: Permit<TextRestore>,
+    input: &mut Input,
+) -> Outcome {
+    let mut lines = lines_of(service, input);
+    let options: TextRestoreStreamOptions = lines.next().await?.ok_or_else(no_options)?;
+    checked_context(&permit, options.context.as_deref())?;
+    begin(service, ctx, move |service, mut ctx, sender| async move {
+        let worked = catching(work(&service, &mut ctx, &sender, PartReader::new(lines), &options)).await;
+        (ctx, sender, worked)
+    })
+}
+
+/// Restores the parts of a text. Returns how many bytes it had.
+async fn work(
+    service: &Service,
+    ctx: &mut RequestContext,
+    sender: &LineSender,
+    mut parts: PartReader,
+    options: &TextRestoreStreamOptions,
+) -> Result<u64, StreamFailure> {
+    let mut restoring = StreamedRestore { options, pending: String::new(), base_units: 0 };
+    while let Some(piece) = parts.next().await? {
+        restoring.pending.push_str(&piece);
+        let end = cut(&restoring.pending, restoring.pending.len(), 0, &[]);
+        restoring.send(service, ctx, sender, end).await?;
+    }
+    restoring.send(service, ctx, sender, restoring.pending.len()).await?;
+    Ok(parts.bytes)
+}
+
+/// The part of a text that was not answered yet.
+struct StreamedRestore<'o> {
+    options: &'o TextRestoreStreamOptions,
+    pending: String,
+    /// The offset of `pending` in the text, in the unit of the options.
+    base_units: u64,
+}
+
+impl StreamedRestore<'_> {
+    /// Restores the first bytes of what is pending, and sends them.
+    async fn send(
+        &mut self,
+        service: &Service,
+        ctx: &mut RequestContext,
+        sender: &LineSender,
+        end: usize,
+    ) -> Result<(), StreamFailure> {
+        if end == 0 {
+            return Ok(());
+        }
+        // The key of the caller may have ended meanwhile.
+        let permit: Permit<TextRestore> = service.renew_permit(ctx)?;
+        let rest = self.pending.split_off(end);
+        let text = std::mem::replace(&mut self.pending, rest);
+        let placeholders = placeholders_in_texts(&[&text], &ctx.policies).pop().unwrap_or_default();
+        let marks = marks(&text, TextFormat::Plain, placeholders)
+            .map_err(|failure| Problem::new(failure.code(), failure.detail()))?;
+        let marked: Vec<(&str, &Mark)> = marks.iter().map(|mark| (text.as_str(), mark)).collect();
+        service.charge_found(ctx, marked.len())?;
+        service.charge_tokens(ctx, marked.len())?;
+        let context = self.options.context.as_deref().unwrap_or_default();
+        let opened = open_marks(service, ctx, &permit, context, &marked).await?;
+        service.metrics.http.text_bytes.with_label_values(&["restore"]).inc_by(text.len() as u64);
+        let offsets = OffsetMap::new(&text, self.options.offsets).with_base(self.base_units);
+        let Restored { text: restored, restored: count, unrestored } =
+            restored(&text, &marks, &opened, &offsets, TextFormat::Plain);
+        self.base_units = offsets.at(text.len());
+        sender.send(&TextRestoreStreamPart { text: restored.into(), restored: count, unrestored }).await
+    }
+}

@@ -1,0 +1,195 @@
+//! Texts that arrive in parts: every split has the same answer, and answers come while the text arrives.
+
+use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
+use serde_json::{Value, json};
+
+use super::{MASK, NOTE, ask, launch, notes};
+use crate::{
+    api_keys::create,
+    harness::{Client, error_code, events_of},
+};
+
+const MASK_STREAM: &str = "/api/v1/text/mask/stream";
+const RESTORE_STREAM: &str = "/api/v1/text/restore/stream";
+
+/// The answer to a stream.
+#[derive(Debug, PartialEq)]
+struct Streamed {
+    text: String,
+    findings: Vec<Value>,
+    last: Value,
+}
+
+fn lines(options: &Value, parts: &[&str]) -> String {
+    let parts = parts.iter().map(|part| json!({ "text": part }).to_string());
+    std::iter::once(options.to_string()).chain(parts).map(|line| line + "\n").collect()
+}
+
+/// Reads the lines of an answer.
+fn read(body: &[u8]) -> Streamed {
+    let text = std::str::from_utf8(body).expect("UTF-8");
+    assert!(text.ends_with('\n'), "{text}");
+    let mut lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let last = lines.pop().expect("a last line");
+    let mut streamed = Streamed { text: String::new(), findings: Vec::new(), last };
+    for line in &lines {
+        streamed.text.push_str(line["text"].as_str().unwrap_or_else(|| panic!("{line}")));
+        let found = line.get("findings").or(line.get("unrestored")).and_then(Value::as_array);
+        streamed.findings.extend(found.unwrap_or_else(|| panic!("{line}")).clone());
+    }
+    streamed
+}
+
+fn stream(client: &mut Client, path: &str, options: &Value, parts: &[&str]) -> Streamed {
+    let response = client.exchange("POST", path, lines(options, parts).as_bytes());
+    assert_eq!((response.status, response.content_type.as_str()), (200, "application/x-ndjson"));
+    read(&response.body)
+}
+
+/// Splits a text at random places.
+fn split<'t>(text: &'t str, rng: &mut ChaCha8Rng, longest: usize) -> Vec<&'t str> {
+    let (mut parts, mut rest) = (Vec::new(), text);
+    while !rest.is_empty() {
+        let mut length = rng.random_range(0..=longest.min(rest.len()));
+        while !rest.is_char_boundary(length) {
+            length += 1;
+        }
+        let (part, others) = rest.split_at(length);
+        parts.push(part);
+        rest = others;
+    }
+    parts
+}
+
+/// A text of several segments.
+fn long_text(seed: u64) -> String {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut text = String::new();
+    while text.len() < 30_000 {
+        match rng.random_range(0..8) {
+            0 => text.push_str(NOTE),
+            1 => text.push_str(" call (212) 555-0147 "),
+            2 => text.push_str("\n\n"),
+            3 => text.push_str("[PHONE_"),
+            4 => text.push_str(" \u{1f600}é "),
+            5 => text.push_str(&"x".repeat(rng.random_range(0..3_000))),
+            _ => text.push_str("The weather was fine, and nothing else happened. "),
+        }
+    }
+    text
+}
+
+#[test]
+fn every_split_has_the_answer_of_the_whole_text() {
+    let site = notes();
+    let daemon = launch(&site).start();
+    let mut client = daemon.client();
+    for (replace_with, seed) in [("token", 1_u64), ("placeholder", 2)] {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let text = long_text(seed);
+        let options = json!({"replace_with": replace_with, "offsets": "utf16"});
+        let whole = ask(&mut client, MASK, &text, options.clone());
+        let end = json!({"end": true, "bytes": text.len()});
+        for longest in [1_000, 9_000, 60_000] {
+            let parts = split(&text, &mut rng, longest);
+            let masked = stream(&mut client, MASK_STREAM, &options, &parts);
+            assert_eq!(masked.last, end, "seed {seed}");
+            assert!(masked.text == whole["text"].as_str().unwrap(), "seed {seed}, parts of {longest}");
+            assert_eq!(json!(masked.findings), whole["findings"], "seed {seed}, parts of {longest}");
+            let parts = split(&masked.text, &mut rng, longest);
+            let restored = stream(&mut client, RESTORE_STREAM, &json!({}), &parts);
+            assert!(restored.text == text, "seed {seed}, parts of {longest}");
+            assert_eq!(restored.last, json!({"end": true, "bytes": masked.text.len()}));
+        }
+    }
+    daemon.stop();
+}
+
+#[test]
+fn what_is_settled_is_answered_before_the_rest_arrives() {
+    let site = notes();
+    let daemon = launch(&site).start();
+    let mut client = daemon.client();
+    for path in [MASK_STREAM, RESTORE_STREAM] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: masker\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
+        );
+        let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+        let part = "The weather was fine, and nothing else happened. ".repeat(1_000);
+        client.send_raw(head.as_bytes()).unwrap();
+        client.send_raw(chunk(&lines(&json!({}), &[&part])).as_bytes()).unwrap();
+        assert!(client.receive_head().starts_with("HTTP/1.1 200 OK"));
+        // At most 32 KiB are held back of 48.
+        let mut received = Vec::new();
+        while received.len() < 16 * 1024 {
+            assert!(client.receive_chunk(&mut received) > 0, "{path}");
+        }
+        client.send_raw(chunk(&json!({"text": "call (212) 555-0147"}).to_string()).as_bytes()).unwrap();
+        client.send_raw(b"0\r\n\r\n").unwrap();
+        received.extend(client.receive_chunks());
+        let streamed = read(&received);
+        assert_eq!(streamed.last, json!({"end": true, "bytes": part.len() + 19}), "{path}");
+        assert!(streamed.text.starts_with(&part), "{path}");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn a_stream_that_fails_says_so_and_sends_no_more() {
+    let site = notes();
+    let daemon = launch(&site).start();
+    let mut root = daemon.client();
+    let body = |text: &str| text.as_bytes().to_vec();
+    for (bytes, status, code) in [
+        (body(""), 400, "request.invalid"),
+        (body("no JSON\n"), 400, "request.invalid"),
+        (body("{\"more\": 1}\n"), 400, "request.invalid"),
+        (body("{\"policy\": \"nosuch\"}\n"), 422, "policy.unknown"),
+        (body("{\"language\": \"es\"}\n"), 400, "request.invalid"),
+    ] {
+        root.exchange("POST", MASK_STREAM, &bytes).problem(status, code);
+    }
+    let fine = "The weather was fine, and nothing else happened. ".repeat(400);
+    let fails = |client: &mut Client, path: &str, parts: &[&str]| {
+        let streamed = stream(client, path, &json!({}), parts);
+        assert!(!streamed.text.contains("078-05"), "{streamed:?}");
+        error_code(&streamed.last).to_owned()
+    };
+    assert_eq!(fails(&mut root, MASK_STREAM, &[&fine, "SSN: 078-05-1120"]), "context.required");
+    let no_part = format!("{{}}\n{{\"text\": {}}}\n[1]\n", json!(fine));
+    let response = root.exchange("POST", MASK_STREAM, no_part.as_bytes());
+    let last = read(&response.body).last;
+    assert_eq!(error_code(&last), "request.invalid");
+    assert!(last["error"]["detail"].as_str().unwrap().starts_with("line 3 of the body: "), "{last}");
+    let key = create(&mut root, "few", &["text:mask", "text:restore"], json!({"limits": {"values_per_hour": 3}}));
+    assert_eq!(fails(&mut key.client(&daemon), MASK_STREAM, &[&fine, NOTE]), "rate.limited");
+    let phones = create(&mut root, "phones", &["text:mask:PHONE"], json!({}));
+    assert_eq!(fails(&mut phones.client(&daemon), MASK_STREAM, &[&fine, NOTE]), "perm.denied");
+    phones.client(&daemon).exchange("POST", RESTORE_STREAM, b"{}\n").problem(403, "perm.denied");
+    daemon.stop();
+    let events = events_of(&site.audit_events(), "text.streamed");
+    let outcomes: Vec<&str> = events.iter().map(|event| event["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["context.required", "request.invalid", "rate.limited", "perm.denied"]);
+}
+
+#[test]
+fn a_stream_has_an_event_at_its_beginning_and_at_its_end() {
+    let site = notes();
+    let daemon = launch(&site).start();
+    let mut client = daemon.client();
+    let masked = stream(&mut client, MASK_STREAM, &json!({"explain": true}), &[NOTE]);
+    assert!(masked.findings.iter().all(|finding| finding["why"]["evidence"].is_string()), "{masked:?}");
+    stream(&mut client, RESTORE_STREAM, &json!({}), &[&masked.text]);
+    daemon.stop();
+    let events = site.audit_events();
+    for (operation, at) in [("text.mask", 0), ("text.restore", 1)] {
+        let (began, ended) = (&events_of(&events, operation)[0], &events_of(&events, "text.streamed")[at]);
+        assert_eq!((&began["detail"]["streamed"], &began["outcome"]), (&json!(true), &json!("ok")), "{began}");
+        assert_eq!(began["request_id"], ended["request_id"]);
+        let counts = ended["counts"].to_string();
+        assert!(counts.contains("PHONE") && counts.contains("EMAIL"), "{ended}");
+        assert_eq!(ended["detail"]["bytes"].as_u64().is_some(), true, "{ended}");
+    }
+    let text = serde_json::to_string(&events).unwrap();
+    assert!(!text.contains("Maria") && !text.contains("0147"), "{text}");
+}

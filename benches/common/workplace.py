@@ -55,6 +55,20 @@ class Workplace:
         print(f"-- {text}", flush=True)
 
 
+@contextlib.contextmanager
+def awake():
+    """Keeps idle CPUs out of sleep states if permitted (usually only for root). Waking a CPU of a virtual machine takes longer
+    than any server here takes to respond, and would hide the differences. Yields whether it succeeded."""
+    with contextlib.ExitStack() as stack:
+        try:
+            # See power/pm_qos_interface in the kernel's documentation. The setting lasts while the file is open.
+            latency = stack.enter_context(open("/dev/cpu_dma_latency", "wb", buffering=0))
+            latency.write(bytes(4))
+        except OSError:
+            latency = None
+        yield latency is not None
+
+
 def machine(began):
     """Returns facts about the machine, the source and the tools, so that runs can be compared."""
     processor = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)

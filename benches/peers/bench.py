@@ -1,6 +1,5 @@
 """The state of a run: its binaries, directories and servers, and the alternating measurement of cases."""
 
-import contextlib
 import statistics
 import subprocess
 import sys
@@ -48,20 +47,6 @@ class Bench(Workplace):
         for name, of in slices.items():
             print(f"    {name:<24}{medians(of)}", flush=True)
         return {"title": title, "series": {name: [one.as_dict() for one in of] for name, of in slices.items()}}
-
-
-@contextlib.contextmanager
-def awake():
-    """Keeps idle CPUs out of sleep states if permitted (usually only for root). Waking a CPU of a virtual machine takes longer
-    than any server here takes to respond, and would hide the differences. Yields whether it succeeded."""
-    with contextlib.ExitStack() as stack:
-        try:
-            # See power/pm_qos_interface in the kernel's documentation. The setting lasts while the file is open.
-            latency = stack.enter_context(open("/dev/cpu_dma_latency", "wb", buffering=0))
-            latency.write(bytes(4))
-        except OSError:
-            latency = None
-        yield latency is not None
 
 
 def medians(slices):

@@ -22,8 +22,9 @@ import large
 import parts
 import plot
 import table
-from bench import Bench, awake
+from bench import Bench
 from process import Failed
+from workplace import awake
 
 PARTS = {
     "single": parts.single,

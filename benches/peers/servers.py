@@ -6,7 +6,7 @@ import os
 import subprocess
 
 from load import Slice
-from masker import STATELESS, VAULT, MaskerServer
+from masker import STATELESS, MaskerServer
 from process import Failed, Server
 
 KIND = "PHONE"

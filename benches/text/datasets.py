@@ -33,8 +33,8 @@ class Dataset:
 
 # ASQ-PHI marks all places as LOC; presidio-research marks addresses, and its countries and cities are neutral.
 DATASETS = (
-    Dataset("generated", "presidio-research generated_large", "gen_large*.jsonl", renamed={"presidio": {"LOCATION": "ADDRESS"}}),
-    Dataset("clinical", "ASQ-PHI clinical queries", "asq*.jsonl", renamed={None: {"ADDRESS": "LOC", "LOCATION": "LOC"}}),
+    Dataset("generated", "presidio-research generated_large", "gen_large*.jsonl", renamed={"Presidio": {"LOCATION": "ADDRESS"}}),
+    Dataset("clinical", "ASQ-PHI clinical queries", "asq*.jsonl", renamed={None: {"ADDRESS": "LOC", "LOCATION": "LOC"}, "Presidio": {"ORGANIZATION": "LOC"}}),
     Dataset("wnut", "WNUT17", "wnut*.jsonl"),
     Dataset("hard", "hard inputs of the folder", "hard*.jsonl", all_kinds=True),
     Dataset("own-hard", "hard inputs of the project", own="hard.txt", neutral=frozenset(), all_kinds=True),

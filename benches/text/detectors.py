@@ -60,7 +60,7 @@ class Masker:
 class Presidio:
     """Presidio with its default recognizers. The first use installs it."""
 
-    name = "presidio"
+    name = "Presidio"
 
     def __init__(self, workplace):
         self.home = workplace.home / "presidio"

@@ -24,7 +24,6 @@ def measure(workplace, detector, rounds, texts):
     """Returns the rates of each case, in bytes of text a second, by round."""
     with workplace.place(), two_cores() as cores:
         daemon = workplace.serve(MaskerServer, ENGINE, scopes=["*"])
-        check_routes(daemon)
         workplace.say(f"mask through the vault, {rounds} rounds of {texts:,} texts")
         series = {name: [] for name in ("detection alone", "mask, new values", "mask, known values", "detect")}
         # The first round warms up.
@@ -67,8 +66,13 @@ def requests(batch):
     return [json.dumps({"policy": VAULT, "texts": part}, ensure_ascii=False).encode() for part in parts]
 
 
+def check(workplace):
+    """Fails if the daemon has no routes for texts, or does not mask and restore one."""
+    with workplace.place():
+        check_routes(workplace.serve(MaskerServer, ENGINE, scopes=["*"]))
+
+
 def check_routes(daemon):
-    """Fails if the daemon has no routes for texts, or does not mask."""
     [(_, text)] = notes(0, 1)
     for path in (MASK, DETECT):
         try:

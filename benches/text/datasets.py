@@ -12,7 +12,7 @@ OWN = "crates/masker-text/tests"
 MARK = re.compile(r"\[([A-Z][A-Z_]+)\|")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """A set of texts. `pattern` names its files in the folder or below it; `own` names the file of the project's own."""
 

@@ -4,15 +4,18 @@
 """
 
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "common"))
+HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent / "common"))
 
 import datasets
 import goals
 import report
 import texts
+from process import Failed
 from scorer import Counts, Example, Range, joined, score
 
 
@@ -128,6 +131,24 @@ class Lists(unittest.TestCase):
         [one] = datasets.read_marked(line)
         self.assertEqual((one.id, one.text), ("line 3", "two [A] Ann [x] Lee\n[a@b.org]"))
         self.assertEqual(one.marks, (Range("NAME", 8, 19), Range("EMAIL", 21, 28)))
+
+    def test_sets_are_found_in_a_folder(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "below").mkdir()
+            line = '{"id": 7, "text": "Ann\\u2028Lee", "spans": [[0, 3, "NAME"]]}\n'
+            (folder / "below/hard-1.jsonl").write_text(line)
+            (folder / "hard-2.jsonl").write_text(line)
+            sets = {one: datasets.load(one, folder, HERE.parents[1]) for one in datasets.DATASETS}
+            named = {one.name: found for one, found in sets.items()}
+            examples, files = named["hard"]
+            self.assertEqual(files, ["below/hard-1.jsonl", "hard-2.jsonl"])
+            self.assertEqual([one.id for one in examples], ["hard-1.jsonl:7", "hard-2.jsonl:7"])
+            self.assertEqual(examples[0].marks, (Range("NAME", 0, 3),))
+            self.assertEqual(named["wnut"], ([], []))
+            self.assertGreater(len(named["own-hard"][0]), 200)
+            (folder / "hard-2.jsonl").write_text('{"id": 7}\n')
+            self.assertRaisesRegex(Failed, "hard-2.jsonl:1: ", datasets.load, datasets.DATASETS[3], folder, HERE)
 
     def test_kinds_are_renamed(self):
         [clinical] = [one for one in datasets.DATASETS if one.name == "clinical"]

@@ -202,9 +202,9 @@ fn plausible(text: &str, run: &Run, form: &Form) -> bool {
         }
 }
 
-/// Whether one digit is before longer groups: the trunk prefix of `8 (912) 345-67-89`, or an area's digit.
+/// Whether one digit is before longer groups: the trunk prefix of `8 (912) 345-67-89`, or the area of `06 1 555 0147`.
 fn short_lead(lengths: &[usize]) -> bool {
-    matches!(lengths, [1, rest @ ..] if !rest.is_empty() && rest.iter().all(|&len| len >= 2))
+    matches!(lengths, [1, rest @ ..] | [2, 1, rest @ ..] if !rest.is_empty() && rest.iter().all(|&len| len >= 2))
 }
 
 /// `FAX` if the nearest label in the sentence says so.

@@ -81,11 +81,13 @@ def score_section(dataset):
 
 
 def cells(counts):
-    return [
-        text
-        for of, exact in counts
-        for text in (number(of.precision, 2), number(of.recall, 2), number(of.f1), number(exact.f1))
-    ]
+    """Returns the figures of a kind. What has no meaning is a dash: recall where nothing is marked, precision where nothing is found."""
+    texts = []
+    for of, exact in counts:
+        found, known = of.right + of.false, of.marked or of.false
+        texts += [number(of.precision if found else None, 2), number(of.recall if of.marked else None, 2)]
+        texts += [number(one.f1 if known else None) for one in (of, exact)]
+    return texts
 
 
 def speed_section(speed):

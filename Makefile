@@ -12,7 +12,7 @@ CARGO ?= cargo
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .PHONY: help demo check test deps toolchain build release run lint doc docs-check book deny audit test-deb soak fuzz bench \
-	bench-peers bench-check bench-check-update deb reproducible clean
+	bench-peers bench-text bench-check bench-check-update deb reproducible clean
 
 help: ## Show this list
 	@echo 'masker: replaces personal data with tokens, and tokens with the data. Start with `make demo`.'
@@ -108,6 +108,11 @@ bench: toolchain ## Measure the cryptography, the store, and a rotation under lo
 bench-peers: toolchain ## Measure against OpenBao, a minimal server and the bare cryptography: benches/peers/RESULTS.md
 	@scripts/deps bench
 	@python3 -B benches/peers/run.py $(PEERS)
+
+# TEXT has options: `make bench-text TEXT=--help` lists them, and what the folder holds.
+bench-text: toolchain ## Measure the detector of personal data in text, with TEXT='--data FOLDER': benches/text/RESULTS.md
+	@scripts/deps bench
+	@python3 -B benches/text/run.py $(TEXT)
 
 bench-check: toolchain ## Count the instructions of the core operations; fail if one takes 5 % more than recorded
 	@scripts/deps bench

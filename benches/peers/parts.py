@@ -4,7 +4,8 @@ import json
 import threading
 
 import load
-from servers import STATELESS, VAULT, Floor, Masker, OpenBao, StoreAlone
+from masker import STATELESS, VAULT
+from servers import Floor, Masker, OpenBao, StoreAlone
 
 BATCH = 1_000
 # The batch sizes among which OpenBao's fastest is chosen.

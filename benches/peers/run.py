@@ -15,13 +15,16 @@ import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "common"))
+
 import about
 import large
 import parts
 import plot
 import table
-from bench import Bench, awake
+from bench import Bench
 from process import Failed
+from workplace import awake
 
 PARTS = {
     "single": parts.single,

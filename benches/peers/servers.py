@@ -6,52 +6,20 @@ import os
 import subprocess
 
 from load import Slice
+from masker import STATELESS, MaskerServer
 from process import Failed, Server
 
-KIDS = ("K_STATELESS", "K_HEALTHCARE", "K_PAYMENTS")
 KIND = "PHONE"
-STATELESS, VAULT = "stateless", "healthcare-default"
 # OpenBao requires a context for its derived keys; masker's requests have none.
 CONTEXT = base64.b64encode(b"bench").decode()
 
 
-class Masker(Server):
-    """The daemon with default settings, clients, limits and the audit log. Its vault persists after a stop."""
+class Masker(MaskerServer):
+    """The daemon, with its requests."""
 
-    # The socket accepts connections before the daemon is ready to serve requests.
-    ready_path = "/api/v1/vault/stats"
-
-    def __init__(self, bench, engine="sled", name="masker"):
-        self.name = name
-        self.engine = engine
-        self.binary = bench.masker
+    def __init__(self, bench, *arguments):
+        super().__init__(bench, *arguments)
         self.xtask = bench.xtask
-        self.socket = bench.sockets / f"{self.name}.sock"
-        self.root = bench.data / self.name
-        self.root.mkdir()
-        names = [f"MASKER_KEY_{kid}" for kid in KIDS] + ["MASKER_AUDIT_HMAC_KEY"]
-        self.keys = {name: base64.b64encode(os.urandom(32)).decode() for name in names}
-        # The limits are enforced, but too high to be reached.
-        vault = "" if engine == "sled" else f'[vault]\nengine = "{engine}"\n'
-        (self.root / "masker.toml").write_text(
-            f'[policy]\ndefault = "{STATELESS}"\n{vault}'
-            '[[clients]]\nname = "other"\nuid = 65533\nscopes = ["*"]\n'
-            f'[[clients]]\nname = "bench"\nuid = {os.geteuid()}\n'
-            'scopes = ["tokenize", "rehydrate", "vault:read", "metrics:read"]\n'
-            "[clients.limits]\nrequests_per_second = 1000000\nvalues_per_hour = 1000000000000\n"
-            '[audit]\nsync = "100ms"\n'
-        )
-        self.policies = bench.source / "policies"
-
-    def start(self):
-        paths = {
-            "MASKER_SOCKET": self.socket,
-            "MASKER_DATA_DIR": self.root / "vault",
-            "MASKER_POLICY_PATH": self.policies,
-            "MASKER_LOG_LEVEL": "warn",
-        }
-        environment = self.keys | {name: str(path) for name, path in paths.items()}
-        self.spawn([self.binary, "serve", "--config", self.root / "masker.toml"], self.root / "log", environment)
 
     def tokenize_request(self, values, policy=STATELESS):
         items = [{"kind": KIND, "value": value} for value in values]

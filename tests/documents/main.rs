@@ -3,6 +3,7 @@
 #[path = "../support/harness/mod.rs"]
 pub mod harness; // public, because each test program uses only parts of it
 
+mod benches;
 mod blocks;
 mod doctor;
 mod examples;

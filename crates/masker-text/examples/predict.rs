@@ -1,15 +1,17 @@
-//! Writes predictions for texts: `predict TEXTS.jsonl > PREDICTIONS.jsonl`.
+//! Writes predictions for texts: `predict TEXTS.jsonl [MIN_CONFIDENCE] > PREDICTIONS.jsonl`.
 //!
-//! A line of the input is `{"id": …, "text": "…"}`, and of the output `{"id": …, "spans": [[start, end, "KIND", score], …]}`, with
-//! offsets in code points.
+//! A line of the input is `{"id": …, "text": "…"}`, and of the output `{"id": …, "spans": [[start, end, "KIND", score, "rule"],
+//! …]}`, with offsets in code points. MIN_CONFIDENCE is in percent.
 
 use masker_text::{Detector, Options, Request};
 use serde_json::{Value, json};
 use std::{env, fs};
 
 fn main() {
-    let path = env::args().nth(1).expect("usage: predict TEXTS.jsonl");
-    let least = env::args().nth(2).and_then(|least| least.parse().ok()).unwrap_or(50);
+    let path = env::args().nth(1).expect("usage: predict TEXTS.jsonl [MIN_CONFIDENCE]");
+    let least = env::args()
+        .nth(2)
+        .map_or(Options::default().min_confidence, |least| least.parse().expect("MIN_CONFIDENCE is a percentage"));
     let detector =
         Detector::new(Options { min_confidence: least, ..Options::default() }).expect("the options are valid");
     let lines = fs::read_to_string(&path).unwrap_or_else(|error| panic!("failed to read {path}: {error}"));

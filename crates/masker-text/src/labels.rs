@@ -152,13 +152,13 @@ impl<'a> Labels<'a> {
         &self.set.says[usize::from(label.says)]
     }
 
-    /// Whether a range is within a label of several words, such as `place of birth`.
+    /// Whether a range is within a label of several words, such as `place of birth`, or of one with a colon, such as `Birthdate:`.
     pub fn covers(&self, text: &str, start: usize, end: usize) -> bool {
         let index = self.found.partition_point(|label| label.start <= start);
-        index
-            .checked_sub(1)
-            .map(|index| &self.found[index])
-            .is_some_and(|label| !label.hint && end <= label.end && text[label.start..label.end].contains(' '))
+        index.checked_sub(1).map(|index| &self.found[index]).is_some_and(|label| {
+            let sure = text[label.start..label.end].contains(' ') || text[label.end..].starts_with(':');
+            !label.hint && end <= label.end && sure
+        })
     }
 
     /// What the head of a cell says.

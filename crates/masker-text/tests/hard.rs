@@ -20,6 +20,6 @@ fn hard_inputs() {
         }
     }
     println!("{} of {total} wrong:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(total >= 150, "the list has {total} inputs");
+    assert!(total >= 240, "the list has {total} inputs");
     assert!(wrong.len() * 100 <= total * 4, "{} of {total} inputs are wrong", wrong.len());
 }

@@ -114,6 +114,16 @@ fn regions_decide_on_national_numbers() {
     };
     assert_eq!(find(german, text), pairs(&[("PHONE", "030 901820")]));
     assert_eq!(find(Options::default(), text), []);
+    let of = |region: &str| Options { regions: vec![Region::parse(region).unwrap()], ..Options::default() };
+    for (region, number) in
+        [("RU", "8 (495) 555-01-47"), ("BO", "2 2123456"), ("HU", "06 1 555 0147"), ("UY", "2410 0147")]
+    {
+        assert_eq!(
+            find(of(region), &format!("Please call {number} tomorrow.")),
+            pairs(&[("PHONE", number)]),
+            "{region}"
+        );
+    }
 }
 
 #[test]

@@ -15,6 +15,9 @@ pub(crate) fn numeric(scan: &Scan<'_>, run: &Run) -> Option<(usize, Candidate)> 
     let text = scan.text;
     let lengths = run.lengths(run.groups.len().min(3));
     let separator = run.separator(text, 0);
+    if lengths.first() == Some(&8) {
+        return compact(scan, run).map(|candidate| (1, candidate));
+    }
     if lengths.len() < 2 || !matches!(separator, "/" | "-" | ".") {
         return None;
     }
@@ -61,6 +64,20 @@ pub(crate) fn numeric(scan: &Scan<'_>, run: &Run) -> Option<(usize, Candidate)> 
         }
     }
     None
+}
+
+/// Reads eight digits after a label: `DOB: 19610304`, `DOB 03041961`.
+fn compact(scan: &Scan<'_>, run: &Run) -> Option<Candidate> {
+    let range = run.groups[0];
+    let (says, _) = scan.label(range.0)?;
+    if run.joined(scan.text, 1) || !names(says, &Kind::Dob) && !names(says, &Kind::Date) {
+        return None;
+    }
+    let part = |from: usize, to: usize| scan.text[range.0 + from..range.0 + to].parse::<u32>().unwrap_or(0);
+    let year_first = is_year(part(0, 4)) && is_month_day(part(4, 6), part(6, 8));
+    let (a, b) = (part(0, 2), part(2, 4));
+    let year_last = is_year(part(4, 8)) && (is_month_day(a, b) || is_month_day(b, a));
+    (year_first || year_last).then(|| judge(scan, range, 88, Clock::None))?
 }
 
 /// How a clock time follows a date.

@@ -218,6 +218,13 @@ fn email(text: &str, start: usize, end: usize) -> Option<Candidate> {
     if found[..at].is_empty() || found[..at].contains("..") || bytes.get(end) == Some(&b'@') {
         return None;
     }
+    // `git@code-host.org:team/repo` names a repository.
+    if &found[..at] == "git"
+        && bytes.get(end) == Some(&b':')
+        && bytes.get(end + 1).is_some_and(u8::is_ascii_alphanumeric)
+    {
+        return None;
+    }
     let known = validate::is_tld(tld);
     let latin = tld.is_ascii();
     match (known, latin) {

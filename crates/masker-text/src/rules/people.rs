@@ -6,6 +6,7 @@ use crate::{
     kind::Kind,
     names::{
         cue::Cue,
+        lexicon::Entry,
         tagger::Label,
         token::{Case, TokenKind},
     },
@@ -73,7 +74,15 @@ pub(crate) fn stray(scan: &Scan<'_>, first: usize, end: usize) -> Option<(usize,
         let entry = scan.sentence.infos[index].entry;
         tokens[index].case == Case::Title && entry.first() >= 2 && !entry.is_common() && !scan.sentence.in_place(index)
     };
-    if closed(scan, first) && end - first <= 3 && tokens[first..stop].iter().all(|token| token.kind == TokenKind::Word)
+    // `Best regards, The Billing Team` names nobody.
+    let group = |index: usize| {
+        matches!(scan.sentence.infos[index].cue, Cue::Organization | Cue::Facility)
+            || scan.word(index).eq_ignore_ascii_case("the")
+    };
+    if closed(scan, first)
+        && end - first <= 3
+        && tokens[first..stop].iter().all(|token| token.kind == TokenKind::Word)
+        && !(first..stop).any(group)
     {
         return Some((first, stop));
     }
@@ -147,10 +156,22 @@ fn name(scan: &Scan<'_>, first: usize, end: usize) -> Option<Candidate> {
     {
         return None;
     }
+    // `Johnson & Johnson` is a company.
+    let twin = |mark: usize, word: usize| {
+        scan.is_mark(mark, '&') && tokens.get(word).is_some_and(|other| other.word == tokens[first].word)
+    };
+    if end - first == 1 && (twin(end, end + 1) || first >= 2 && twin(first - 1, first - 2)) {
+        return None;
+    }
+    // `Ward C`, `Unit B`
+    let designation = end - first == 2 && scan.is(first, Class::UNIT) && tokens[end - 1].case == Case::Single;
     let words = (first..end).filter(|&index| tokens[index].kind == TokenKind::Word);
     let lead = (first..end).map(|index| scan.tags[index].lead).fold(f32::MIN, f32::max);
     let weak = words.clone().all(|index| weak(scan, index));
     if (weak || abbreviation(scan, first, end)) && !supported(scan, first, end) {
+        return None;
+    }
+    if designation && !cued(scan, first) {
         return None;
     }
     let stop = tokens[end - 1].end as usize;
@@ -163,7 +184,7 @@ fn name(scan: &Scan<'_>, first: usize, end: usize) -> Option<Candidate> {
 /// Whether a title such as `Dr` is at a token, with a word after it.
 fn is_title(scan: &Scan<'_>, index: usize) -> bool {
     scan.sentence.infos[index].cue == Cue::Title
-        && ["dr", "mr", "mrs", "ms", "miss", "prof", "doctor", "professor", "sir"]
+        && ["dr", "mr", "mrs", "ms", "miss", "mx", "prof", "doctor", "professor", "sir", "madam"]
             .iter()
             .any(|title| scan.word(index).eq_ignore_ascii_case(title))
 }
@@ -208,13 +229,15 @@ fn weak(scan: &Scan<'_>, index: usize) -> bool {
     ordinary || scan.is(index, Class::NO_NAME) || info.cue == Cue::Calendar
 }
 
-/// Whether a name is one short word in capitals, such as `MI` or `TIA`, in a text that has lower case too.
+/// Whether a name is one word in capitals, such as `MI` or `SNOMED`, in a text that has lower case too: a short one, or one that is in
+/// no list.
 fn abbreviation(scan: &Scan<'_>, first: usize, end: usize) -> bool {
     let token = &scan.tokens()[first];
+    let entry = scan.sentence.infos[first].entry;
     end - first == 1
         && scan.sentence.caseless != 2
-        && (token.case == Case::Upper && token.chars <= 5 || token.case == Case::Single)
-        && scan.sentence.infos[first].entry.first() < 3
+        && (token.case == Case::Upper && (token.chars <= 5 || entry == Entry::default()) || token.case == Case::Single)
+        && entry.first() < 3
 }
 
 /// Whether context supports a weak name: a title, a role, a greeting, an initial after it, or a word that is surely a name.
@@ -226,6 +249,13 @@ fn supported(scan: &Scan<'_>, first: usize, end: usize) -> bool {
     {
         return true;
     }
+    cued(scan, first)
+        || scan.tags[first].lead > LEAD_OF_WEAK && tokens[first].case != Case::Lower && !scan.sentence.is_start(first)
+}
+
+/// Whether a title, a role, a greeting or the like is before a token, with at most one mark between.
+fn cued(scan: &Scan<'_>, first: usize) -> bool {
+    let tokens = scan.tokens();
     let cue = |index: Option<usize>| {
         index.and_then(|index| scan.sentence.infos.get(index)).is_some_and(|info| {
             matches!(info.cue, Cue::Title | Cue::Role | Cue::Greeting | Cue::Naming | Cue::Kin | Cue::Closing)
@@ -235,7 +265,6 @@ fn supported(scan: &Scan<'_>, first: usize, end: usize) -> bool {
     let before =
         if before.is_some_and(|index| tokens[index].kind == TokenKind::Mark) { first.checked_sub(2) } else { before };
     cue(before)
-        || scan.tags[first].lead > LEAD_OF_WEAK && tokens[first].case != Case::Lower && !scan.sentence.is_start(first)
 }
 
 /// Whether a token begins the line after a closing: `Best,` or `Kind regards`.

@@ -31,7 +31,9 @@ pub(crate) fn find(scan: &Scan<'_>, run: &Run) -> Option<(usize, Candidate)> {
         return None;
     }
     let opened = bytes[start] == b'(' || bytes.get(start + 1) == Some(&b'(');
-    for count in (1..=run.groups.len().min(7)).rev() {
+    // Digits one by one: `2 1 2 5 5 5 0 1 4 7`.
+    let single = run.groups.iter().take_while(|group| group.1 - group.0 == 1).count();
+    for count in (1..=run.groups.len().min(single.max(7))).rev() {
         let digits = run.digits(text, count);
         let end = run.groups[count - 1].1;
         if !DIGITS.contains(&digits.len()) || run.joined(text, count) || !plain_separators(text, run, count, opened) {
@@ -43,12 +45,21 @@ pub(crate) fn find(scan: &Scan<'_>, run: &Run) -> Option<(usize, Candidate)> {
         {
             continue;
         }
+        if part_number(&bytes[end..]) {
+            continue;
+        }
         let form = Form { plus, opened, extension, count, lengths: run.lengths(count) };
         if let Some(candidate) = judge(scan, run, &digits, (start, end), &form) {
             return Some((count, candidate));
         }
     }
     None
+}
+
+/// Whether a dash and a single letter follow digits: `415-555-0132-B`.
+fn part_number(after: &[u8]) -> bool {
+    matches!(after, [b'-', letter, rest @ ..]
+        if letter.is_ascii_alphabetic() && !rest.first().is_some_and(u8::is_ascii_alphanumeric))
 }
 
 struct Form {
@@ -139,7 +150,7 @@ fn judge(scan: &Scan<'_>, run: &Run, digits: &[u8], range: (usize, usize), form:
         () if trailing.is_some() && (7..=15).contains(&digits.len()) => (Rank::Labelled, 80, "phone-label", None),
         () if form.extension && dashed && digits.len() >= 9 => (Rank::Pattern, 70, "phone-extension", None),
         () if form.plus && digits.len() >= 8 => (Rank::Pattern, 55, "phone-plus", None),
-        () if near && regional(scan, digits) && plausible(text, run, form) => {
+        () if near && regional(scan, digits) && (plausible(text, run, form) || short_lead(&form.lengths)) => {
             (Rank::Pattern, 75, "phone-hint", Some("numbering plan"))
         }
         () if near && digits.len() >= 7 && plausible(text, run, form) => (Rank::Pattern, 62, "phone-hint", None),
@@ -189,6 +200,11 @@ fn plausible(text: &str, run: &Run, form: &Form) -> bool {
         } else {
             form.lengths.iter().all(|&len| len >= 2 || form.plus)
         }
+}
+
+/// Whether one digit is before longer groups: the trunk prefix of `8 (912) 345-67-89`, or the area of `06 1 555 0147`.
+fn short_lead(lengths: &[usize]) -> bool {
+    matches!(lengths, [1, rest @ ..] | [2, 1, rest @ ..] if !rest.is_empty() && rest.iter().all(|&len| len >= 2))
 }
 
 /// `FAX` if the nearest label in the sentence says so.

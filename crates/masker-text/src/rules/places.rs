@@ -95,7 +95,10 @@ fn facilities(scan: &mut Scan<'_>) {
                 || before.is('-') && !before.space
                 || before.is('&')
                 || before.is('.') && first >= 2 && matches!(scan.word(first - 2), "St" | "Mt" | "Ft" | "Med" | "Dr");
-            let ordinal = before.kind == TokenKind::Number && !tokens[first].space;
+            // `5th Street Clinic`
+            let ordinal = before.kind == TokenKind::Number
+                && !tokens[first].space
+                && ["st", "nd", "rd", "th"].iter().any(|end| scan.word(first).eq_ignore_ascii_case(end));
             if !word && !joint && !ordinal {
                 break;
             }

@@ -51,6 +51,21 @@ fn networks() {
 }
 
 #[test]
+fn the_table_of_telephone_numbers_is_in_order() {
+    let lines: Vec<&str> =
+        include_str!("../../packs/phones.txt").lines().filter(|line| !line.starts_with('#')).collect();
+    assert!(lines.len() >= 240 && lines.is_sorted(), "{} lines", lines.len());
+    for line in lines {
+        let fields: Vec<&str> = line.split(' ').collect();
+        assert!(fields.len() == 4 && Region::parse(fields[0]).is_some(), "{line}");
+        assert!(fields[1].parse::<u16>().is_ok_and(|code| (1..1_000).contains(&code)), "{line}");
+        // E.164 allows 15 digits with the calling code.
+        let longest: usize = fields[3].rsplit([',', '-']).next().unwrap().parse().unwrap();
+        assert!((4..=15 - fields[1].len()).contains(&longest), "{line}");
+    }
+}
+
+#[test]
 fn phones() {
     assert!(is_nanp(b"2125550147") && is_nanp(b"12125550147"));
     for number in ["1125550147", "2121550147", "9115550147", "2129110147", "212555014"] {
@@ -62,4 +77,14 @@ fn phones() {
     assert!(german.accepts(b"030901820") && !german.accepts(b"12345"));
     assert_eq!(Region::parse("XX"), None);
     assert!(Region::US.accepts(b"2125550147"));
+    let region = |code: &str| Region::parse(code).unwrap();
+    assert!(region("RU").accepts(b"84955550147") && region("RU").accepts(b"4955550147"));
+    assert!(!region("RU").accepts(b"04955550147"), "the trunk prefix is 8");
+    assert!(region("HU").accepts(b"0615550147") && region("UY").accepts(b"24100147"));
+    // National numbers of Italy begin with 0.
+    assert!(region("IT").accepts(b"0655501470") && is_international(b"390655501470"));
+    assert!(
+        is_international(b"37410550147") && is_international(b"4402079460958") && !is_international(b"371055501470")
+    );
+    assert!(!is_international(b"112125550147"), "one digit too many");
 }

@@ -83,8 +83,8 @@ impl Vault {
         policy: &Policy,
         items: &[ValueInput<'_>],
     ) -> Result<BatchResult<Tokenized>, VaultError> {
-        let BatchResult { results, counts } = self.tokenizer.tokenize(permit, policy, items, None).await?;
-        Ok(BatchResult { results: results.into_iter().map(|masked| masked.result).collect(), counts })
+        let BatchResult { results, counts, erased } = self.tokenizer.tokenize(permit, policy, items, None).await?;
+        Ok(BatchResult { results: results.into_iter().map(|masked| masked.result).collect(), counts, erased })
     }
 
     /// Swaps values that were found in texts for tokens, as [`Vault::tokenize`], and gives each token its placeholder: that of

@@ -22,7 +22,7 @@ use masker_store::{
 };
 use masker_types::vault_position::VaultId;
 use masker_vault::{
-    ExportSummary, KeyRules, LaterChanges, RestoreOutcome, SessionId, SuspendedKey, Vault, VaultImportError,
+    ExportSummary, KeyRules, LaterChanges, LongReads, RestoreOutcome, SessionId, SuspendedKey, Vault, VaultImportError,
     VaultMetrics,
 };
 
@@ -202,7 +202,7 @@ impl NewVault<'_> {
         let mut closed_since = 0;
         for id in closed {
             if vault.enter_session(*id).is_some() {
-                vault.close_session(*id).await.map_err(|error| text(&error))?;
+                vault.close_session(*id, &LongReads::default()).await.map_err(|error| text(&error))?;
                 closed_since += 1;
             }
         }

@@ -188,7 +188,7 @@ fn a_stream_has_an_event_at_its_beginning_and_at_its_end() {
         assert_eq!(began["request_id"], ended["request_id"]);
         let counts = ended["counts"].to_string();
         assert!(counts.contains("PHONE") && counts.contains("EMAIL"), "{ended}");
-        assert_eq!(ended["detail"]["bytes"].as_u64().is_some(), true, "{ended}");
+        assert!(ended["detail"]["bytes"].as_u64().is_some(), "{ended}");
     }
     let text = serde_json::to_string(&events).unwrap();
     assert!(!text.contains("Maria") && !text.contains("0147"), "{text}");

@@ -240,7 +240,7 @@ mod tests {
     fn findings_do_not_touch_tokens_and_placeholders() {
         let text = format!("12 Elm St {TOKEN}, [NAME_XXXXXXXX] Springfield");
         let placeholder = text.find('[').unwrap()..text.find(']').unwrap() + 1;
-        let existing = existing(&text, &[placeholder.clone()], None);
+        let existing = existing(&text, std::slice::from_ref(&placeholder), None);
         assert_eq!(existing.iter().map(|one| one.is_token).collect::<Vec<_>>(), [true, false]);
         let parts = |range: Range<usize>| -> Vec<String> {
             let found = outside(&text, vec![finding(range.start, range.end)], &existing, None);

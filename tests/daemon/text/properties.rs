@@ -123,8 +123,7 @@ fn json_documents_come_back_byte_for_byte() {
             for (((document, masked), masked_text), restored) in
                 documents.iter().zip(&masked).zip(&masked_texts).zip(&restored)
             {
-                serde_json::from_str::<Value>(masked_text)
-                    .unwrap_or_else(|_| panic!("seed {seed}: {masked_text}"));
+                serde_json::from_str::<Value>(masked_text).unwrap_or_else(|_| panic!("seed {seed}: {masked_text}"));
                 let findings = masked["findings"].as_array().unwrap();
                 if findings.iter().all(|finding| finding["action"] != "redact") {
                     assert_eq!(restored["text"], **document, "seed {seed}: {masked_text}");

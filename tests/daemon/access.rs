@@ -97,7 +97,7 @@ fn while_no_client_is_listed_others_may_only_use_values() {
     assert_eq!(whoami["name"], "unlisted");
     let has: Vec<&str> =
         Scope::ALL.iter().map(|scope| scope.as_str()).filter(|scope| whoami["scopes"][scope] == true).collect();
-    assert_eq!(has, ["tokenize", "rehydrate", "lookup", "rewrap"]);
+    assert_eq!(has, ["tokenize", "rehydrate", "lookup", "rewrap", "text:mask", "text:restore", "text:detect"]);
     other.post("/api/v1/forget", &json!({"tokens": [token]})).problem(403, "perm.denied");
     other.get("/api/v1/api-keys").problem(403, "perm.denied");
     other.post("/api/v1/vault/check", &json!({})).problem(403, "perm.denied");

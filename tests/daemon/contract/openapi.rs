@@ -22,6 +22,11 @@ fn check(document: &Value, method: &str, path: &str, response: &Response) {
         &content.get(media_type).unwrap_or_else(|| panic!("{method} {path} {media_type}: {described}"))["schema"];
     let body = match media_type {
         "text/plain" => json!(String::from_utf8_lossy(&response.body)),
+        // The schema is that of the lines before the last one.
+        "application/x-ndjson" => {
+            let line = response.body.split(|byte| *byte == b'\n').next().expect("a line");
+            serde_json::from_slice(line).expect("JSON")
+        }
         // Binary bodies are described by their media type only.
         "application/octet-stream" => return assert!(!response.body.is_empty(), "{method} {path}"),
         _ => serde_json::from_slice(&response.body).expect("JSON"),
@@ -121,6 +126,10 @@ fn the_document_matches_the_routes_and_their_answers() {
             "/api/v1/sessions" if method == "POST" => json!({"label": "night run"}),
             "/api/v1/vault/honeytokens" if method == "POST" => json!({"kind": "PHONE", "label": "in a dump"}),
             "/api/v1/vault/purge" => json!({"before": "2001-01-01"}),
+            "/api/v1/text/mask" | "/api/v1/text/detect" => {
+                json!({"texts": ["call (212) 555-0147", "SSN: 078-05-1120"], "offsets": "utf16", "explain": true})
+            }
+            "/api/v1/text/restore" => json!({"text": "MSKV1.PHONE.K_CARE.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}),
             _ => Value::Null,
         };
         let expected = match (method, path) {
@@ -136,6 +145,12 @@ fn the_document_matches_the_routes_and_their_answers() {
             assert_eq!(response.status, 200, "{path}");
             check(&document, method, path, &response);
             check(&document, method, path, &client.exchange(method, path, b"no export"));
+        } else if path.ends_with("/stream") {
+            let lines = &operation["requestBody"]["content"]["application/x-ndjson"]["schema"];
+            assert_eq!(mismatch(&document, lines, &json!({})), None, "{path}");
+            let response = client.exchange(method, path, b"{}\n{\"text\": \"call (212) 555-0147\"}\n");
+            assert_eq!(response.status, 200, "{path}");
+            check(&document, method, path, &response);
         } else if body.is_null() {
             assert!(request.is_null(), "{path} takes no body");
             let response = client.exchange(method, &place, b"");

@@ -149,7 +149,7 @@ impl Placer<'_> {
         Ok(placements)
     }
 
-    /// Sets the placeholder of an item, and the token that it stands for.
+    /// Sets the placeholder of an item, and its token.
     fn set(
         &self,
         position: usize,

@@ -13,7 +13,7 @@ const LENGTHS_TRIED: usize = 2;
 
 /// Returns the tokens in a text, in its order. They do not overlap.
 ///
-/// A vault token has a fixed length, so it is found whatever follows it. A reversible token ends with the last character
+/// A vault token has a fixed length, so it is found before any text. A reversible token ends with the last character
 /// that a body can have, or up to 24 characters before it: a longer row of such characters after it hides it.
 pub fn tokens_in(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();

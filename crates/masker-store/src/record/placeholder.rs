@@ -78,7 +78,7 @@ impl PlaceholderKeyRow {
     }
 }
 
-/// The token that a placeholder stands for.
+/// The token of a placeholder.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PlaceholderRow {
     /// The text of the token: 1 byte to 8 KiB.

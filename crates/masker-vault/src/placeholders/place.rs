@@ -32,9 +32,9 @@ pub(crate) enum PlacedToken {
 
 /// What became of a placement.
 pub(crate) enum PlacementOutcome {
-    /// The placeholder stands for this token, which is durable with it.
+    /// The placeholder is that of this token, which is durable with it.
     Placed(String),
-    /// It stands for this other token.
+    /// It is that of this other token.
     Taken { own: String, other: String },
     /// There is no token.
     Failed(ItemFailure),

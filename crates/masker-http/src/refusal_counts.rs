@@ -30,7 +30,7 @@ pub(super) struct RefusalKind {
     pub(super) op: AuditOperation,
     /// The code.
     pub(super) outcome: &'static str,
-    /// Whether it showed honeytokens. The first that does has an event of its own, whatever was refused before it.
+    /// Whether it showed honeytokens. The first that does has an event of its own, also after other refusals.
     pub(super) shows_honeytokens: bool,
 }
 

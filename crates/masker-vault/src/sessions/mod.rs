@@ -234,7 +234,7 @@ impl SessionService {
     pub(crate) async fn close_session(&self, id: SessionId, reads: &LongReads) -> Result<SessionStatus, SessionError> {
         let sessions = &self.registry;
         if let Some(session) = sessions.get(id) {
-            // First: whoever holds the other lock waits for no reads of other requests.
+            // First: the holder of the other lock waits for no reads of other requests.
             let turn = reads.turn().await;
             let _alone = session.close_lock.lock().await;
             // Another caller may have closed it.

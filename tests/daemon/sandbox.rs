@@ -118,8 +118,8 @@ fn what_is_renewed_by_a_rename_is_read_again_from_within() {
 #[test]
 fn the_watchdog_is_fed_where_there_is_one() {
     let site = Site::new();
-    let audit = TestKey::named("audit").base64();
-    let daemon = site.launch().care_keys().env("MASKER_AUDIT_HMAC_KEY", audit).env("WATCHDOG_USEC", "20000").start();
+    let launch = || site.launch().care_keys().env("MASKER_AUDIT_HMAC_KEY", TestKey::named("audit").base64());
+    let daemon = launch().env("WATCHDOG_USEC", "20000").start();
     for _ in 0..3 {
         assert_eq!(daemon.notification().unwrap(), ["WATCHDOG=1"]);
     }
@@ -127,7 +127,7 @@ fn the_watchdog_is_fed_where_there_is_one() {
     daemon.signal(Signal::SIGKILL);
 
     // A watchdog for another process is not fed.
-    let daemon = site.launch().care_keys().env("WATCHDOG_USEC", "1000").env("WATCHDOG_PID", "1").start();
+    let daemon = launch().env("WATCHDOG_USEC", "1000").env("WATCHDOG_PID", "1").start();
     daemon.client().get("/health").ok();
     daemon.stop();
 }

@@ -279,7 +279,7 @@ fn an_api_key_changes_and_rotates_only_what_comes_from_it() {
     let grandchild = create(&mut child.client(&daemon), "grandchild", &ADMIN, json!({"workspace": "b"}));
     let sibling = create(&mut parent.client(&daemon), "sibling", &ADMIN, json!({"workspace": "c"}));
     let other = create(&mut root, "other", &["tokenize"], json!({}));
-    // Whoever got the secret of one of these would have its limits too, and keep it after a revocation.
+    // A holder of the secret of one of these would have its limits too, and keep it after a revocation.
     let mut client = child.client(&daemon);
     for key in [&parent, &sibling, &other] {
         for grace in [0, 3_600] {

@@ -69,12 +69,8 @@ fn the_tokens_of_the_examples_are_tokens() {
 #[test]
 fn the_document_matches_the_routes_and_their_answers() {
     let site = Site::new();
-    let daemon = site
-        .launch()
-        .care_keys()
-        .old_key("K_CARE", &TestKey::named("care before"))
-        .env("MASKER_AUDIT_HMAC_KEY", TestKey::named("audit").base64())
-        .start();
+    let launch = || site.launch().care_keys().env("MASKER_AUDIT_HMAC_KEY", TestKey::named("audit").base64());
+    let daemon = launch().old_key("K_CARE", &TestKey::named("care before")).start();
     let mut client = daemon.client();
     let document = client.get("/api/v1/openapi.json").ok();
     assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1.")));
@@ -177,7 +173,7 @@ fn the_document_matches_the_routes_and_their_answers() {
     daemon.stop();
 
     // A degraded daemon, missing keys, and invalid policies.
-    let daemon = site.launch().care_keys().key("K_CARE", &TestKey::named("care after")).start();
+    let daemon = launch().key("K_CARE", &TestKey::named("care after")).start();
     site.policy("care.toml", "name = 1");
     let mut client = daemon.client();
     for (method, path, status) in [

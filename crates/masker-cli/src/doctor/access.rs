@@ -33,7 +33,7 @@ fn owners(access: &AccessConfig, daemon_uid: u32) -> Finding {
     Finding::warning(CHECK, FindingId::RootLimited, found, remedy)
 }
 
-/// Returns whether a client names a user, whatever the user's unit.
+/// Returns whether a client names a user, in every unit and group.
 fn names(client: &ClientConfig, uid: u32) -> bool {
     let by_name = client.user.as_deref().map(|name| User::from_name(name).ok().flatten().map(|user| user.uid));
     let named = client.uid == Some(uid) || by_name == Some(Some(Uid::from_raw(uid)));

@@ -30,6 +30,9 @@ fn health_lists_each_component() {
     let daemon = site.launch().care_keys().start();
     let mut health = daemon.client().get("/health").ok();
     check_and_take(&mut health, &["uptime_seconds"], is_count);
+    let configuration =
+        health.as_object_mut().and_then(|members| members.remove("configuration")).expect("for an operator");
+    assert_eq!(configuration["socket"], site.socket().to_str().expect("UTF-8"), "{configuration}");
     let off = "MASKER_AUDIT_HMAC_KEY is not set: there is no audit log";
     let expected = json!({
         "status": "ok",

@@ -2,7 +2,7 @@
 //!
 //! A text is worked on in pieces. What a piece is depends on the text alone: the detector settles it segment by segment, and
 //! is given [`FEED_BYTES`] at a time, however the text arrives. So every split of a text has the same answer. At most
-//! [`TEXT_HELD_BYTES_MAX`](masker_types::limits::TEXT_HELD_BYTES_MAX) bytes are held back.
+//! [`TEXT_HELD_BYTES_MAX`] bytes are held back.
 
 mod cut;
 mod lines;

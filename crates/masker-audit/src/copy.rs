@@ -78,6 +78,7 @@ pub fn states_head(directory: &Path, head: &ChainHead) -> io::Result<bool> {
         loop {
             match lines.next(&mut text) {
                 Ok(NextLine::Line) => {}
+                Ok(NextLine::TooLong) => continue,
                 Err(error) if !is_damage(&error) => return Err(error),
                 _ => break,
             }

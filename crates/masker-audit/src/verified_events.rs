@@ -82,6 +82,7 @@ pub fn verified_events(directory: &Path, key: &ChainKey, mut visit: impl FnMut(V
         loop {
             match lines.next(&mut text) {
                 Ok(NextLine::Line) => {}
+                Ok(NextLine::TooLong) => continue,
                 Err(error) if !is_damage(&error) => return Err(error),
                 _ => break,
             }

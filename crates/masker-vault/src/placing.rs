@@ -1,7 +1,7 @@
 //! Finding and placing the placeholders of a batch of values.
 
 use super::{
-    ItemFailure, VaultError,
+    VaultError,
     keys::KeysInForce,
     mint::MintChange,
     placeholders::{PlacedToken, Placement, PlacementChange, PlacementOutcome},
@@ -125,8 +125,8 @@ impl Placer<'_> {
                         placements.push(Placement { position, placeholder: Placeholder { kind, code }, hash, token });
                     }
                     Some(code) => tried.push((Placeholder { kind: one.kind, code }, one)),
-                    // So many codes are never taken by chance.
-                    None => results[one.position] = Some(Tokenized::Failed(ItemFailure::Damaged)),
+                    // A value that was forgotten again and again. It stays out of the text.
+                    None => results[one.position] = Some(Tokenized::Redacted(one.kind)),
                 }
             }
             let codes: Vec<Placeholder> = tried.iter().map(|(placeholder, _)| *placeholder).collect();

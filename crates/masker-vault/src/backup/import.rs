@@ -143,10 +143,8 @@ impl Importer {
                             continue;
                         }
                         if run.later.has(id, &record) {
-                            if pass == MergePass::default() {
-                                let tombstone = TombstoneRow { erased_at_ms: time::unix_ms(&self.clock) };
-                                incoming.push(MergeItem::Tombstone { id, tombstone });
-                            }
+                            let tombstone = TombstoneRow { erased_at_ms: time::unix_ms(&self.clock) };
+                            incoming.push(MergeItem::Tombstone { id, tombstone });
                             continue;
                         }
                         let (record, erased) = (Box::new(record), tombstone_reader.has(&raw).await?);

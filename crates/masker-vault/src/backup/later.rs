@@ -58,9 +58,11 @@ impl LaterChanges {
         let is_revoked = self.revoked.contains(&key.id())
             || self.revoked_with_descendants.contains(&key.id())
             || ancestors.iter().any(|ancestor| self.revoked_with_descendants.contains(ancestor));
+        // What a creator lost, its keys lost too.
+        let is_changed = std::iter::once(&key.id()).chain(ancestors).any(|id| self.changed.contains(id));
         if is_revoked {
             key.revoked(now_ms)
-        } else if key.revoked_at_ms().is_none() && (self.keys_unknown || self.changed.contains(&key.id())) {
+        } else if key.revoked_at_ms().is_none() && (self.keys_unknown || is_changed) {
             key.suspended()
         } else {
             key.clone()

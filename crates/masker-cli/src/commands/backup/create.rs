@@ -168,6 +168,7 @@ fn not_included(config: &Config, manifest: &Manifest) -> Vec<NotIncluded> {
             "rotations, and proofs that a key is unneeded",
             "nowhere: begin a rotation again; `masker vault check` proves again",
         ),
+        ("placeholders of texts", "nowhere: a copy of the data directory has them"),
     ];
     if manifest.audit_head.is_none() {
         left_out.push(("audit log", "nowhere: the daemon keeps none"));

@@ -137,6 +137,8 @@ where
     own.details.policy = ctx.details.policy.clone();
     own.details.session = ctx.details.session;
     own.session = ctx.session.take();
+    // It counts as an operation of its caller until it ends.
+    own.operation = ctx.operation.take();
     ctx.flag("streamed", true);
     let (sender, receiver) = mpsc::channel(1);
     let working = work(Arc::clone(service), own, LineSender(sender));

@@ -214,8 +214,8 @@ fn missing_key_warning((kid, fingerprint): (Kid, Fingerprint), row: &KnownGenera
     };
     format!(
         "{} the key {kid} with fingerprint {fingerprint}, which is not loaded: they cannot be rehydrated, \
-         and values of {kid} that the vault does not find {consequence}; load it as MASKER_KEY_{kid}_OLD{or_active}, or \
-         give them up by `masker vault purge --key {fingerprint}`",
+         and values of {kid} that the vault does not find {consequence}; put it back from its copy as \
+         MASKER_KEY_{kid}_OLD{or_active}",
         needs(row.records, row.index_rows)
     )
 }

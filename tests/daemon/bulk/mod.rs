@@ -107,6 +107,8 @@ fn reports_usage_errors_before_writing() {
         ("tokenize --csv --column a=PHONE", "\u{feff}", 1, "the input is empty"),
         // A first row that is one of values.
         ("tokenize --csv --column yes=PHONE", "Ann,yes,yes\n", 1, "2 columns of the header have the name \"yes\""),
+        ("tokenize --csv --column 3=SSN", "1,Ann,078-05-1120\n", 1, "for a table without a header use --no-header"),
+        ("tokenize --csv --column 1=NAME", "B,415-555-0132\n", 1, "for a table without a header use --no-header"),
         ("tokenize --csv --column 415-555-0023=PHONE", "Ann,415-555-0132\n", 1, "did you mean the name of column 2?"),
         ("tokenize --csv --column ann@example.net=PHONE", "id,ann@example.org\n", 1, "the name of column 2?"),
         ("tokenize --jsonl --field 415-555-0023=PHONE", "{\"415-555-0132\": \"x\"}\n", 1, "write `?` after its path"),

@@ -91,6 +91,13 @@ fn key(key: &KeyStatus, apply: &str) -> Option<Finding> {
         return Some(Finding::error("daemon.keys", FindingId::RecordsWithoutKey, found, remedy));
     }
     if key.removable && key.loaded {
+        if key.tokens_opened_30_days > 0 {
+            let opened = key.tokens_opened_30_days;
+            let found =
+                format!("nothing in the vault needs {name}, but it opened {opened} `MSK1` tokens in the last 30 days");
+            let remedy = "rewrap these tokens before the key is removed: see the page \"Rotating a key\"".to_owned();
+            return Some(Finding::warning("daemon.keys", FindingId::OldKeyRemovable, found, remedy));
+        }
         let found = format!("nothing in the vault needs {name} any longer");
         let remedy = format!(
             "`masker keys remove-old --dir DIRECTORY --kid {}` with the directory of the keys: it says what else needs the key, and removes nothing \
@@ -233,6 +240,9 @@ mod tests {
         assert_eq!(status(key(true, 0, Some(9), true)), Severity::Warning);
         assert_eq!(status(key(false, 7, None, false)), Severity::Error);
         assert_eq!(status(key(false, 0, None, false)), Severity::Ok);
+        let opened = KeyStatus { tokens_opened_30_days: 2, ..key(true, 0, Some(9), true) };
+        let found = keys(&KeyList { keys: vec![opened], advice: Vec::new() });
+        assert!(format!("{found:?}").contains("rewrap"), "{found:?}");
     }
 
     #[test]

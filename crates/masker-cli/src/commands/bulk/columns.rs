@@ -121,7 +121,10 @@ fn missing(name: &str, header: &[String]) -> String {
     }
     let alike = |cell: &&String| cell.trim().eq_ignore_ascii_case(name.trim());
     let names: Vec<&str> = header.iter().map(String::as_str).collect();
+    // Who gives a number has forgotten --no-header. A cell of one character is like any other, and may be a value.
+    let is_number = name.bytes().all(|byte| byte.is_ascii_digit());
     let named_alike = header.iter().find(alike).map(String::as_str).or_else(|| nearest(name, &names));
+    let named_alike = named_alike.filter(|alike| !is_number && alike.chars().count() > 1);
     let number = |cell: &str| header.iter().position(|other| other == cell).map_or(0, |index| index + 1);
     let advice = match (named_alike, name.rsplit_once('=')) {
         (_, Some((before, _))) if header.iter().any(|cell| cell == before) => {

@@ -344,7 +344,7 @@ fn stage<'a, 'k, O: TokenizesValues>(
     }
 }
 
-/// Returns whether the policy has no token for the value, whoever asks.
+/// Returns whether the policy has no token for the value, for any caller.
 fn is_refused_by_policy(failure: &ItemFailure) -> bool {
     matches!(failure, ItemFailure::KindUnknown | ItemFailure::ValueLength | ItemFailure::ValueCheck(_))
 }

@@ -264,7 +264,8 @@ mod tests {
             let principal = clients.principal(&Peer::for_tests(uid, gid, &[]));
             assert_eq!((principal.name.as_str(), &principal.grant), (UNRESTRICTED_NAME, &Grant::all()));
         }
-        let scopes = ScopeSet::parse(&["tokenize", "rehydrate", "lookup", "rewrap"]).unwrap();
+        let texts = ["text:mask", "text:restore", "text:detect"];
+        let scopes = ScopeSet::parse(&[&["tokenize", "rehydrate", "lookup", "rewrap"][..], &texts].concat()).unwrap();
         for gid in [7, 500] {
             let other = clients.principal(&Peer::for_tests(7, gid, &[0, 100, 500]));
             assert_eq!((other.name.as_str(), &other.grant.scopes), (UNLISTED_NAME, &scopes));

@@ -270,6 +270,12 @@ async fn prepared(fixture: &Fixture, method: &Method, path: &'static str) -> Cas
         ("POST", "/api/v1/vault/check" | "/api/v1/vault/compact" | "/api/v1/vault/export" | "/api/v1/vault/import") => {
             (String::new(), Value::Null, false)
         }
+        ("POST", "/api/v1/text/mask") => {
+            let text = format!("call (212) 555-{:04} today", number % 10_000);
+            (String::new(), json!({ "text": text }), true)
+        }
+        ("POST", "/api/v1/text/restore" | "/api/v1/text/detect") => (String::new(), json!({"text": "nothing"}), false),
+        ("POST", "/api/v1/text/mask/stream" | "/api/v1/text/restore/stream") => (String::new(), Value::Null, false),
         (method, path) => panic!("no case for {method} {path}"),
     };
     Case { method: method.clone(), path, parameter, body, changes }

@@ -10,7 +10,10 @@ use std::{
     },
     path::Path,
     process::{Child, Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,7 +32,11 @@ pub struct Host {
     /// The first process in the namespaces.
     first: String,
     _directory: TempDir,
+    _alone: MutexGuard<'static, ()>,
 }
+
+/// One host at a time: their units share control groups.
+static HOSTS: Mutex<()> = Mutex::new(());
 
 /// What a command left.
 pub struct Outcome {
@@ -64,6 +71,8 @@ impl Host {
         if !Path::new("/lib/systemd/systemd").exists() {
             return skipped("it is not installed");
         }
+        // A test that failed with a host leaves nothing behind.
+        let alone = HOSTS.lock().unwrap_or_else(PoisonError::into_inner);
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         static STARTED: AtomicU32 = AtomicU32::new(0);
@@ -102,7 +111,7 @@ impl Host {
         }
         let children = format!("/proc/{0}/task/{0}/children", namespaces.id());
         let first = fs::read_to_string(children).unwrap().trim().to_owned();
-        Some(Host { namespaces, first, _directory: directory })
+        Some(Host { namespaces, first, _directory: directory, _alone: alone })
     }
 
     /// Runs a command line of a shell on the host.

@@ -148,7 +148,7 @@ mod tests {
     /// Computed with Python: digits of the hash, and the sum of the formula.
     #[test]
     fn a_text_has_kind_code_and_check_character() {
-        let hash = std::array::from_fn(|at| at as u8 * 37 + 11);
+        let hash = std::array::from_fn(|at| (at as u8).wrapping_mul(37).wrapping_add(11));
         let of = |chars| PlaceholderCode::of_hash(&hash, chars).map(|code| Placeholder { kind: kind("PHONE"), code });
         assert_eq!(of(7).unwrap().to_text(), PYTHON_7);
         assert_eq!(of(20).unwrap().to_text(), PYTHON_20);

@@ -88,7 +88,9 @@ pub struct PlaceholderRow {
 impl PlaceholderRow {
     /// Encodes the placeholder as a row.
     pub fn encode(&self) -> Row {
-        let mut row = RowWriter::new(LAYOUT_VERSION, self.token.len());
+        let mut row = RowWriter::new(LAYOUT_VERSION, 2 + self.token.len());
+        // At most 8 KiB.
+        row.array(&u16::try_from(self.token.len()).unwrap_or(u16::MAX).to_be_bytes());
         row.array(self.token.as_bytes());
         row.finish()
     }
@@ -100,7 +102,11 @@ impl PlaceholderRow {
     /// [`RecordError`]; see the module [`record`](super).
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
         let mut row = RowReader::new(LAYOUT_VERSION, row)?;
+        let length = u16::from_be_bytes(row.array()?);
         let token = row.rest();
+        if token.len() != usize::from(length) {
+            return Err(RecordError::Damaged("its token has another length"));
+        }
         if !(1..=TOKEN_BYTES_MAX).contains(&token.len()) {
             return Err(RecordError::Damaged("its token is empty or too long"));
         }

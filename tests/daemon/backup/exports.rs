@@ -4,7 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -21,27 +21,8 @@ use masker_store::{
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use super::Ended;
 use crate::harness::{Client, Daemon, Launch, Site, TestKey, error_code};
-
-/// The result of a command.
-struct Ended {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Ended {
-    fn of(output: Output) -> Self {
-        let text = |bytes| String::from_utf8(bytes).expect("text");
-        Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
-    }
-
-    /// Checks the exit code and returns the JSON that it printed.
-    fn json(&self, code: i32) -> Value {
-        assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
-        serde_json::from_str(&self.stdout).expect("JSON")
-    }
-}
 
 fn command(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_masker"));

@@ -53,16 +53,13 @@ pub(crate) async fn run(ctx: &mut CommandContext<'_>) -> Result<Exit, CommandErr
     let (socket, flag) = (ctx.socket().ok(), ctx.socket_flag()?);
     let options = CommandLineOptions { config: ctx.config_flag(), socket: flag.as_deref() };
     let subject = Subject::choose(options, ctx.host(), &installed, &answers.reply);
-    let told = match &answers.reply {
-        DaemonReply::Told(told) if subject.is_served => Some(&**told),
-        _ => None,
-    };
+    let reported = answers.reply.configuration().filter(|_| subject.is_served);
     let input = DoctorInput {
         host: ctx.host(),
         subject: &subject,
         installed: &installed,
         serving: answers.serving,
-        daemon: told,
+        daemon: reported,
         loaded: answers.loaded.as_ref().filter(|_| subject.is_served),
         root,
         vault_entries: ctx.offline.vault_entries,
@@ -86,9 +83,9 @@ pub(crate) async fn run(ctx: &mut CommandContext<'_>) -> Result<Exit, CommandErr
 /// Asks the daemon on the socket.
 async fn ask_daemon(ctx: &mut CommandContext<'_>) -> DaemonAnswers {
     let limit = Duration::from_secs(RESPONSE_SECONDS_MAX);
-    let untold = |why: String, findings| DaemonAnswers {
+    let unreported = |why: String, findings| DaemonAnswers {
         serving: true,
-        reply: DaemonReply::Untold(why),
+        reply: DaemonReply::Unreported(why),
         loaded: None,
         findings,
     };
@@ -99,17 +96,17 @@ async fn ask_daemon(ctx: &mut CommandContext<'_>) -> DaemonAnswers {
         Ok(Err(CommandError::Client(ClientError::NoSocket(_) | ClientError::Refused(_)))) => none,
         Ok(Err(CommandError::Client(denied @ ClientError::Forbidden(_)))) => {
             let finding = Finding::not_checked("daemon.health", denied.to_string(), look_as());
-            untold("this user may not connect".to_owned(), vec![finding])
+            unreported("this user may not connect".to_owned(), vec![finding])
         }
         // The check `config` reports errors of the configuration.
         Ok(Err(CommandError::Invalid(_))) => none,
         Ok(Err(failed)) => {
             let found = failed.to_string();
-            untold(found.clone(), vec![Finding::error("daemon.health", FindingId::DaemonSilent, found, SEE_LOG)])
+            unreported(found.clone(), vec![Finding::error("daemon.health", FindingId::DaemonSilent, found, SEE_LOG)])
         }
         Err(_) => {
             let found = format!("the daemon did not respond within {RESPONSE_SECONDS_MAX} s");
-            untold(found.clone(), vec![Finding::error("daemon.health", FindingId::DaemonSilent, found, SEE_LOG)])
+            unreported(found.clone(), vec![Finding::error("daemon.health", FindingId::DaemonSilent, found, SEE_LOG)])
         }
     }
 }
@@ -119,9 +116,9 @@ async fn query(ctx: &mut CommandContext<'_>) -> Result<DaemonAnswers, CommandErr
     let mut health: Health = client.get("/health").await?.json()?;
     let mut findings = daemon::health(&health, env!("CARGO_PKG_VERSION"));
     let reply = match health.configuration.take() {
-        Some(configuration) => DaemonReply::Told(Box::new(configuration)),
-        None if health.version.is_some() => DaemonReply::Untold("it is another version".to_owned()),
-        None => DaemonReply::Untold("it tells callers with the scope `keys:read`".to_owned()),
+        Some(configuration) => DaemonReply::Reported(Box::new(configuration)),
+        None if health.version.is_some() => DaemonReply::Unreported("it is another version".to_owned()),
+        None => DaemonReply::Unreported("it reports this to callers with the scope `keys:read`".to_owned()),
     };
     let mut loaded = None;
     match client.get("/api/v1/keys").await {

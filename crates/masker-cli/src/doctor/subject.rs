@@ -30,16 +30,17 @@ pub(super) enum DaemonReply {
     /// No daemon listens on the socket.
     None,
     /// It does not say which configuration it uses, for this reason.
-    Untold(String),
+    Unreported(String),
     /// It uses this configuration.
-    Told(Box<DaemonConfiguration>),
+    Reported(Box<DaemonConfiguration>),
 }
 
 impl DaemonReply {
-    fn told(&self) -> Option<&DaemonConfiguration> {
+    /// Returns the configuration that the daemon uses, if it has reported it.
+    pub(super) fn configuration(&self) -> Option<&DaemonConfiguration> {
         match self {
-            DaemonReply::Told(configuration) => Some(configuration),
-            DaemonReply::None | DaemonReply::Untold(_) => None,
+            DaemonReply::Reported(configuration) => Some(configuration),
+            DaemonReply::None | DaemonReply::Unreported(_) => None,
         }
     }
 }
@@ -77,37 +78,37 @@ impl Subject {
         let own = host.environment;
         let is_named = options.config.is_some() || PATH_SETTINGS.iter().any(|name| own.setting(name).is_some());
         let is_unit_user = host.uid == 0 || installed.user() == Some(host.uid);
-        let told = daemon.told();
+        let reported = daemon.configuration();
         let invalid = |errors| ConfigFault::Invalid(errors);
-        let config = match (is_named, told) {
+        let config = match (is_named, reported) {
             (true, _) => Config::load(options, host).map_err(invalid),
-            (false, Some(told)) => load_of_daemon(options, host, told),
+            (false, Some(reported)) => load_of_daemon(options, host, reported),
             (false, None) if is_unit_user && installed.unit.is_some() => {
                 let environment = merged(own, installed.environment());
                 Config::load(options, HostEnvironment { environment: &environment, ..host }).map_err(invalid)
             }
             (false, None) => Config::load(options, host).map_err(invalid),
         };
-        let is_served = told.is_some_and(|told| match &config {
-            Ok(config) => differences(config, told).is_empty(),
+        let is_served = reported.is_some_and(|reported| match &config {
+            Ok(config) => differences(config, reported).is_empty(),
             Err(ConfigFault::Unreadable(..)) => true,
             Err(ConfigFault::Invalid(_)) => !is_named,
         });
-        let by_unit = |told: &DaemonConfiguration| {
-            let directory = told.key_files.get("CREDENTIALS_DIRECTORY");
+        let by_unit = |reported: &DaemonConfiguration| {
+            let directory = reported.key_files.get("CREDENTIALS_DIRECTORY");
             directory.is_some_and(|directory| Path::new(directory) == Path::new("/run/credentials/masker.service"))
         };
-        let is_of_unit = match (is_served, told) {
-            (true, Some(told)) => by_unit(told),
+        let is_of_unit = match (is_served, reported) {
+            (true, Some(reported)) => by_unit(reported),
             _ if is_named => {
                 let file = config.as_ref().ok().and_then(|config| config.file.as_deref());
                 file.is_some_and(|file| installed.config_file().is_some_and(|of_unit| is_same(file, &of_unit)))
             }
             _ => is_unit_user,
         } && installed.unit.is_some();
-        let served = told.filter(|_| is_served);
-        let reported_keys = served.map(|told| merged(&std::iter::empty().collect(), told.key_files.clone()));
-        let keys_in_variables = served.map(|told| told.key_variables.clone()).unwrap_or_default();
+        let served = reported.filter(|_| is_served);
+        let reported_keys = served.map(|reported| merged(&std::iter::empty().collect(), reported.key_files.clone()));
+        let keys_in_variables = served.map(|reported| reported.key_variables.clone()).unwrap_or_default();
         Subject { config, is_served, is_of_unit, reported_keys, keys_in_variables }
     }
 
@@ -127,17 +128,17 @@ impl Subject {
 fn load_of_daemon(
     options: CommandLineOptions<'_>,
     host: HostEnvironment<'_>,
-    told: &DaemonConfiguration,
+    reported: &DaemonConfiguration,
 ) -> Result<Config, ConfigFault> {
     let mut settings = BTreeMap::from([
-        ("MASKER_DATA_DIR".to_owned(), told.data_dir.clone()),
-        ("MASKER_AUDIT_LOG_PATH".to_owned(), told.audit_log.clone()),
-        ("MASKER_POLICY_PATH".to_owned(), told.policies.clone()),
+        ("MASKER_DATA_DIR".to_owned(), reported.data_dir.clone()),
+        ("MASKER_AUDIT_LOG_PATH".to_owned(), reported.audit_log.clone()),
+        ("MASKER_POLICY_PATH".to_owned(), reported.policies.clone()),
     ]);
     let load = |environment: &Environment, host: HostEnvironment<'_>| {
         Config::load(options, HostEnvironment { environment, ..host }).map_err(ConfigFault::Invalid)
     };
-    let Some(file) = &told.file else {
+    let Some(file) = &reported.file else {
         // It has found no file, so that none of the usual ones here is its own.
         let environment = merged(&std::iter::empty().collect(), settings);
         let nowhere = Path::new("/nonexistent");
@@ -164,25 +165,25 @@ fn is_same(one: &Path, two: &Path) -> bool {
 }
 
 /// Returns what the daemon uses in place of what is configured.
-fn differences(config: &Config, told: &DaemonConfiguration) -> Vec<String> {
+fn differences(config: &Config, reported: &DaemonConfiguration) -> Vec<String> {
     let file = |path: Option<&Path>| {
         path.map_or_else(|| "no configuration file".to_owned(), |path| path.display().to_string())
     };
     let own = [
-        ("data directory", &config.vault.data_dir, &told.data_dir),
-        ("audit log", &config.audit.path, &told.audit_log),
-        ("policies", &config.policy.path, &told.policies),
+        ("data directory", &config.vault.data_dir, &reported.data_dir),
+        ("audit log", &config.audit.path, &reported.audit_log),
+        ("policies", &config.policy.path, &reported.policies),
     ];
-    let paths = own.into_iter().filter(|(_, own, told)| !is_same(own, Path::new(told)));
+    let paths = own.into_iter().filter(|(_, own, reported)| !is_same(own, Path::new(reported)));
     let mut differ: Vec<String> =
-        paths.map(|(what, own, told)| format!("its {what} is {told} and not {}", own.display())).collect();
-    let told_file = told.file.as_deref().map(Path::new);
-    let same_file = match (config.file.as_deref(), told_file) {
-        (Some(own), Some(told)) => is_same(own, told),
-        (own, told) => own == told,
+        paths.map(|(what, own, reported)| format!("its {what} is {reported} and not {}", own.display())).collect();
+    let reported_file = reported.file.as_deref().map(Path::new);
+    let same_file = match (config.file.as_deref(), reported_file) {
+        (Some(own), Some(reported)) => is_same(own, reported),
+        (own, reported) => own == reported,
     };
     if !same_file {
-        differ.insert(0, format!("it uses {} and not {}", file(told_file), file(config.file.as_deref())));
+        differ.insert(0, format!("it uses {} and not {}", file(reported_file), file(config.file.as_deref())));
     }
     differ
 }
@@ -191,8 +192,8 @@ fn differences(config: &Config, told: &DaemonConfiguration) -> Vec<String> {
 pub(super) fn judge(subject: &Subject, daemon: &DaemonReply, socket: &Path, root: &Path) -> Finding {
     let shown = socket.display();
     match daemon {
-        DaemonReply::Told(told) => judge_told(subject, told, socket),
-        DaemonReply::Untold(why) => {
+        DaemonReply::Reported(reported) => judge_reported(subject, reported, socket),
+        DaemonReply::Unreported(why) => {
             let found = format!("a daemon serves on {shown}, and it is not known which configuration it uses: {why}");
             Finding::not_checked(CHECK, found, super::daemon::scope_remedy())
         }
@@ -222,12 +223,12 @@ pub(super) fn judge(subject: &Subject, daemon: &DaemonReply, socket: &Path, root
     }
 }
 
-fn judge_told(subject: &Subject, told: &DaemonConfiguration, socket: &Path) -> Finding {
-    let DaemonConfiguration { process_id, uid, file, data_dir, audit_log, .. } = told;
+fn judge_reported(subject: &Subject, reported: &DaemonConfiguration, socket: &Path) -> Finding {
+    let DaemonConfiguration { process_id, uid, file, data_dir, audit_log, .. } = reported;
     let who = format!("the daemon on {} is process {process_id} of {}", socket.display(), user_name(*uid));
     let with = file.clone().unwrap_or_else(|| "no configuration file".to_owned());
     let differ = match &subject.config {
-        Ok(config) => differences(config, told),
+        Ok(config) => differences(config, reported),
         Err(ConfigFault::Unreadable(path, why)) => {
             let found = format!("{who}, and its configuration {} cannot be read here: {why}", path.display());
             return Finding::not_checked(CHECK, found, look_as());

@@ -6,7 +6,7 @@ use super::{
     offsets::OffsetMap,
     policies_of,
     search::SearchedText,
-    text_error,
+    searched_texts, text_error,
 };
 use crate::{
     Service,
@@ -55,7 +55,7 @@ pub(super) async fn text_detect(
     let request: TextMaskRequest<'_> = input.json()?;
     let job = SearchJob::admit(ctx, &permit, &request, &policies)?;
     let searched = job.run(service, ctx, &permit, "detect").await?;
-    service.note_tokens_in_texts(ctx, &job.texts, &searched);
+    service.note_tokens_in_texts(ctx, searched_texts(&job.texts, &searched));
     service.charge_found(ctx, searched.iter().flatten().map(|text| text.findings.len()).sum())?;
     let mut results = Vec::with_capacity(job.texts.len());
     for (position, (text, searched)) in job.texts.iter().zip(&searched).enumerate() {

@@ -8,7 +8,7 @@ use super::{
     offsets::OffsetMap,
     policies_of,
     search::{Existing, SearchedText},
-    text_error,
+    searched_texts, text_error,
 };
 use crate::{
     Service,
@@ -73,12 +73,8 @@ pub(super) async fn text_mask(
     let request: TextMaskRequest<'_> = input.json()?;
     let job = SearchJob::admit(ctx, &permit, &request, &policies)?;
     let searched = job.run(service, ctx, &permit, "mask").await?;
-    service.note_tokens_in_texts(ctx, &job.texts, &searched);
-    let items: Vec<ValueInput<'_>> = job
-        .texts
-        .iter()
-        .zip(&searched)
-        .filter_map(|(text, searched)| Some((*text, searched.as_ref().ok()?)))
+    service.note_tokens_in_texts(ctx, searched_texts(&job.texts, &searched));
+    let items: Vec<ValueInput<'_>> = searched_texts(&job.texts, &searched)
         .flat_map(|(text, searched)| searched.findings.iter().map(|finding| value_input(text, finding, job.context)))
         .collect();
     let outcomes = tokenize_found(service, ctx, &permit, job.policy, &items, request.replace_with).await?;

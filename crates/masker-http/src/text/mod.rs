@@ -199,19 +199,25 @@ fn text_error(code: Code, detail: &str, is_list: bool, position: usize) -> ItemE
     ItemError { code: code.to_string(), detail }
 }
 
+/// Returns the texts that could be searched, with what was found in each.
+fn searched_texts<'t>(
+    texts: &'t [&'t str],
+    searched: &'t [Result<SearchedText, TextFailure>],
+) -> impl Iterator<Item = (&'t str, &'t SearchedText)> {
+    texts.iter().zip(searched).filter_map(|(text, searched)| Some((*text, searched.as_ref().ok()?)))
+}
+
 impl Service {
     /// Notes the honeytokens among the tokens of texts that are searched.
-    fn note_tokens_in_texts(
+    fn note_tokens_in_texts<'t>(
         &self,
         ctx: &mut RequestContext,
-        texts: &[&str],
-        searched: &[Result<SearchedText, TextFailure>],
+        texts: impl IntoIterator<Item = (&'t str, &'t SearchedText)>,
     ) {
         if !self.vault.has_honeytokens() {
             return;
         }
-        let shown = texts.iter().zip(searched).filter_map(|(text, searched)| Some((text, searched.as_ref().ok()?)));
-        let tokens = shown.flat_map(|(text, searched)| {
+        let tokens = texts.into_iter().flat_map(|(text, searched)| {
             searched.existing.iter().filter(|one| one.is_token).map(|one| &text[one.range.clone()])
         });
         let honeytokens: Vec<_> = tokens.filter_map(|token| self.vault.honeytoken(token)).collect();

@@ -157,9 +157,8 @@ impl<'d> StreamedMask<'d> {
         let placeholders = existing_placeholders(service, ctx, &permit, &[&text]).await?;
         let existing = existing(&text, placeholders.first().map_or(&[], Vec::as_slice), None);
         let findings = outside(&text, found, &existing, None);
-        let searched = [Ok(SearchedText { findings, existing })];
-        service.note_tokens_in_texts(ctx, &[&text], &searched);
-        let [Ok(searched)] = searched else { return Ok(()) };
+        let searched = SearchedText { findings, existing };
+        service.note_tokens_in_texts(ctx, [(text.as_str(), &searched)]);
         let context = self.options.context.as_deref().unwrap_or_default();
         let items: Vec<ValueInput<'_>> =
             searched.findings.iter().map(|finding| value_input(&text, finding, context)).collect();

@@ -275,7 +275,6 @@ async fn prepared(fixture: &Fixture, method: &Method, path: &'static str) -> Cas
             (String::new(), json!({ "text": text }), true)
         }
         ("POST", "/api/v1/text/restore" | "/api/v1/text/detect") => (String::new(), json!({"text": "nothing"}), false),
-        ("POST", "/api/v1/text/mask/stream" | "/api/v1/text/restore/stream") => (String::new(), Value::Null, false),
         (method, path) => panic!("no case for {method} {path}"),
     };
     Case { method: method.clone(), path, parameter, body, changes }
@@ -317,7 +316,9 @@ fn an_operation_whose_connection_ends_is_completed_and_recorded_once() {
     runtime.block_on(async {
         let fixture = Fixture::new().await;
         let main = Handle::current();
-        let changing = routes().iter().filter(|route| *route.method() != Method::GET);
+        // Only a connection can supply the body of a stream of texts.
+        let is_text_stream = |path: &str| path.starts_with("/api/v1/text/") && path.ends_with("/stream");
+        let changing = routes().iter().filter(|route| *route.method() != Method::GET && !is_text_stream(route.path()));
         for route in changing {
             let AuditRule::Operation(expected) = route.audit else { panic!("{} is not audited", route.path()) };
             for polls in 0.. {

@@ -50,6 +50,12 @@ fn a_restored_document_stays_json() {
     let restored: Value = serde_json::from_str(result["text"].as_str().unwrap()).unwrap();
     assert_eq!((&restored["said"], &result["restored"]), (&json!("by Ann \"Bo\" Lee\\\n"), &json!(1)));
     assert_eq!(restored[name.as_str()], 1, "keys stay");
+    // What was tokenized elsewhere keeps its characters, also where they could be escapes.
+    for name in [r"ACME\bob", r"C:\new", "Ann\nLee"] {
+        let document = json!({ "at": client.token("NAME", name) }).to_string();
+        let restored = restore(&mut client, &document, json!({"format": "json"}));
+        assert_eq!(restored, json!({ "at": name }).to_string());
+    }
     daemon.stop();
 }
 

@@ -173,6 +173,29 @@ fn a_stream_that_fails_says_so_and_sends_no_more() {
 }
 
 #[test]
+fn a_stream_whose_client_goes_away_is_recorded_to_its_end() {
+    let site = notes();
+    let daemon = launch(&site).start();
+    for path in [MASK_STREAM, RESTORE_STREAM] {
+        let mut client = daemon.client();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: masker\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
+        );
+        client.send_raw(head.as_bytes()).unwrap();
+        let body = lines(&json!({}), &[NOTE]);
+        client.send_raw(format!("{:x}\r\n{body}\r\n", body.len()).as_bytes()).unwrap();
+        assert!(client.receive_head().starts_with("HTTP/1.1 200 OK"));
+    }
+    // It waits for what was begun.
+    daemon.stop();
+    let events = site.audit_events();
+    assert_eq!((events_of(&events, "text.mask").len(), events_of(&events, "text.restore").len()), (1, 1));
+    let ended = events_of(&events, "text.streamed");
+    let is_cut = |event: &Value| event["outcome"] != "ok" || event["detail"]["incomplete"] == true;
+    assert!(ended.len() == 2 && ended.iter().all(is_cut), "{ended:?}");
+}
+
+#[test]
 fn a_stream_has_an_event_at_its_beginning_and_at_its_end() {
     let site = notes();
     let daemon = launch(&site).start();

@@ -2,7 +2,7 @@
 
 use super::{
     SearchJob,
-    mask::{value_error, value_input, wire_finding},
+    mask::{value_error, value_of, wire_finding},
     offsets::OffsetMap,
     policies_of,
     search::SearchedText,
@@ -15,10 +15,10 @@ use crate::{
     operation::{Outcome, Reply},
 };
 use masker_access::{Permit, TextDetect};
-use masker_api::{TextAction, TextDetectResponse, TextDetectResult, TextMaskRequest};
+use masker_api::{TextAction, TextDetectResponse, TextDetectResult, TextFormat, TextMaskRequest};
 use masker_core::policy::{Action, Policy};
 use masker_types::kind::{EntityKind, Value};
-use masker_vault::{ItemFailure, ItemOutcomeKey, ValueInput};
+use masker_vault::{ItemFailure, ItemOutcomeKey};
 
 /// Find the personal data in texts. Takes what `mask` takes, and mints nothing.
 #[utoipa::path(
@@ -67,7 +67,7 @@ pub(super) async fn text_detect(
                 continue;
             }
         };
-        results.push(match detected(ctx, &permit, job.policy, text, searched) {
+        results.push(match detected(ctx, &permit, job.policy, request.format, (*text, searched)) {
             Ok(actions) => {
                 let offsets = OffsetMap::new(text, request.offsets);
                 let findings = searched.findings.iter().zip(actions);
@@ -78,9 +78,7 @@ pub(super) async fn text_detect(
             }
             Err(failure) => TextDetectResult::Error { error: value_error(&failure, job.is_list, position) },
         });
-        let items: Vec<ValueInput<'_>> =
-            searched.findings.iter().map(|finding| value_input(text, finding, job.context)).collect();
-        service.count_found(&items);
+        service.count_found(searched.findings.iter().map(|finding| finding.kind.as_str()));
     }
     Reply::json(&TextDetectResponse { results, offsets: request.offsets })
 }
@@ -90,8 +88,8 @@ fn detected(
     ctx: &mut RequestContext,
     permit: &Permit<TextDetect>,
     policy: &Policy,
-    text: &str,
-    searched: &SearchedText,
+    format: TextFormat,
+    (text, searched): (&str, &SearchedText),
 ) -> Result<Vec<TextAction>, ItemFailure> {
     let kinds: Vec<Option<EntityKind>> =
         searched.findings.iter().map(|finding| EntityKind::parse(finding.kind.as_str())).collect();
@@ -100,7 +98,7 @@ fn detected(
     }
     let actions = searched.findings.iter().zip(kinds).map(|(finding, kind)| {
         ctx.count(ItemOutcomeKey::keyless(kind, "found"));
-        action(policy, kind, &text[finding.start..finding.end])
+        action(policy, kind, &value_of(text, finding, format))
     });
     Ok(actions.collect())
 }

@@ -1,6 +1,6 @@
 //! The string values of JSON documents: where they are, so that everything around them stays as it is.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use serde::de::IgnoredAny;
 
@@ -86,15 +86,37 @@ fn is_surrogate_pair(bytes: &[u8]) -> bool {
     matches!(half(bytes), Some(b'8' | b'9' | b'a' | b'b')) && matches!(second, Some(b'c'..=b'f'))
 }
 
-/// Returns a value as it can be written into a string of a JSON document: as it is where that is possible, since a value
-/// that was found in JSON still has its escapes.
-pub(super) fn written_in_json(value: &str) -> std::borrow::Cow<'_, str> {
-    let quoted = [b"\"", value.as_bytes(), b"\""].concat();
-    if serde_json::from_slice::<String>(&quoted).is_ok() {
+/// Returns what a string of a JSON document holds, given as it is written there. A string that [`written_in_json`] would write
+/// with other escapes keeps its own, so that the document comes back byte for byte.
+pub(super) fn value_in_json(written: &str) -> Cow<'_, str> {
+    match decoded(written) {
+        Some(value) if escaped(&value) == written => value.into(),
+        _ => written.into(),
+    }
+}
+
+/// Returns a value as it is written into a string of a JSON document. The inverse of [`value_in_json`]: a value that has escapes
+/// of its own is written as it is.
+pub(super) fn written_in_json(value: &str) -> Cow<'_, str> {
+    let keeps_escapes = || decoded(value).is_none_or(|other| escaped(&other) != value);
+    if serde_json::from_slice::<IgnoredAny>(&quoted(value)).is_ok() && keeps_escapes() {
         return value.into();
     }
-    let escaped = serde_json::to_string(value).unwrap_or_default();
-    escaped[1..escaped.len() - 1].to_owned().into()
+    escaped(value).into()
+}
+
+fn quoted(written: &str) -> Vec<u8> {
+    [b"\"", written.as_bytes(), b"\""].concat()
+}
+
+/// Returns what a string holds; `None` if it is not one of a document, or has half of a surrogate pair.
+fn decoded(written: &str) -> Option<String> {
+    serde_json::from_slice(&quoted(written)).ok()
+}
+
+fn escaped(value: &str) -> String {
+    let quoted = serde_json::to_string(value).unwrap_or_default();
+    quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -130,17 +152,27 @@ mod tests {
     }
 
     #[test]
-    fn a_value_stays_as_it_is_unless_the_document_would_break() {
-        for (value, written) in [
-            ("a b", "a b"),
-            (r"a\nb", r"a\nb"),
-            ("a\nb", r"a\nb"),
-            ("a\"b", r#"a\"b"#),
-            (r"a\", r"a\\"),
-            (r"\d", r"\\d"),
-            ("", ""),
-        ] {
-            assert_eq!(written_in_json(value), written);
+    fn a_string_comes_back_as_it_was_written() {
+        for written in
+            ["", "a b", r"a\nb", r#"a\"b"#, r"C:\\new", r"\u00e9", r"a\/b", r"\u001F", r"\ud83d\ude00", r"\ud83d", "é"]
+        {
+            assert_eq!(written_in_json(&value_in_json(written)), written);
+        }
+    }
+
+    #[test]
+    fn a_value_from_elsewhere_keeps_its_characters() {
+        for value in ["a b", "a\nb", "a\"b", r"a\", r"\d", r"ACME\bob", r"C:\new", r"\\host\share", "é"] {
+            assert_eq!(decoded(&written_in_json(value)).as_deref(), Some(value));
+        }
+    }
+
+    #[test]
+    fn usual_escapes_are_no_part_of_a_value() {
+        for (written, value) in
+            [(r"a\nb", "a\nb"), (r#"a\"b"#, "a\"b"), (r"C:\\new", r"C:\new"), (r"\u00e9", r"\u00e9")]
+        {
+            assert_eq!(value_in_json(written), value);
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Masking: texts with tokens in the place of personal data.
 
-use std::{collections::BTreeSet, ops::Range};
+use std::{borrow::Cow, collections::BTreeSet, ops::Range};
 
 use super::{
     SearchJob,
     assemble::{Replacement, assemble},
+    json_spans::value_in_json,
     offsets::OffsetMap,
     policies_of,
     search::{Existing, SearchedText},
@@ -19,8 +20,8 @@ use crate::{
 };
 use masker_access::{Permit, TextMask};
 use masker_api::{
-    ItemError, TextAction, TextFinding, TextMaskRequest, TextMaskResponse, TextMaskResult, TextReplacement, TextSpan,
-    TextWhy,
+    ItemError, TextAction, TextFinding, TextFormat, TextMaskRequest, TextMaskResponse, TextMaskResult, TextReplacement,
+    TextSpan, TextWhy,
 };
 use masker_core::{
     placeholder::{Placeholder, placeholders_in},
@@ -74,9 +75,13 @@ pub(super) async fn text_mask(
     let job = SearchJob::admit(ctx, &permit, &request, &policies)?;
     let searched = job.run(service, ctx, &permit, "mask").await?;
     service.note_tokens_in_texts(ctx, searched_texts(&job.texts, &searched));
-    let items: Vec<ValueInput<'_>> = searched_texts(&job.texts, &searched)
-        .flat_map(|(text, searched)| searched.findings.iter().map(|finding| value_input(text, finding, job.context)))
-        .collect();
+    let found = || {
+        searched_texts(&job.texts, &searched)
+            .flat_map(|(text, searched)| searched.findings.iter().map(move |finding| (text, finding)))
+    };
+    let values: Vec<Cow<'_, str>> = found().map(|(text, finding)| value_of(text, finding, request.format)).collect();
+    let items: Vec<ValueInput<'_>> =
+        found().zip(&values).map(|((_, finding), value)| value_input(value, finding, job.context)).collect();
     let outcomes = tokenize_found(service, ctx, &permit, job.policy, &items, request.replace_with).await?;
     let mut outcomes = outcomes.as_slice();
     let mut results = Vec::with_capacity(job.texts.len());
@@ -123,16 +128,25 @@ pub(super) async fn tokenize_found(
             ctx.record_outcomes(service.vault.mask(permit, policy, items, session).await?)
         }
     };
-    service.count_found(items);
+    service.count_found(items.iter().map(|item| item.kind));
     if let Some(session) = &ctx.session {
         session.note_minted(outcomes.iter().filter_map(|outcome: &Masked| outcome.result.token()));
     }
     Ok(outcomes)
 }
 
+/// Returns the value of a finding.
+pub(super) fn value_of<'t>(text: &'t str, finding: &Finding, format: TextFormat) -> Cow<'t, str> {
+    let written = &text[finding.start..finding.end];
+    match format {
+        TextFormat::Plain => written.into(),
+        TextFormat::Json => value_in_json(written),
+    }
+}
+
 /// Returns a finding as a value to tokenize.
-pub(super) fn value_input<'a>(text: &'a str, finding: &'a Finding, context: &'a str) -> ValueInput<'a> {
-    ValueInput { kind: finding.kind.as_str(), value: &text[finding.start..finding.end], context }
+pub(super) fn value_input<'a>(value: &'a str, finding: &'a Finding, context: &'a str) -> ValueInput<'a> {
+    ValueInput { kind: finding.kind.as_str(), value, context }
 }
 
 /// Returns the error of a text with a value that failed.

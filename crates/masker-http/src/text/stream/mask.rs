@@ -160,8 +160,11 @@ impl<'d> StreamedMask<'d> {
         let searched = SearchedText { findings, existing };
         service.note_tokens_in_texts(ctx, [(text.as_str(), &searched)]);
         let context = self.options.context.as_deref().unwrap_or_default();
-        let items: Vec<ValueInput<'_>> =
-            searched.findings.iter().map(|finding| value_input(&text, finding, context)).collect();
+        let items: Vec<ValueInput<'_>> = searched
+            .findings
+            .iter()
+            .map(|finding| value_input(&text[finding.start..finding.end], finding, context))
+            .collect();
         let outcomes = tokenize_found(service, ctx, &permit, policy, &items, self.options.replace_with).await?;
         service.metrics.http.text_bytes.with_label_values(&["mask"]).inc_by(text.len() as u64);
         let masked =

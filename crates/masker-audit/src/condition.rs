@@ -8,7 +8,7 @@ use super::{
     chain::{ChainVerifier, VerifiedLine},
     error::AuditOpenError,
     event::AuditOperation,
-    segment::{self, NextLine, Segment, SegmentLines, is_damage},
+    segment::{self, Segment, SegmentLines},
     trusted_time::TrustedTime,
     vault::latest_position,
 };
@@ -95,20 +95,14 @@ impl SegmentCondition {
         let (mut lines, mut text) = (SegmentLines::open(&segment.path, segment.compressed)?, Vec::new());
         let mut verifier = ChainVerifier::new(key, false);
         let mut condition: Option<Self> = None;
-        loop {
-            match lines.next(&mut text) {
-                Err(error) if !is_damage(&error) => return Err(error),
-                Ok(NextLine::TooLong) => {}
-                Ok(NextLine::Line) => {
-                    let begun = || SegmentCondition { broken: Broken::No, trusted_time: None };
-                    match verifier.verify_line(&text) {
-                        Ok(line) => condition.get_or_insert_with(begun).add(&line),
-                        Err(_) => verifier.resume_after(&text),
-                    }
-                }
-                _ => return Ok(condition),
+        while lines.next_whole(&mut text)? {
+            let begun = || SegmentCondition { broken: Broken::No, trusted_time: None };
+            match verifier.verify_line(&text) {
+                Ok(line) => condition.get_or_insert_with(begun).add(&line),
+                Err(_) => verifier.resume_after(&text),
             }
         }
+        Ok(condition)
     }
 
     fn add(&mut self, line: &VerifiedLine<'_>) {

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     chain::{ChainHead, ParsedLine},
-    segment::{self, NextLine, Segment, SegmentLines, is_damage},
+    segment::{self, Segment, SegmentLines},
 };
 
 /// Copies the segments of a log into an empty directory, durably but for its entries. Each copy ends with a whole line. A
@@ -75,13 +75,7 @@ pub fn states_head(directory: &Path, head: &ChainHead) -> io::Result<bool> {
     // It is among the last.
     for segment in segment::list(directory)?.segments.iter().rev() {
         let mut lines = SegmentLines::open(&segment.path, segment.compressed)?;
-        loop {
-            match lines.next(&mut text) {
-                Ok(NextLine::Line) => {}
-                Ok(NextLine::TooLong) => continue,
-                Err(error) if !is_damage(&error) => return Err(error),
-                _ => break,
-            }
+        while lines.next_whole(&mut text)? {
             let states = |line: ParsedLine<'_>| line.fields.seq == head.sequence && line.hash == head.hash;
             if ParsedLine::parse(&text).is_some_and(states) {
                 return Ok(true);

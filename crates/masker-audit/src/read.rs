@@ -87,15 +87,8 @@ fn read_segment(
         Err(error) if is_damage(&error) => return Ok(()),
         opened => opened?,
     };
-    loop {
-        match lines.next(&mut text) {
-            Ok(NextLine::Line) => {}
-            Ok(NextLine::TooLong) => continue,
-            // A last line without an end is still being written.
-            Ok(_) => return Ok(()),
-            Err(error) if is_damage(&error) => return Ok(()),
-            Err(error) => return Err(error),
-        }
+    // A last line without an end is still being written.
+    while lines.next_whole(&mut text)? {
         let Some(line) = ParsedLine::parse(&text).filter(|line| line.fields.seq > query.after) else { continue };
         let matches = query.matches(&line.fields);
         if budget.events == 0 || (matches && (page.events.len() == query.limit || budget.bytes == 0)) {
@@ -109,6 +102,7 @@ fn read_segment(
             page.events.push(String::from_utf8_lossy(line.event).into_owned());
         }
     }
+    Ok(())
 }
 
 /// Returns the number of a segment's first event, if its first line is well-formed.

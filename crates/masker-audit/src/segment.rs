@@ -220,6 +220,22 @@ impl SegmentLines<'_> {
     }
 }
 
+impl SegmentLines<'_> {
+    /// Reads the next whole line into `text`, as [`SegmentLines::next`], and passes over those that are too long. Returns `false`
+    /// at the end, and where the file is damaged.
+    pub(super) fn next_whole(&mut self, text: &mut Vec<u8>) -> io::Result<bool> {
+        loop {
+            match self.next(text) {
+                Ok(NextLine::Line) => return Ok(true),
+                Ok(NextLine::TooLong) => {}
+                Ok(NextLine::Torn | NextLine::End) => return Ok(false),
+                Err(error) if is_damage(&error) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
 /// Returns whether a read error is caused by the contents of the file, and not by the system.
 pub(super) fn is_damage(error: &io::Error) -> bool {
     error.raw_os_error().is_none()

@@ -10,7 +10,7 @@ use super::{
     directory::DirectoryLock,
     error::AuditOpenError,
     event::DetailValue,
-    segment::{NextLine, Segment, SegmentLines, is_damage},
+    segment::{Segment, SegmentLines},
 };
 use masker_core::crypto::{ChainKey, SecretKey};
 use masker_types::vault_position::{ControlPosition, VaultId, VaultPosition};
@@ -66,17 +66,13 @@ fn latest_position_in(segment: &Segment, key: &ChainKey) -> io::Result<Option<Va
     let (mut lines, mut text) = (SegmentLines::open(&segment.path, segment.compressed)?, Vec::new());
     let mut verifier = ChainVerifier::new(key, false);
     let mut latest: Option<VaultPosition> = None;
-    loop {
-        match lines.next(&mut text) {
-            Err(error) if !is_damage(&error) => return Err(error),
-            Ok(NextLine::TooLong) => {}
-            Ok(NextLine::Line) => match verifier.verify_line(&text) {
-                Ok(line) => latest = later(latest, line.vault_position()),
-                Err(_) => verifier.resume_after(&text),
-            },
-            _ => return Ok(latest),
+    while lines.next_whole(&mut text)? {
+        match verifier.verify_line(&text) {
+            Ok(line) => latest = later(latest, line.vault_position()),
+            Err(_) => verifier.resume_after(&text),
         }
     }
+    Ok(latest)
 }
 
 /// Returns the later one of two positions. The last one of another vault counts, because an operator has accepted it.

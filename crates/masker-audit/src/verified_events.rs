@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::{
     chain::ChainVerifier,
     event::AuditOperation,
-    segment::{self, NextLine, SegmentLines, is_damage},
+    segment::{self, SegmentLines, is_damage},
 };
 use masker_core::crypto::ChainKey;
 
@@ -79,13 +79,7 @@ pub fn verified_events(directory: &Path, key: &ChainKey, mut visit: impl FnMut(V
             opened => opened?,
         };
         let mut verifier = ChainVerifier::new(key, false);
-        loop {
-            match lines.next(&mut text) {
-                Ok(NextLine::Line) => {}
-                Ok(NextLine::TooLong) => continue,
-                Err(error) if !is_damage(&error) => return Err(error),
-                _ => break,
-            }
+        while lines.next_whole(&mut text)? {
             match verifier.verify_line(&text) {
                 Ok(line) => {
                     if let Ok(event) = serde_json::from_slice(line.event) {

@@ -11,7 +11,7 @@ use tracing::warn;
 
 use masker_audit::LogCondition;
 use masker_config::{AcceptableState, AcceptedKind, AcceptedStates, Config, NONE};
-use masker_store::embedded::{CommitPosition, NewVault, StoreOpenError, files_under, witnessed_position};
+use masker_store::embedded::{CommitPosition, NewVault, StoreOpenError, vault_files, witnessed_position};
 use masker_types::{
     limits::CLOCK_AHEAD_DAYS_MAX,
     vault_position::{VaultId, VaultPosition},
@@ -83,11 +83,7 @@ pub(super) fn loss(
 /// Describes the files of a vault.
 fn files(data_dir: &Path) -> String {
     let (mut count, mut bytes, mut newest) = (0_u64, 0_u64, 0_i128);
-    for file in files_under(data_dir).unwrap_or_default() {
-        // The lock file is written at each start.
-        if file.file_name().is_some_and(|name| name == "lock") {
-            continue;
-        }
+    for file in vault_files(data_dir).unwrap_or_default() {
         let Ok(metadata) = file.metadata() else { continue };
         count += 1;
         bytes += metadata.len();

@@ -55,6 +55,19 @@ pub(super) fn recorded_position(
     Ok(masker_audit::recorded_position(&config.path, key)?)
 }
 
+/// Returns the latest position that the audit log has of a vault, also if another one has taken its place since. Blocks.
+///
+/// # Errors
+/// The log cannot be read.
+pub(super) fn earlier_position(
+    config: &AuditConfig,
+    key: Option<&SecretKey>,
+    vault_id: [u8; 16],
+) -> Result<Option<VaultPosition>, StartError> {
+    let Some(key) = key else { return Ok(None) };
+    Ok(masker_audit::recorded_position_of(&config.path, key, vault_id)?)
+}
+
 fn has_entries(directory: &Path) -> bool {
     let is_ours = |entry: io::Result<DirEntry>| entry.is_ok_and(|entry| entry.file_name() != LOST_AND_FOUND);
     fs::read_dir(directory).is_ok_and(|mut entries| entries.any(is_ours))

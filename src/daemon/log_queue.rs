@@ -18,18 +18,18 @@ use super::threads::on_thread_start;
 use masker_types::limits::LOG_QUEUE_BYTES_MAX;
 
 /// The queue of the daemon's log.
-pub(super) static LOG: LogQueue = LogQueue { state: Mutex::new(QueueState::new()), changed: Condvar::new() };
+pub(super) static LOG: LogQueue = LogQueue { state: Mutex::new(LogQueueState::new()), changed: Condvar::new() };
 
 /// Counts lost lines.
 type LossCounter = Box<dyn Fn(u64) + Send>;
 
 /// Lines that wait for the thread that writes them.
 pub(super) struct LogQueue {
-    state: Mutex<QueueState>,
+    state: Mutex<LogQueueState>,
     changed: Condvar,
 }
 
-struct QueueState {
+struct LogQueueState {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
     /// Whether there is a thread that writes. Until then, each line is written by the thread that logs it.
@@ -42,9 +42,9 @@ struct QueueState {
     on_loss: Option<LossCounter>,
 }
 
-impl QueueState {
+impl LogQueueState {
     const fn new() -> Self {
-        QueueState { lines: VecDeque::new(), bytes: 0, has_thread: false, writing: false, lost: 0, on_loss: None }
+        LogQueueState { lines: VecDeque::new(), bytes: 0, has_thread: false, writing: false, lost: 0, on_loss: None }
     }
 
     fn add(&mut self, line: &[u8]) {
@@ -65,7 +65,7 @@ impl QueueState {
 }
 
 impl LogQueue {
-    fn state(&self) -> MutexGuard<'_, QueueState> {
+    fn state(&self) -> MutexGuard<'_, LogQueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -91,7 +91,7 @@ impl LogQueue {
 
     /// Waits until all lines are written, or until the time is over.
     pub(super) fn finish(&self, limit: Duration) {
-        let unwritten = |state: &mut QueueState| state.has_thread && (state.writing || !state.lines.is_empty());
+        let unwritten = |state: &mut LogQueueState| state.has_thread && (state.writing || !state.lines.is_empty());
         drop(self.changed.wait_timeout_while(self.state(), limit, unwritten));
     }
 
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_loses_and_counts_lines() {
-        let mut state = QueueState::new();
+        let mut state = LogQueueState::new();
         let counter = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&counter);
         state.on_loss = Some(Box::new(move |lost| {

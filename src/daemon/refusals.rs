@@ -9,9 +9,10 @@ use jiff::Timestamp;
 
 use super::{
     acceptance,
+    audit::earlier_position,
     effective_user::EffectiveUser,
     inputs::Inputs,
-    run::{key_rules, recorded_control, store_options},
+    run::{StoreOpening, key_rules, recorded_control, store_opening},
 };
 use masker_audit::{AuditOpenError, LogCondition};
 use masker_cli::Refusals;
@@ -52,8 +53,8 @@ fn examine(found: &mut Refusals, config: &Config, inputs: &Inputs) {
             return;
         }
     }
-    let options = match store_options(config, inputs, &AcceptedStates::default()) {
-        Ok(options) => StoreOptions { cache_bytes: CACHE_BYTES, ..options },
+    let options = match store_opening(config, inputs, &AcceptedStates::default()) {
+        Ok(StoreOpening { options, .. }) => StoreOptions { cache_bytes: CACHE_BYTES, ..options },
         Err(refused) => return refused.problems.into_iter().for_each(|problem| found.problem(problem)),
     };
     let data_dir = &config.vault.data_dir;
@@ -83,8 +84,9 @@ fn examine(found: &mut Refusals, config: &Config, inputs: &Inputs) {
                 (StoreOpenError::VaultMissing { .. }, Some(recorded)) => {
                     Some(acceptance::new_vault(recorded, rand::random(), true))
                 }
-                (StoreOpenError::OtherVault { found, .. }, Some(recorded)) => {
-                    Some(acceptance::new_vault(recorded, found.0, false))
+                (StoreOpenError::OtherVault { found: other, .. }, Some(recorded)) => {
+                    examine_earlier_vault(found, config, inputs, options, other.0);
+                    Some(acceptance::new_vault(recorded, other.0, false))
                 }
                 _ => acceptance::loss(&error, data_dir, options.recorded),
             };
@@ -93,6 +95,27 @@ fn examine(found: &mut Refusals, config: &Config, inputs: &Inputs) {
                 None => found.problem(why),
             }
         }
+    }
+}
+
+/// Finds whether a vault in the place of the recorded one is an older copy of one that the log had before.
+fn examine_earlier_vault(
+    found: &mut Refusals,
+    config: &Config,
+    inputs: &Inputs,
+    options: StoreOptions,
+    vault_id: [u8; 16],
+) {
+    let earlier = match earlier_position(&config.audit, inputs.audit_key.as_ref(), vault_id) {
+        Ok(Some(earlier)) => Some(earlier),
+        Ok(None) => return,
+        Err(refused) => return refused.problems.into_iter().for_each(|problem| found.problem(problem)),
+    };
+    let data_dir = &config.vault.data_dir;
+    if let Err(error) = EmbeddedStore::open(data_dir, StoreOptions { recorded: earlier, ..options })
+        && let Some(state) = acceptance::loss(&error, data_dir, earlier)
+    {
+        found.refuse(state, error.to_string());
     }
 }
 

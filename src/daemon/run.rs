@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 
 use super::{
     acceptance,
-    audit::{close_audit, open_audit, record_loss, recorded_position},
+    audit::{close_audit, earlier_position, open_audit, record_loss, recorded_position},
     clients::ClientSource,
     engines::driver,
     inputs::Inputs,
@@ -79,12 +79,12 @@ fn start(config: &Config, credentials: Credentials) -> Result<(), StartError> {
     let socket = socket::open(config)?;
     // Before the sandbox, which creates the data directory.
     let accepted = acceptance::read(config);
-    let store_options = store_options(config, &inputs, &accepted)?;
-    store_options.check_recorded_vault_exists(&config.vault.data_dir)?;
+    let opening = store_opening(config, &inputs, &accepted)?;
+    opening.options.check_recorded_vault_exists(&config.vault.data_dir)?;
     sandbox.confine(&sandbox_paths(config, &inputs.key_sources, inputs.audit_key.is_some(), &socket));
     LOG.start_thread().map_err(thread_error)?;
     let runtime = start_runtime()?;
-    let outcome = runtime.block_on(run(config, inputs, sandbox, &socket, store_options, accepted));
+    let outcome = runtime.block_on(run(config, inputs, sandbox, &socket, opening, accepted));
     // Does not wait for a disk that does not respond: what was acknowledged is durable.
     runtime.shutdown_timeout(Duration::from_millis(BLOCKING_CALLS_STOP_MS_MAX));
     outcome
@@ -96,16 +96,16 @@ async fn run(
     inputs: Inputs,
     sandbox: Sandbox,
     socket: &Socket,
-    store_options: StoreOptions,
+    opening: StoreOpening,
     accepted: AcceptedStates,
 ) -> Result<(), StartError> {
     let mut signals = Signals::new()?;
     let metrics = Arc::new(Metrics::new()?);
     let lost = metrics.http.log_lines_lost.clone();
     LOG.count_lost_lines(Box::new(move |lines| lost.inc_by(lines)));
-    let store = open_store(config, &metrics, store_options, &accepted).await?;
+    let store = open_store(config, &metrics, opening.options, &accepted).await?;
     let (vault_id, found, accepted_loss) = (store.vault_id(), store.position(), store.accepted_loss());
-    let recorded_control = recorded_control(&store_options, &found, accepted_loss);
+    let recorded_control = recorded_control(&opening.options, &found, accepted_loss);
     let rules = key_rules(config, &inputs, recorded_control);
     let audit_metrics = Arc::clone(&metrics.audit);
     let vault = match open_vault(config, store, inputs.keyring, &metrics, rules, &accepted).await {
@@ -113,7 +113,7 @@ async fn run(
         Err(refused) => {
             if accepted_loss.is_some() {
                 let current: CurrentPosition = Arc::new(move || found);
-                let recorded = RecordedVault { recorded: store_options.recorded, found, accepted_loss, current };
+                let recorded = RecordedVault { recorded: opening.latest, found, accepted_loss, current };
                 record_loss(&config.audit, inputs.audit_key, recorded, audit_metrics).await?;
             }
             return Err(refused);
@@ -122,7 +122,7 @@ async fn run(
     for warning in vault.adopt_policies(&inputs.policies).await? {
         warn!("{warning}");
     }
-    let recorded = RecordedVault { recorded: store_options.recorded, found, accepted_loss, current: vault.position() };
+    let recorded = RecordedVault { recorded: opening.latest, found, accepted_loss, current: vault.position() };
     let audit = open_audit(&config.audit, inputs.audit_key, &vault, recorded, audit_metrics, &accepted).await?;
 
     let policy_count = inputs.policies.len();
@@ -211,21 +211,35 @@ fn sandbox_paths(config: &Config, keys: &KeySources, audited: bool, socket: &Soc
     SandboxPaths { own, read, socket: socket.created_path().map(Path::to_owned) }
 }
 
+/// How to open the data directory.
+pub(super) struct StoreOpening {
+    pub(super) options: StoreOptions,
+    /// The latest position in the audit log, of whichever vault.
+    pub(super) latest: Option<VaultPosition>,
+}
+
 /// Returns how to open the data directory: with the configured engine, as the audit log knows it. Blocks.
-pub(super) fn store_options(
+pub(super) fn store_opening(
     config: &Config,
     inputs: &Inputs,
     accepted: &AcceptedStates,
-) -> Result<StoreOptions, StartError> {
-    let data_dir = &config.vault.data_dir;
-    let recorded = recorded_position(&config.audit, inputs.audit_key.as_ref(), data_dir)?;
-    Ok(StoreOptions {
+) -> Result<StoreOpening, StartError> {
+    let (data_dir, key) = (&config.vault.data_dir, inputs.audit_key.as_ref());
+    let latest = recorded_position(&config.audit, key, data_dir)?;
+    let mut options = StoreOptions {
         engine: driver(config.vault.engine, data_dir)?,
         cache_bytes: config.vault.cache_bytes(),
         accept_loss: false,
-        new_vault: recorded.and_then(|recorded| acceptance::accepted_new_vault(accepted, recorded)),
-        recorded,
-    })
+        new_vault: latest.and_then(|latest| acceptance::accepted_new_vault(accepted, latest)),
+        recorded: latest,
+    };
+    // An earlier vault that comes back must be as late as the log has it.
+    if let Some(new_vault) = options.new_vault.filter(|new_vault| !new_vault.create)
+        && let Some(earlier) = earlier_position(&config.audit, key, new_vault.id)?
+    {
+        (options.new_vault, options.recorded) = (None, Some(earlier));
+    }
+    Ok(StoreOpening { options, latest })
 }
 
 /// Opens the data directory. A loss is accepted if it is exactly one that an operator has accepted.

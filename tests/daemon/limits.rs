@@ -57,12 +57,16 @@ fn requests_are_admitted_whole_or_not_at_all() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let scopes = ["tokenize", "rehydrate"];
-    for (limit, code) in [("values_per_hour", "rate.limited"), ("operations_per_day", "quota.exceeded")] {
+    let limited =
+        [("values_per_hour", "rate.limited", "one request"), ("operations_per_day", "quota.exceeded", "a day")];
+    for (limit, code, span) in limited {
         let key = create(&mut daemon.client(), limit, &scopes, json!({"limits": {limit: 5}}));
         let mut client = key.client(&daemon);
         let detail = client.post("/api/v1/tokenize", &phones(0..6)).problem(429, code);
-        assert!(detail.contains("allows at most 5 values in one request"), "{detail}");
+        assert!(detail.contains(&format!("allows at most 5 values in {span}; send fewer")), "{detail}");
         assert!(detail.contains("this request needs 6"), "{detail}");
+        // To ask what is left takes nothing of it.
+        assert_eq!((left(&mut client, limit), left(&mut client, limit)), (5, 5));
         client.post("/api/v1/tokenize", &phones(0..3)).results(3);
         let detail = client.post("/api/v1/tokenize", &phones(0..3)).problem(429, code);
         assert!(detail.contains("needs 3, 2 are left") && !detail.contains("used up"), "{detail}");

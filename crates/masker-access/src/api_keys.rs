@@ -22,14 +22,14 @@ const LAST_USE_AGE_MS: u64 = 1_000;
 /// All API keys. Requests read an immutable snapshot; a change replaces it.
 #[derive(Default)]
 pub struct ApiKeys {
-    snapshot: ArcSwap<Snapshot>,
+    snapshot: ArcSwap<KeySnapshot>,
     /// The clients of the configuration by name: keys that they have created have no more rights than they have now, and draw
     /// on their limits. Held while a snapshot is made from the one before.
     clients: Mutex<HashMap<String, Arc<Principal>>>,
 }
 
 #[derive(Default)]
-struct Snapshot {
+struct KeySnapshot {
     by_id: BTreeMap<ApiKeyId, Arc<Entry>>,
     by_digest: HashMap<[u8; KeyDigest::BYTES], Arc<Entry>>,
 }
@@ -80,7 +80,7 @@ impl ApiKeys {
     pub fn load(keys: impl IntoIterator<Item = ApiKey>) -> Self {
         let registry = ApiKeys::default();
         let entries = keys.into_iter().map(|key| (key.id(), Arc::new(Entry::new(key, None))));
-        registry.snapshot.store(Arc::new(Snapshot::of(entries.collect(), &HashMap::new(), |_| true)));
+        registry.snapshot.store(Arc::new(KeySnapshot::of(entries.collect(), &HashMap::new(), |_| true)));
         registry
     }
 
@@ -153,7 +153,7 @@ impl ApiKeys {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         *clients = principals;
         let entries = self.snapshot.load().by_id.clone();
-        self.snapshot.store(Arc::new(Snapshot::of(entries, &clients, |_| true)));
+        self.snapshot.store(Arc::new(KeySnapshot::of(entries, &clients, |_| true)));
     }
 
     /// Replaces keys. The second part of each is what the vault stores, if that has more.
@@ -171,7 +171,7 @@ impl ApiKeys {
             replaced.insert(id);
         }
         self.snapshot
-            .store(Arc::new(Snapshot::of(entries, clients, |line| line.iter().any(|id| replaced.contains(id)))));
+            .store(Arc::new(KeySnapshot::of(entries, clients, |line| line.iter().any(|id| replaced.contains(id)))));
     }
 
     /// Notes which keys have expired and which grace periods are over: they stay ended, also if the clock is set back. The
@@ -337,7 +337,7 @@ fn line(by_id: &BTreeMap<ApiKeyId, Arc<Entry>>, id: ApiKeyId) -> impl Iterator<I
     std::iter::successors(Some(id), parent).take(by_id.len().max(1))
 }
 
-impl Snapshot {
+impl KeySnapshot {
     /// Returns a snapshot of these keys. The principal of a key is made again if `is_changed` says so of the line of its
     /// creators, which begins with itself.
     fn of(
@@ -367,7 +367,7 @@ impl Snapshot {
         let digests =
             by_id.values().flat_map(|entry| entry.key.digests().map(|digest| (*digest.as_bytes(), Arc::clone(entry))));
         let by_digest = digests.collect();
-        Snapshot { by_id, by_digest }
+        KeySnapshot { by_id, by_digest }
     }
 
     /// Returns the entry of a secret, which need not work.

@@ -144,7 +144,7 @@ pub(super) enum SecretRole {
 
 /// A replaced secret that still works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SecretInGrace {
+pub struct GraceSecret {
     /// Its first characters, which are public.
     pub prefix: KeyPrefix,
     /// When its grace period ends, in milliseconds of Unix time.
@@ -194,7 +194,7 @@ pub struct KeyRevoked;
 
 /// Why a key gets no other secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RotationError {
+pub enum SecretRotationError {
     /// It was revoked.
     #[error(transparent)]
     Revoked(#[from] KeyRevoked),
@@ -248,8 +248,8 @@ impl ApiKey {
     /// once, since it is not always known which one has leaked.
     ///
     /// # Errors
-    /// [`RotationError`] if it was revoked, or if too many of its secrets are in their grace period.
-    pub fn rotated(&self, secret: &PresentedKey, grace_seconds: u64, now_ms: u64) -> Result<Self, RotationError> {
+    /// [`SecretRotationError`] if it was revoked, or if too many of its secrets are in their grace period.
+    pub fn rotated(&self, secret: &PresentedKey, grace_seconds: u64, now_ms: u64) -> Result<Self, SecretRotationError> {
         self.not_revoked()?;
         let grace_ms = grace_seconds.min(API_KEY_GRACE_SECONDS_MAX) * 1_000;
         let until_ms = if grace_ms == 0 { 0 } else { now_ms.saturating_add(grace_ms) };
@@ -260,7 +260,7 @@ impl ApiKey {
         }
         while key.replaced.len() > REPLACED_MAX {
             let ended = key.replaced.iter().position(|replaced| !replaced.works(now_ms));
-            key.replaced.remove(ended.ok_or(RotationError::TooManyInGrace)?);
+            key.replaced.remove(ended.ok_or(SecretRotationError::TooManyInGrace)?);
         }
         key.secret = StoredSecret::of(secret);
         key.rotated_at_ms = Some(now_ms);
@@ -430,9 +430,9 @@ impl ApiKey {
     }
 
     /// Returns the replaced secrets that still work, the oldest first.
-    pub fn secrets_in_grace(&self, now_ms: u64) -> Vec<SecretInGrace> {
+    pub fn secrets_in_grace(&self, now_ms: u64) -> Vec<GraceSecret> {
         let working = self.replaced.iter().filter(|replaced| replaced.works(now_ms));
-        working.map(|replaced| SecretInGrace { prefix: replaced.secret.prefix, until_ms: replaced.until_ms }).collect()
+        working.map(|replaced| GraceSecret { prefix: replaced.secret.prefix, until_ms: replaced.until_ms }).collect()
     }
 
     /// Returns the digests of all its secrets.

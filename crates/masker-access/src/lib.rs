@@ -40,8 +40,8 @@ pub use attempts::{AttemptOutcome, FailedAttempts};
 pub use budget::{Budget, BudgetWarning};
 pub use clients::{ClientRules, HostUsers, UserDatabase};
 pub use key_record::{
-    ApiKey, ApiKeyId, ApiKeySpec, ApiKeyUpdate, KeyRejection, KeyRevoked, KeyRights, LastUse, RotationError,
-    SecretInGrace,
+    ApiKey, ApiKeyId, ApiKeySpec, ApiKeyUpdate, GraceSecret, KeyRejection, KeyRevoked, KeyRights, LastUse,
+    SecretRotationError,
 };
 pub use limiter::{LimitExceeded, LimitKind, Limiter, RateLimitStatus, Timestamps};
 pub use metrics::AccessMetrics;

@@ -185,6 +185,19 @@ impl Limiter {
         })
     }
 
+    /// Takes a request that is no operation, as one that asks what is left: nothing of the day. Returns what
+    /// [`Limiter::admit`] returns.
+    ///
+    /// # Errors
+    /// [`LimitExceeded`] if a limit does not admit it; then nothing is taken.
+    pub fn admit_free(&self, now: Timestamps) -> Result<Option<RateLimitStatus>, LimitExceeded> {
+        self.with_locked(|locked| {
+            check_usages(locked, now, |rule| rule.by.cost_of_request())?;
+            take(locked, now, |rule| rule.by.cost_of_request());
+            Ok(tightest(locked, now))
+        })
+    }
+
     /// Checks that a request without values would be admitted. Takes nothing.
     ///
     /// # Errors
@@ -306,6 +319,14 @@ impl CostBasis {
             CostBasis::Requests => 1,
             CostBasis::Values => values,
             CostBasis::Operations => values.max(1),
+        }
+    }
+
+    /// Returns the cost of a request that is no operation.
+    fn cost_of_request(self) -> u64 {
+        match self {
+            CostBasis::Requests => 1,
+            CostBasis::Values | CostBasis::Operations => 0,
         }
     }
 

@@ -13,9 +13,9 @@ use masker_files::DirectoryProblem;
 
 /// The directory of a log, locked against other processes until this is dropped. The lock is on the directory itself, so
 /// that the directory needs no lock file.
-pub(super) struct DirectoryLock(File);
+pub(super) struct LogDirectoryLock(File);
 
-impl DirectoryLock {
+impl LogDirectoryLock {
     /// Creates the directory, or checks that only this user can write to it, and locks it.
     ///
     /// # Errors
@@ -34,7 +34,7 @@ impl DirectoryLock {
             Err(TryLockError::WouldBlock) => return Err(AuditOpenError::Locked { path: path.to_owned() }),
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
-        let lock = DirectoryLock(directory);
+        let lock = LogDirectoryLock(directory);
         let listing = segment::list(path).map_err(unusable)?;
         if let Some(entry) = &listing.foreign {
             return Err(AuditOpenError::Foreign { path: path.to_owned(), entry: entry.to_string_lossy().into_owned() });
@@ -43,7 +43,7 @@ impl DirectoryLock {
     }
 }
 
-impl Drop for DirectoryLock {
+impl Drop for LogDirectoryLock {
     fn drop(&mut self) {
         // A forked process has a copy of this descriptor until it calls exec. Closing ours would leave it the lock.
         let _ = self.0.unlock();
@@ -60,19 +60,19 @@ mod tests {
     use super::*;
 
     fn acquire_error(path: &Path) -> AuditOpenError {
-        DirectoryLock::acquire(path).map(drop).unwrap_err()
+        LogDirectoryLock::acquire(path).map(drop).unwrap_err()
     }
 
     #[test]
     fn creates_a_private_directory_and_locks_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/audit");
-        let (lock, listing) = DirectoryLock::acquire(&path).unwrap();
+        let (lock, listing) = LogDirectoryLock::acquire(&path).unwrap();
         assert!(listing.segments.is_empty());
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
         assert!(matches!(acquire_error(&path), AuditOpenError::Locked { .. }));
         drop(lock);
-        DirectoryLock::acquire(&path).unwrap();
+        LogDirectoryLock::acquire(&path).unwrap();
     }
 
     #[test]
@@ -85,7 +85,7 @@ mod tests {
             );
         }
         fs::set_permissions(folder.path(), Permissions::from_mode(0o750)).unwrap();
-        DirectoryLock::acquire(folder.path()).unwrap();
+        LogDirectoryLock::acquire(folder.path()).unwrap();
         let file = folder.path().join("file");
         fs::write(&file, b"").unwrap();
         assert!(matches!(acquire_error(&file), AuditOpenError::Directory { .. }));
@@ -95,7 +95,7 @@ mod tests {
     fn accepts_the_root_of_a_file_system() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("lost+found")).unwrap();
-        let (_, listing) = DirectoryLock::acquire(folder.path()).unwrap();
+        let (_, listing) = LogDirectoryLock::acquire(folder.path()).unwrap();
         assert!(listing.segments.is_empty());
     }
 

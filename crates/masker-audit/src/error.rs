@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use masker_core::crypto::LockedMemoryError;
+use masker_files::owner_advice;
 
 /// Why an event was not recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,8 +70,20 @@ pub enum AuditOpenError {
         /// The directory.
         path: PathBuf,
     },
+    /// No line of the log verifies under the key.
+    #[error(
+        "no line of the audit log in {path} verifies under MASKER_AUDIT_HMAC_KEY: put the key of this log back. To end the log \
+         for good, move its directory away, and keep it"
+    )]
+    OtherKey {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The log cannot be read or written.
-    #[error("failed to {operation} the audit log in {path}: {source}; masker does not serve without its audit log")]
+    #[error(
+        "failed to {operation} the audit log in {path}: {source}; masker does not serve without its audit log{}",
+        owner_advice(path, source)
+    )]
     Io {
         /// The directory.
         path: PathBuf,

@@ -83,7 +83,7 @@ struct WriteQueue<B> {
 
 /// Whether the queue is empty after some rounds of writing.
 #[derive(PartialEq, Eq)]
-enum QueueState {
+enum FlushQueueState {
     /// It is, and the thread no longer writes.
     Empty,
     /// It is not: another task continues.
@@ -330,13 +330,13 @@ impl<W: Output> Flusher<W> {
     }
 
     /// Writes the events of `batch`, or leaves them to the thread that writes.
-    fn flush_thread_batch(&self, batch: &ThreadBatch<W::Batch>) -> QueueState {
-        let Some((mut events, group)) = batch.take() else { return QueueState::Empty };
+    fn flush_thread_batch(&self, batch: &ThreadBatch<W::Batch>) -> FlushQueueState {
+        let Some((mut events, group)) = batch.take() else { return FlushQueueState::Empty };
         {
             let mut queue = lock(&self.queue);
             if mem::replace(&mut queue.writing, true) {
                 queue.batches.push((events, group));
-                return QueueState::Empty;
+                return FlushQueueState::Empty;
             }
         }
         self.write_batch(&mut self.output(), &events, group);
@@ -346,13 +346,13 @@ impl<W: Output> Flusher<W> {
     }
 
     /// Writes the queue, and what is added to it meanwhile, for a few rounds.
-    fn flush_queue(&self) -> QueueState {
+    fn flush_queue(&self) -> FlushQueueState {
         for _ in 0..ROUNDS_MAX {
             let batches = {
                 let mut queue = lock(&self.queue);
                 if queue.batches.is_empty() {
                     queue.writing = false;
-                    return QueueState::Empty;
+                    return FlushQueueState::Empty;
                 }
                 mem::take(&mut queue.batches)
             };
@@ -361,7 +361,7 @@ impl<W: Output> Flusher<W> {
                 self.write_batch(&mut output, &events, group);
             }
         }
-        QueueState::MorePending
+        FlushQueueState::MorePending
     }
 
     fn write_batch(&self, output: &mut SharedOutput<W>, events: &W::Batch, group: WriteGroup) {
@@ -445,18 +445,18 @@ struct FlushGuard<'a, W: Output> {
 
 impl<W: Output> Drop for FlushGuard<'_, W> {
     fn drop(&mut self) {
-        if self.flusher.flush_thread_batch(self.batch) == QueueState::Empty {
+        if self.flusher.flush_thread_batch(self.batch) == FlushQueueState::Empty {
             return;
         }
         let flusher = self.flusher.clone();
         match Handle::try_current() {
             // A request must not write for others without end: a new task takes over.
             Ok(runtime) => drop(runtime.spawn(async move {
-                while flusher.flush_queue() == QueueState::MorePending {
+                while flusher.flush_queue() == FlushQueueState::MorePending {
                     tokio::task::yield_now().await;
                 }
             })),
-            Err(_) => while flusher.flush_queue() == QueueState::MorePending {},
+            Err(_) => while flusher.flush_queue() == FlushQueueState::MorePending {},
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     chain::ChainHead,
-    directory::DirectoryLock,
+    directory::LogDirectoryLock,
     error::{AuditError, AuditOpenError},
     event::{AuditEvent, AuditOperation, DetailValue},
     options::AuditOptions,
@@ -62,7 +62,7 @@ impl AuditLog {
         clock: Clock,
     ) -> Result<OpenedLog, AuditOpenError> {
         let key = Arc::new(ChainKey::new(&options.key)?);
-        let (directory_lock, listing) = DirectoryLock::acquire(&options.directory)?;
+        let (directory_lock, listing) = LogDirectoryLock::acquire(&options.directory)?;
         let failed_to = |operation| {
             let path = options.directory.clone();
             move |source| AuditOpenError::Io { path, operation, source }

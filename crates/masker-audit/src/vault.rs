@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{
     chain::{ChainVerifier, VerifiedLine},
-    directory::DirectoryLock,
+    directory::LogDirectoryLock,
     error::AuditOpenError,
     event::DetailValue,
     segment::{Segment, SegmentLines},
@@ -35,44 +35,90 @@ pub struct RecordedVault {
 /// log. Lines that do not verify do not count. Blocks.
 ///
 /// # Errors
-/// [`AuditOpenError`] if the log cannot be read, or is in use.
+/// [`AuditOpenError`] if the log cannot be read, is in use, or is not of this key.
 pub fn recorded_position(directory: &Path, key: &SecretKey) -> Result<Option<VaultPosition>, AuditOpenError> {
+    find_position(directory, key, |_| true)
+}
+
+/// Returns the latest position that a log in this directory has of one vault, also if another vault has taken its place since.
+/// Otherwise as [`recorded_position`].
+///
+/// # Errors
+/// Those of [`recorded_position`].
+pub fn recorded_position_of(
+    directory: &Path,
+    key: &SecretKey,
+    vault_id: [u8; 16],
+) -> Result<Option<VaultPosition>, AuditOpenError> {
+    find_position(directory, key, |position| position.vault_id == vault_id)
+}
+
+fn find_position(
+    directory: &Path,
+    key: &SecretKey,
+    counts: impl Fn(&VaultPosition) -> bool,
+) -> Result<Option<VaultPosition>, AuditOpenError> {
     let key = ChainKey::new(key)?;
     if !directory.try_exists().unwrap_or(true) {
         return Ok(None);
     }
+    let failed = |source| AuditOpenError::Io { path: directory.to_owned(), operation: "read", source };
     // Locked only while it is read: another process that writes it is the first thing to know.
-    let (_lock, listing) = DirectoryLock::acquire(directory)?;
-    latest_position(&listing.segments, &key).map_err(|source| AuditOpenError::Io {
-        path: directory.to_owned(),
-        operation: "read",
-        source,
-    })
+    let (_lock, listing) = LogDirectoryLock::acquire(directory)?;
+    let all = Positions::of(&listing.segments, &key, counts).map_err(failed)?;
+    // Without its log, an older copy of the vault would be served, in which revoked API keys work.
+    if all.lines > 0 && !all.has_verified {
+        return Err(AuditOpenError::OtherKey { path: directory.to_owned() });
+    }
+    Ok(all.latest)
 }
 
 /// Returns the latest position in these segments.
 pub(super) fn latest_position(segments: &[Segment], key: &ChainKey) -> io::Result<Option<VaultPosition>> {
-    for segment in segments.iter().rev() {
-        if let Some(position) = latest_position_in(segment, key)? {
-            return Ok(Some(position));
-        }
-    }
-    Ok(None)
+    Ok(Positions::of(segments, key, |_| true)?.latest)
 }
 
-/// Returns the latest position in a segment. A line counts if it verifies after what the line before it states, so that one
-/// changed line, however long, does not hide those after it.
-fn latest_position_in(segment: &Segment, key: &ChainKey) -> io::Result<Option<VaultPosition>> {
-    let (mut lines, mut text) = (SegmentLines::open(&segment.path, segment.compressed)?, Vec::new());
-    let mut verifier = ChainVerifier::new(key, false);
-    let mut latest: Option<VaultPosition> = None;
-    while lines.next_whole(&mut text)? {
-        match verifier.verify_line(&text) {
-            Ok(line) => latest = later(latest, line.vault_position()),
-            Err(_) => verifier.resume_after(&text),
+/// What the lines of segments say of a vault.
+#[derive(Default)]
+struct Positions {
+    latest: Option<VaultPosition>,
+    /// Number of whole lines.
+    lines: u64,
+    has_verified: bool,
+}
+
+impl Positions {
+    /// Reads segments from the last one on, up to one with a position that counts.
+    fn of(segments: &[Segment], key: &ChainKey, counts: impl Fn(&VaultPosition) -> bool) -> io::Result<Self> {
+        let mut all = Positions::default();
+        for segment in segments.iter().rev() {
+            let in_segment =
+                |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", segment.path.display()));
+            all.read(segment, key, &counts).map_err(in_segment)?;
+            if all.latest.is_some() {
+                break;
+            }
         }
+        Ok(all)
     }
-    Ok(latest)
+
+    /// Reads the positions that count in a segment. A line counts if it verifies after what the line before it states, so that
+    /// one changed line, however long, does not hide those after it.
+    fn read(&mut self, segment: &Segment, key: &ChainKey, counts: impl Fn(&VaultPosition) -> bool) -> io::Result<()> {
+        let (mut lines, mut text) = (SegmentLines::open(&segment.path, segment.compressed)?, Vec::new());
+        let mut verifier = ChainVerifier::new(key, false);
+        while lines.next_whole(&mut text)? {
+            self.lines += 1;
+            match verifier.verify_line(&text) {
+                Ok(line) => {
+                    self.has_verified = true;
+                    self.latest = later(self.latest, line.vault_position().filter(&counts));
+                }
+                Err(_) => verifier.resume_after(&text),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Returns the later one of two positions. The last one of another vault counts, because an operator has accepted it.

@@ -23,7 +23,7 @@ use ulid::Ulid;
 
 use super::{
     chain::{ChainHead, begin_line, seal},
-    directory::DirectoryLock,
+    directory::LogDirectoryLock,
     error::AuditError,
     event::{AuditEvent, AuditOperation, DetailValue, EventParts, EventPosition, assemble},
     file::{FileTampering, SegmentFile},
@@ -138,7 +138,7 @@ pub(super) struct LogWriter {
     counters: Vec<IntCounter>,
     #[cfg(test)]
     pub(super) faults: Arc<super::file::InjectedFaults>,
-    _directory_lock: DirectoryLock,
+    _directory_lock: LogDirectoryLock,
 }
 
 impl LogWriter {
@@ -149,7 +149,7 @@ impl LogWriter {
         clock: Clock,
         position: LogPosition,
         vault: Option<CurrentPosition>,
-        directory_lock: DirectoryLock,
+        directory_lock: LogDirectoryLock,
     ) -> io::Result<Self> {
         let (directory, metrics) = (&options.directory, &options.metrics);
         let now = clock();

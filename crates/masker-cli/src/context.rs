@@ -54,7 +54,7 @@ pub(super) enum CommandError {
     Row(String),
     /// A row of a file of records whose end, or the rows after it, cannot be found.
     #[error("{text}")]
-    BrokenRow { row: u64, text: String, exit: Exit },
+    BrokenRow { row: u64, text: String },
     /// The name of the signal.
     #[error("interrupted by {0}")]
     Interrupted(&'static str),
@@ -92,8 +92,7 @@ impl CommandError {
             CommandError::Stopped { cause, .. }
             | CommandError::DryRunStopped { cause, .. }
             | CommandError::LinesStopped { cause, .. } => cause.exit(),
-            CommandError::Row(_) => Exit::Failure,
-            CommandError::BrokenRow { exit, .. } => *exit,
+            CommandError::Row(_) | CommandError::BrokenRow { .. } => Exit::Failure,
             CommandError::Invalid(_) => Exit::Invalid,
             CommandError::Usage(_) => Exit::Usage,
             CommandError::Refused { denied: false, .. } => Exit::Error,

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::context::CommandError;
 use masker_core::crypto::{GenerationKeys, SecretKey};
 use masker_files::PendingFile;
-use masker_types::{kind::Kid, limits::KEY_FILE_BYTES_MAX, mode::Mode};
+use masker_types::{kind::Kid, limits::KEY_FILE_BYTES_MAX};
 
 /// The permission bits of a key file: only its owner reads it, and nobody changes it.
 const KEY_FILE_MODE: u32 = 0o400;
@@ -24,10 +24,8 @@ const KEY_FILE_MODE: u32 = 0o400;
 const CREDENTIAL_PREFIX: &str = "MASKER_KEY_";
 
 /// Returns the fingerprint of a key under a key id.
-pub(crate) fn fingerprint_of(kid: Kid, key: &SecretKey) -> Result<String, CommandError> {
-    let keys = GenerationKeys::derive(kid, key, Mode::Live);
-    let keys = keys.map_err(|error| CommandError::Other(format!("failed to derive the fingerprint: {error}")))?;
-    Ok(keys.fingerprint().to_string())
+pub(crate) fn fingerprint_of(kid: Kid, key: &SecretKey) -> String {
+    GenerationKeys::fingerprint_of(kid, key).to_string()
 }
 
 /// Generates a key.
@@ -38,18 +36,18 @@ pub(crate) fn generate() -> Result<SecretKey, CommandError> {
 
 /// The user and the group of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FileOwner {
+pub(crate) struct UserAndGroup {
     uid: u32,
     gid: u32,
 }
 
 /// A key file that was read.
-pub(crate) struct KeyFile {
+pub(crate) struct ExistingKeyFile {
     pub(crate) key: SecretKey,
-    pub(crate) owner: FileOwner,
+    pub(crate) owner: UserAndGroup,
 }
 
-impl KeyFile {
+impl ExistingKeyFile {
     /// Reads a key file. `None` if there is none.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>, CommandError> {
         let failed = |why: &dyn std::fmt::Display| CommandError::Other(format!("{} {why}", path.display()));
@@ -65,18 +63,18 @@ impl KeyFile {
             .and_then(|file| file.take(KEY_FILE_BYTES_MAX).read_to_end(&mut text))
             .map_err(|error| failed(&format_args!("cannot be read: {error}{}", as_whom(&error))))?;
         let key = SecretKey::parse_base64(&text).map_err(|error| failed(&error))?;
-        Ok(Some(KeyFile { key, owner: FileOwner { uid: metadata.uid(), gid: metadata.gid() } }))
+        Ok(Some(ExistingKeyFile { key, owner: UserAndGroup { uid: metadata.uid(), gid: metadata.gid() } }))
     }
 }
 
 /// Prepares a key file that is to become `path`, of this user or of the owner of another key file.
-pub(crate) fn prepare(path: &Path, key: &SecretKey, owner: Option<FileOwner>) -> Result<PendingFile, CommandError> {
+pub(crate) fn prepare(path: &Path, key: &SecretKey, owner: Option<UserAndGroup>) -> Result<PendingFile, CommandError> {
     let write = || {
         let mut file = PendingFile::create(path)?;
         file.write_all(key.to_base64().expose_secret().as_bytes())?;
         file.write_all(b"\n")?;
         file.set_mode(KEY_FILE_MODE)?;
-        if let Some(FileOwner { uid, gid }) = owner {
+        if let Some(UserAndGroup { uid, gid }) = owner {
             file.set_owner(uid, gid)?;
         }
         Ok(file)
@@ -88,7 +86,7 @@ pub(crate) fn prepare(path: &Path, key: &SecretKey, owner: Option<FileOwner>) ->
 ///
 /// # Errors
 /// [`CommandError`], also if a file of this name exists: it stays as it is.
-pub(crate) fn create(path: &Path, key: &SecretKey, owner: Option<FileOwner>) -> Result<(), CommandError> {
+pub(crate) fn create(path: &Path, key: &SecretKey, owner: Option<UserAndGroup>) -> Result<(), CommandError> {
     prepare(path, key, owner)?.persist(false).map_err(|error| failed_to_write(path, &error))
 }
 

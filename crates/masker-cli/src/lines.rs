@@ -43,7 +43,7 @@ struct SplitLines {
 
 /// Why a line is no value or token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum InvalidLine {
+pub(super) enum InvalidInputLine {
     #[error("not UTF-8 text")]
     NotUtf8,
     #[error(
@@ -53,7 +53,7 @@ pub(super) enum InvalidLine {
 }
 
 /// A line, or why it cannot be sent.
-pub(super) type InputLine = Result<Zeroizing<String>, InvalidLine>;
+pub(super) type InputLine = Result<Zeroizing<String>, InvalidInputLine>;
 
 /// Lines in input order.
 pub(super) type InputLines = Vec<InputLine>;
@@ -153,7 +153,7 @@ impl LineEnd {
     }
 }
 
-fn text(line: &[u8], end: LineEnd) -> Result<Zeroizing<String>, InvalidLine> {
+fn text(line: &[u8], end: LineEnd) -> Result<Zeroizing<String>, InvalidInputLine> {
     let line = match end {
         LineEnd::Nul => line.strip_suffix(b"\0").unwrap_or(line),
         LineEnd::Break => {
@@ -161,10 +161,10 @@ fn text(line: &[u8], end: LineEnd) -> Result<Zeroizing<String>, InvalidLine> {
             line.strip_suffix(b"\r").unwrap_or(line)
         }
     };
-    let text = std::str::from_utf8(line).map_err(|_| InvalidLine::NotUtf8)?;
+    let text = std::str::from_utf8(line).map_err(|_| InvalidInputLine::NotUtf8)?;
     // A file whose lines end in it would be one value.
     if end == LineEnd::Break && text.contains('\r') {
-        return Err(InvalidLine::CarriageReturn);
+        return Err(InvalidInputLine::CarriageReturn);
     }
     Ok(Zeroizing::new(text.to_owned()))
 }
@@ -209,7 +209,7 @@ mod tests {
     fn a_carriage_return_inside_a_line_is_an_error() {
         let mut reader = LineReader::new(&b"a\rb\r\n\xFF\nc\r"[..], LineEnd::Break);
         let lines = reader.next_batch().unwrap().unwrap();
-        assert_eq!(lines, [Err(InvalidLine::CarriageReturn), Err(InvalidLine::NotUtf8)]);
+        assert_eq!(lines, [Err(InvalidInputLine::CarriageReturn), Err(InvalidInputLine::NotUtf8)]);
         let last = reader.next_batch().unwrap().unwrap();
         assert_eq!(last[0].as_deref().map(String::as_str), Ok("c"));
     }

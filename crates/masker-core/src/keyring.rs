@@ -161,9 +161,23 @@ pub enum KeyringError {
     },
 }
 
+/// A loaded key under the key id of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameElsewhere {
+    /// The key id that it is loaded for.
+    pub kid: Kid,
+    /// The role that it is loaded in.
+    pub role: Role,
+    /// The other key id.
+    pub other: Kid,
+    /// The fingerprint that it has under the other key id.
+    pub fingerprint: Fingerprint,
+}
+
 /// All loaded keys. Holding one proves that each key id has an active generation.
 pub struct Keyring {
     pairs: BTreeMap<Kid, KeyPair>,
+    elsewhere: Vec<NameElsewhere>,
     epoch: u64,
 }
 
@@ -193,7 +207,15 @@ impl Keyring {
         let mut problems = Vec::new();
         let mut slots: BTreeMap<(Kid, Role), Generation> =
             shared.into_iter().map(|generation| ((generation.kid(), generation.role), generation)).collect();
+        let kids: BTreeSet<Kid> = slots.keys().map(|(kid, _)| *kid).chain(keys.iter().map(|key| key.kid)).collect();
+        let mut elsewhere = Vec::new();
         for LoadedKey { kid, role, key } in keys {
+            elsewhere.extend(kids.iter().filter(|other| **other != kid).map(|other| NameElsewhere {
+                kid,
+                role,
+                other: *other,
+                fingerprint: GenerationKeys::fingerprint_of(*other, &key),
+            }));
             match slots.entry((kid, role)) {
                 Entry::Vacant(slot) => match Generation::derive(kid, role, &key) {
                     Ok(generation) => drop(slot.insert(generation)),
@@ -221,7 +243,7 @@ impl Keyring {
                 (Role::Old, Some(pair)) => pair.old = Some(generation),
             }
         }
-        if problems.is_empty() { Ok(Keyring { pairs, epoch }) } else { Err(problems) }
+        if problems.is_empty() { Ok(Keyring { pairs, elsewhere, epoch }) } else { Err(problems) }
     }
 
     /// Returns the epoch: see [`Keyring::build`].
@@ -237,6 +259,12 @@ impl Keyring {
     /// Returns all key ids with their generations, in the order of the key ids.
     pub fn iter(&self) -> impl Iterator<Item = (Kid, &KeyPair)> {
         self.pairs.iter().map(|(kid, pair)| (*kid, pair))
+    }
+
+    /// Returns what each key that was loaded for this keyring would be called under the key id of another one. So a key that
+    /// was put in the place of another one is recognized.
+    pub fn names_elsewhere(&self) -> &[NameElsewhere] {
+        &self.elsewhere
     }
 
     /// Returns the generation with this fingerprint, or `None` if it is not loaded.

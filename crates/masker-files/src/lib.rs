@@ -20,6 +20,18 @@ use nix::{libc, sys::statvfs::statvfs, unistd::geteuid};
 /// The directory in the root of a file system where fsck(8) puts what it finds. It belongs to nobody who stores files there.
 pub const LOST_AND_FOUND: &str = "lost+found";
 
+/// Returns what to do about an error of the files in a private directory, as it follows the error in a message; empty if nothing
+/// is known. Files that another user has put there, as root by a copy, are the usual cause.
+pub fn owner_advice(directory: &Path, error: &io::Error) -> String {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return String::new();
+    }
+    let path = directory.display();
+    format!(
+        "; give all files in it to the owner of the directory, as root: `chown --recursive --reference={path} {path}`"
+    )
+}
+
 /// Why a directory is not private.
 #[derive(Debug)]
 pub enum DirectoryProblem {

@@ -43,7 +43,7 @@ impl Service {
             Cost::Request => self.charge_request(ctx, 0)?,
             Cost::Values | Cost::Tokens => self.check_limits(ctx)?,
             // A caller whose limits are used up may still ask what they are.
-            Cost::Free => drop(self.charge_request(ctx, 0)),
+            Cost::Free => self.count_request(ctx),
         }
         input.parameter = parameter;
         input.query = QueryParameters::parse(head.uri.query(), &route.query_names)?;
@@ -192,6 +192,13 @@ impl Service {
         }
     }
 
+    /// Takes a request from the caller's limits that is no operation, if they allow it.
+    fn count_request(&self, ctx: &mut RequestContext) {
+        let counted = ctx.caller.principal().limiter.admit_free(ctx.timestamps);
+        ctx.admitted = true;
+        ctx.rate_limit = counted.unwrap_or_else(|exceeded| exceeded.rate_limit);
+    }
+
     /// Takes values that were found in the texts of a request from the caller's limits. The request was taken before.
     ///
     /// # Errors
@@ -269,9 +276,13 @@ fn limit_problem(exceeded: &LimitExceeded) -> Problem {
     let LimitExceeded { needed, left, retry_after_seconds: seconds, .. } = *exceeded;
     // Waiting does not help a request that is too large for the limit.
     let retry_after_seconds = exceeded.max_values.is_none().then_some(seconds);
+    let scope = match exceeded.kind {
+        LimitKind::Rate => "in one request",
+        LimitKind::Quota => "in a day",
+    };
     let detail = match exceeded.max_values {
         Some(most) => format!(
-            "this request needs {needed}, and `{which}` of this caller allows at most {most} values in one request; split it"
+            "this request needs {needed}, and `{which}` of this caller allows at most {most} values {scope}; send fewer"
         ),
         None if left == 0 => {
             format!("`{which}` of this caller is used up for {seconds} s; `masker whoami` shows its limits")

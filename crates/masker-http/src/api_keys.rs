@@ -15,7 +15,7 @@ use super::{
 };
 use masker_access::{
     ApiKey, ApiKeyId, ApiKeySecret, ApiKeySpec, ApiKeyUpdate, ApiKeysAdmin, KeyRevoked, KeyRights, Permit,
-    RotationError, UnstoredChange,
+    SecretRotationError, UnstoredChange,
 };
 use masker_api::{
     ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, ApiKeyUse, SecretInGrace,
@@ -530,11 +530,11 @@ impl From<KeyRevoked> for Problem {
     }
 }
 
-impl From<RotationError> for Problem {
-    fn from(error: RotationError) -> Self {
+impl From<SecretRotationError> for Problem {
+    fn from(error: SecretRotationError) -> Self {
         let code = match error {
-            RotationError::Revoked(_) => Code::ApiKeyRevoked,
-            RotationError::TooManyInGrace => Code::ApiKeyLimit,
+            SecretRotationError::Revoked(_) => Code::ApiKeyRevoked,
+            SecretRotationError::TooManyInGrace => Code::ApiKeyLimit,
         };
         Problem::new(code, error.to_string())
     }

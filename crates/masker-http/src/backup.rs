@@ -111,7 +111,7 @@ async fn vault_import(
     let rules = ImportRules { restore_erased: restore_erased.unwrap_or(false) };
     let busy = |_| Problem::new(Code::Overloaded, "another import is running; wait for its end");
     let _guard = service.importing.try_acquire().map_err(busy)?;
-    let mut upload = Upload { body: input.unread_body(), timeout: service.timeouts.body, received: 0 };
+    let mut upload = ReceivedExport { body: input.unread_body(), timeout: service.timeouts.body, received: 0 };
     let file = upload.spool(&service.data_dir).await?;
     let bytes = upload.received;
     let permit = service.renew_permit(ctx)?;
@@ -244,7 +244,7 @@ async fn record_end(
 }
 
 /// A body that is too large for memory.
-struct Upload<'i> {
+struct ReceivedExport<'i> {
     /// `None` where the request has no body.
     body: Option<&'i mut Incoming>,
     /// How long the client may send nothing.
@@ -252,7 +252,7 @@ struct Upload<'i> {
     received: u64,
 }
 
-impl Upload<'_> {
+impl ReceivedExport<'_> {
     /// Returns the next piece; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         let Some(body) = &mut self.body else { return Ok(None) };

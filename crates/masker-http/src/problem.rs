@@ -112,6 +112,11 @@ impl From<VaultError> for Problem {
                 (Code::Overloaded, "the vault's writer has too many requests in its queue; try again")
             }
             VaultError::AnswerTooLarge => return too_large(),
+            VaultError::SessionEnded => {
+                let detail =
+                    "the session was closed before the request ended; open another one, and send the request in it";
+                return Problem::new(Code::SessionNotFound, detail);
+            }
             VaultError::Stopped => (Code::VaultUnavailable, "the daemon is stopping; try again once it is back"),
             _ => (
                 Code::VaultUnavailable,

@@ -99,7 +99,7 @@ pub(super) enum Cost {
     Values,
     /// One request with all of its tokens, taken once they are counted.
     Tokens,
-    /// One request, which is counted and never refused.
+    /// One request, which is counted and never refused, and takes no operation of the day.
     Free,
 }
 

@@ -22,7 +22,7 @@ impl Service {
             return;
         }
         let mut shown: Vec<HoneytokenId> = Vec::new();
-        let mut search = TokenSearch::default();
+        let mut search = ShownTokenSearch::default();
         let mut note = |token: &str| shown.extend(self.vault.honeytoken(token));
         search.read(input.whole_body(), &mut note);
         // A body that ends early has shown what arrived of it.
@@ -35,14 +35,14 @@ impl Service {
 
 /// Finds the texts of tokens in bytes that come in pieces, also where JSON escapes their characters.
 #[derive(Default)]
-struct TokenSearch {
+struct ShownTokenSearch {
     /// Characters in a row of which tokens consist.
     run: Vec<u8>,
     /// The beginning of an escaped character.
     escape: Vec<u8>,
 }
 
-impl TokenSearch {
+impl ShownTokenSearch {
     fn read(&mut self, piece: &[u8], found: &mut impl FnMut(&str)) {
         for byte in piece {
             if self.escape.is_empty() && *byte != b'\\' {
@@ -100,7 +100,7 @@ mod tests {
     const AEAD: &str = "MSK1.IBAN.K_A.AFBSUDDWECOB6UOCCK5E6XOI7SXTCCVAG25A26FL2FFYPN2OJIM5Q";
 
     fn found(text: &str, piece: usize) -> Vec<String> {
-        let (mut search, mut found) = (TokenSearch::default(), Vec::new());
+        let (mut search, mut found) = (ShownTokenSearch::default(), Vec::new());
         let mut note = |token: &str| found.push(token.to_owned());
         text.as_bytes().chunks(piece).for_each(|piece| search.read(piece, &mut note));
         search.finish(&mut note);
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn holds_no_more_than_a_token() {
-        let mut search = TokenSearch::default();
+        let mut search = ShownTokenSearch::default();
         search.read("A".repeat(1 << 20).as_bytes(), &mut |_: &str| panic!("no token"));
         assert!(search.run.len() <= TOKEN_BYTES_MAX + 1);
         assert_eq!(found(&format!("{} {VAULT}", "A".repeat(1 << 20)), 4_096), [VAULT]);

@@ -121,6 +121,9 @@ pub enum VaultError {
     /// was opened.
     #[error("the answer would be too large")]
     AnswerTooLarge,
+    /// The session of the request has ended meanwhile. Nothing was written.
+    #[error("the session has ended")]
+    SessionEnded,
     /// The daemon is stopping, or the writer task panicked.
     #[error("the vault's writer has stopped")]
     Stopped,

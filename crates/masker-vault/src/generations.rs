@@ -16,7 +16,7 @@ use super::{
 };
 use masker_core::{
     crypto::Fingerprint,
-    keyring::{KeyPair, Keyring, Role},
+    keyring::{KeyPair, Keyring, NameElsewhere, Role},
 };
 use masker_types::kind::Kid;
 
@@ -64,18 +64,33 @@ impl Ledger {
     }
 }
 
+/// Says that a key is in the place of another one.
+pub(crate) fn describe_misplaced(name: &NameElsewhere) -> String {
+    let suffix = if name.role == Role::Old { "_OLD" } else { "" };
+    format!(
+        "MASKER_KEY_{}{suffix} holds the key {} of {}: put each key back in its own place; `masker doctor` shows which keys are \
+         where",
+        name.kid, name.fingerprint, name.other
+    )
+}
+
 impl LedgerDraft {
     /// Compares keys with those remembered, before they come into force. Notes new generations; one that is no longer the
     /// active one of its kid becomes old now, loaded or not. Returns what an operator should know.
     ///
     /// # Errors
-    /// What to correct, for each kid whose active key had been replaced; nothing is noted then.
+    /// What to correct, for each key of another kid, and for each kid whose active key had been replaced; nothing is noted
+    /// then.
     pub(super) fn keys_loaded(
         &mut self,
         keyring: &Keyring,
         now_ms: u64,
         accept_rollback: bool,
     ) -> Result<Vec<String>, Vec<String>> {
+        let misplaced = self.misplaced(keyring);
+        if !misplaced.is_empty() {
+            return Err(misplaced);
+        }
         let rollbacks = self.rollbacks(keyring);
         if !rollbacks.is_empty() && !accept_rollback {
             return Err(rollbacks);
@@ -118,6 +133,19 @@ impl LedgerDraft {
             self.set_generation(name, row);
         }
         Ok(notes)
+    }
+
+    /// Returns what to correct, for each key that the vault knows as one of another kid only.
+    pub(super) fn misplaced(&self, keyring: &Keyring) -> Vec<String> {
+        let known = |name: &(Kid, Fingerprint)| self.ledger.generations.contains_key(name);
+        let own_is_known = |kid: Kid, role: Role| {
+            let mut generations = keyring.get(kid).into_iter().flat_map(KeyPair::generations);
+            generations.any(|generation| generation.role() == role && known(&(kid, generation.fingerprint())))
+        };
+        let names = keyring.names_elsewhere().iter();
+        let misplaced =
+            names.filter(|name| known(&(name.other, name.fingerprint)) && !own_is_known(name.kid, name.role));
+        misplaced.map(describe_misplaced).collect()
     }
 
     /// Returns what to correct, for each kid whose active key had been replaced.

@@ -106,7 +106,9 @@ impl KeyringService {
     /// Implements [`Vault::validate_keyring`](crate::Vault::validate_keyring).
     pub(crate) fn validate_keyring(&self, keyring: &Keyring) -> Vec<String> {
         let ledger = self.ledger.load();
-        let mut problems = LedgerDraft::of(&ledger).rollbacks(keyring);
+        let draft = LedgerDraft::of(&ledger);
+        let mut problems = draft.misplaced(keyring);
+        problems.extend(draft.rollbacks(keyring));
         problems.extend(ledger.lost_active_keys(&self.keys.load().ring, keyring));
         problems
     }

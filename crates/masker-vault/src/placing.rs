@@ -70,7 +70,7 @@ impl Placer<'_> {
             let lane = super::writer::Lane::Caller(self.caller.clone());
             let change = mint.take().unwrap_or_else(|| MintChange::new(lane, Vec::new()));
             let change = PlacementChange::new(self.owner, change, &placements);
-            let (minted, placed) = self.tokenizer.writer.commit(change).await?;
+            let (minted, placed) = self.tokenizer.writer.commit(change).await?.ok_or(VaultError::SessionEnded)?;
             note_minted(results, minting.get(..minted.len()).unwrap_or_default(), minted);
             for (placement, outcome) in placements.into_iter().zip(placed) {
                 let position = placement.position;

@@ -121,7 +121,7 @@ fn fill(
         cache_bytes: config.vault.cache_bytes(),
         ..StoreOptions::default()
     };
-    let vault = NewVault { path: &building, options, rules };
+    let vault = VaultOfBackup { path: &building, options, rules };
     on_own_runtime(async || vault.fill(inputs.keyring, export, changes, closed).await)
 }
 
@@ -166,7 +166,7 @@ fn report(built: FilledVault, events_since: Option<u64>, notes: Vec<String>, is_
 }
 
 /// A vault that is being made of a backup.
-struct NewVault<'n> {
+struct VaultOfBackup<'n> {
     path: &'n Path,
     options: StoreOptions,
     rules: KeyRules,
@@ -180,7 +180,7 @@ struct FilledVault {
     closed_since: u64,
 }
 
-impl NewVault<'_> {
+impl VaultOfBackup<'_> {
     async fn fill(
         &self,
         keyring: Keyring,

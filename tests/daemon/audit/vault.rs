@@ -4,8 +4,8 @@ use std::{fs, time::Instant};
 
 use serde_json::Value;
 
-use super::{assert_whole, events, launch, of, only, site};
-use crate::harness::{Client, LIMIT, Site};
+use super::{KEY, assert_whole, events, launch, of, only, segments, site, text_of};
+use crate::harness::{Client, LIMIT, Site, TestKey};
 
 fn position(event: &Value) -> u64 {
     event["detail"]["vault_sequence"].as_u64().unwrap_or_else(|| panic!("no position: {event}"))
@@ -62,6 +62,49 @@ fn a_log_whose_key_is_missing_is_not_left_out() {
     assert_eq!(events(&site).len(), before);
     fs::rename(site.path("audit"), site.path("ended")).unwrap();
     without().start().stop();
+}
+
+/// Another key verifies nothing, so that the log would hold nothing against any vault.
+#[test]
+fn a_log_of_another_key_is_not_left_out() {
+    let site = site();
+    launch(&site).start().stop();
+    let before = text_of(&segments(&site)[0]);
+    let other = || launch(&site).env(KEY, TestKey::named("another audit key").base64());
+    fs::rename(site.vault(), site.path("elsewhere")).unwrap();
+    let log = other().refused().code(1);
+    assert!(log.contains("no line of the audit log") && log.contains("put the key of this log back"), "{log}");
+    let (code, shown) = other().recover(&[]);
+    assert!(code == Some(1) && shown.contains("no line of the audit log"), "{shown}");
+    assert!(!site.vault().exists());
+    fs::rename(site.path("elsewhere"), site.vault()).unwrap();
+    assert_eq!(text_of(&segments(&site)[0]), before);
+    launch(&site).start().stop();
+}
+
+#[test]
+fn an_older_copy_of_an_earlier_vault_is_refused_as_such() {
+    let site = site();
+    launch(&site).start().stop();
+    let older = site.copy_vault("older");
+    let daemon = launch(&site).start();
+    daemon.client().token("PHONE", "415-555-2671");
+    daemon.stop();
+    // Its disk was not mounted.
+    fs::rename(site.vault(), site.path("elsewhere")).unwrap();
+    launch(&site).accept("new-vault").start().stop();
+    fs::rename(site.vault(), site.path("second")).unwrap();
+    fs::rename(&older, site.vault()).unwrap();
+    let (code, shown) = launch(&site).recover(&[]);
+    assert!(code == Some(2) && shown.contains("new-vault: ") && shown.contains("loss: "), "{shown}");
+    let log = launch(&site).accept("new-vault").refused().code(1);
+    assert!(log.contains("later commits"), "{log}");
+    fs::remove_dir_all(site.vault()).unwrap();
+    // The first vault as it was left is not older.
+    fs::rename(site.path("elsewhere"), site.vault()).unwrap();
+    let launched = launch(&site).accept("new-vault");
+    launched.start().stop();
+    assert_eq!(of(&events(&site), "vault.accepted").len(), 2);
 }
 
 #[test]

@@ -84,13 +84,12 @@ fn rows_that_are_too_long_are_refused_or_skipped() {
     for (ended, rest) in [
         (masker(&daemon, line, &table), "No row is done: start again with an empty output\n"),
         (from_file(line), "No row is done: start again with an empty output\n"),
-        (
-            from_file(&format!("{line} --dry-run")),
-            "No row is done: a dry run swaps nothing. Before this, it has checked 1 row\n",
-        ),
     ] {
-        assert!(ended.refused(1).starts_with(too_long) && ended.stderr.ends_with(rest), "{}", ended.stderr);
+        assert!(ended.refused(2).starts_with(too_long) && ended.stderr.ends_with(rest), "{}", ended.stderr);
     }
+    let ended = from_file(&format!("{line} --dry-run"));
+    assert_eq!((ended.code, ended.text()), (Some(2), "rows\t3\nvalues of phone\t2\n"));
+    assert!(ended.stderr.starts_with("row 2 (line 3): value.invalid: the row is too long\n"), "{}", ended.stderr);
     let ended = masker(&daemon, &format!("{line} --skip-rows 2"), &table);
     assert_eq!(ended.whole(), format!("3,{}\r\n", tokens[1]).into_bytes());
     let ended = masker(&daemon, &format!("{line} --on-error keep-row-empty"), &table);
@@ -100,7 +99,7 @@ fn rows_that_are_too_long_are_refused_or_skipped() {
     let rows = format!("{{\"a\":\"x\"}}\n{{\"a\":\"{long}\"}}\n{{\"a\":\"x\"}}\n");
     let line = "tokenize --jsonl --field a=PHONE";
     let ended = masker(&daemon, line, &rows);
-    assert!(ended.code == Some(1) && ended.stderr.contains("row 2 is longer than 4 MiB"), "{}", ended.stderr);
+    assert!(ended.code == Some(2) && ended.stderr.contains("row 2 is longer than 4 MiB"), "{}", ended.stderr);
     let advice = "1 row is done: correct the row, then continue with --skip-rows 1\n";
     assert!(ended.stderr.ends_with(advice), "{}", ended.stderr);
     assert_eq!(
@@ -267,10 +266,43 @@ fn a_daily_limit_is_used_for_whole_rows_that_are_written() {
         assert_eq!(left, limit - 2 * done, "{}", ended.stderr);
         let written: String = table.lines().take(done + 1).map(|line| format!("{line}\n")).collect();
         match done {
-            0 => assert_eq!(ended.text(), ""),
+            0 => {
+                assert_eq!(ended.text(), "");
+                assert!(
+                    ended.stderr.ends_with("No row is done: start again with an empty output\n"),
+                    "{}",
+                    ended.stderr
+                );
+                assert!(ended.stderr.contains("allows at most 1 values in a day"), "{}", ended.stderr);
+            }
             _ => assert_eq!((ended.text(), rows_done(&ended.stderr)), (written.as_str(), done)),
         }
         assert!(ended.code == Some(1) && ended.stderr.contains("quota.exceeded"), "{}", ended.stderr);
+        root.exchange("DELETE", &key.path(), b"").ok();
+    }
+    // Exactly as much as is in the file.
+    let key = create(&mut root, "night run", &["rehydrate"], json!({"limits": {"operations_per_day": 800}}));
+    let mut command = command(&daemon, line);
+    command.env("MASKER_API_KEY", &key.key).stdin(File::open(&file).unwrap());
+    assert_eq!(ended(command).whole(), table.as_bytes());
+    daemon.stop();
+}
+
+#[test]
+fn a_daily_limit_is_used_for_the_first_lines_of_a_list() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let mut root = daemon.client();
+    let values: Vec<String> = (0..400).map(|number| format!("415-555-{number:04}")).collect();
+    for (line, limit) in
+        [("tokenize --kind PHONE", "distinct_values_per_day"), ("lookup --kind PHONE", "operations_per_day")]
+    {
+        let key = create(&mut root, "night run", &["tokenize", "lookup"], json!({"limits": {limit: 333}}));
+        let mut command = command(&daemon, line);
+        command.env("MASKER_API_KEY", &key.key);
+        let ended = feed(command, values.join("\n"));
+        assert_eq!((ended.code, ended.text().lines().count()), (Some(1), 333), "{line}: {}", ended.stderr);
+        assert!(ended.stderr.contains("The first 333 values are done"), "{line}: {}", ended.stderr);
         root.exchange("DELETE", &key.path(), b"").ok();
     }
     daemon.stop();

@@ -219,3 +219,32 @@ fn a_loss_beside_other_keys_is_settled_one_after_the_other() {
     foreign().accept("new-control-key").start().stop();
     foreign().start().stop();
 }
+
+/// A disk of its own has a directory of root, and an administrator leaves things where they do not belong.
+#[test]
+fn only_the_files_of_the_vault_matter_to_a_start() {
+    const USER: u32 = 12_345;
+    if !is_root("another user") {
+        return;
+    }
+    let site = Site::new();
+    mint(&site, "415-555-2671");
+    fs::set_permissions(site.path(""), Permissions::from_mode(0o711)).unwrap();
+    let files = contained(&site.vault()).into_iter().chain(contained(&site.path("audit")));
+    files.for_each(|path| chown(path, Some(USER), Some(USER)).unwrap());
+    let (found, copy, witness) =
+        (site.vault().join("lost+found"), site.vault().join("witness.bak"), site.vault().join("witness"));
+    fs::create_dir(&found).unwrap();
+    fs::write(&copy, "x").unwrap();
+    for (path, mode) in [(&found, 0o700), (&copy, 0o600)] {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+    let (code, text) = launch(&site).recover(&[]);
+    assert!(code == Some(0) && text.contains("a start refuses nothing"), "{text}");
+    // A copy by root.
+    chown(&witness, Some(0), Some(0)).unwrap();
+    fs::set_permissions(&witness, Permissions::from_mode(0o600)).unwrap();
+    let (code, text) = launch(&site).recover(&[]);
+    let advice = format!("`chown --recursive --reference={0} {0}`", site.vault().display());
+    assert!(code == Some(1) && text.contains("/witness: Permission denied") && text.contains(&advice), "{text}");
+}

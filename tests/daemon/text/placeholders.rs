@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Opens a session, and returns its id.
-fn open(client: &mut Client) -> String {
+pub(super) fn open(client: &mut Client) -> String {
     let response = client.post("/api/v1/sessions", &json!({}));
     assert_eq!(response.status, 201);
     response.json()["id"].as_str().unwrap().to_owned()
@@ -227,7 +227,7 @@ fn placeholders_outlive_kills_rotations_and_new_control_keys() {
 }
 
 /// Counts the rows of placeholders and of their keys in the vault of a stopped daemon.
-fn rows_of_placeholders(site: &Site) -> u64 {
+pub(super) fn rows_of_placeholders(site: &Site) -> u64 {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let store = EmbeddedStore::open(site.vault(), StoreOptions::default()).expect("the daemon has stopped");

@@ -3,7 +3,10 @@
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 use serde_json::{Value, json};
 
-use super::{MASK, NOTE, ask, launch, notes};
+use super::{
+    MASK, NOTE, ask, launch, notes,
+    placeholders::{open, rows_of_placeholders},
+};
 use crate::{
     api_keys::create,
     harness::{Client, error_code, events_of},
@@ -193,6 +196,38 @@ fn a_stream_whose_client_goes_away_is_recorded_to_its_end() {
     let ended = events_of(&events, "text.streamed");
     let is_cut = |event: &Value| event["outcome"] != "ok" || event["detail"]["incomplete"] == true;
     assert!(ended.len() == 2 && ended.iter().all(is_cut), "{ended:?}");
+}
+
+/// The key is made by the first value of a session, and the rows by each.
+#[test]
+fn a_stream_whose_session_is_closed_writes_no_more_placeholders() {
+    for first in ["nothing else happened", "call (212) 555-0147"] {
+        let site = notes();
+        let daemon = launch(&site).start();
+        let session = open(&mut daemon.client());
+        let mut client = daemon.client();
+        let head = format!(
+            "POST {MASK_STREAM} HTTP/1.1\r\nhost: masker\r\nx-masker-session: {session}\r\ncontent-type: \
+             application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
+        );
+        let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+        let part = format!("{first}. {}", "The weather was fine, and nothing else happened. ".repeat(1_000));
+        client.send_raw(head.as_bytes()).unwrap();
+        let options = json!({"replace_with": "placeholder"});
+        client.send_raw(chunk(&lines(&options, &[&part])).as_bytes()).unwrap();
+        assert!(client.receive_head().starts_with("HTTP/1.1 200 OK"));
+        let mut received = Vec::new();
+        assert!(client.receive_chunk(&mut received) > 0);
+        daemon.client().exchange("DELETE", &format!("/api/v1/sessions/{session}"), b"").ok();
+        client.send_raw(chunk(&json!({"text": "or (212) 555-0148"}).to_string()).as_bytes()).unwrap();
+        client.send_raw(b"0\r\n\r\n").unwrap();
+        received.extend(client.receive_chunks());
+        let streamed = read(&received);
+        assert_eq!(error_code(&streamed.last), "session.not_found", "{first}");
+        assert!(!streamed.text.contains("0148"), "{first}");
+        daemon.stop();
+        assert_eq!(rows_of_placeholders(&site), 0, "{first}");
+    }
 }
 
 #[test]

@@ -353,7 +353,7 @@ impl Response {
         }
         let detail = problem["detail"].as_str().expect("as seen above").to_owned();
         // Waiting helps in every other case.
-        let is_too_large = detail.ends_with("in one request; split it");
+        let is_too_large = detail.ends_with("; send fewer");
         assert!(status != 429 || self.retry_after.is_none() == is_too_large, "{text}");
         detail
     }

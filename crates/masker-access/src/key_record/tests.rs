@@ -137,7 +137,7 @@ fn a_promised_grace_period_is_kept_or_the_rotation_refused() {
         key = key.rotated(&secret(seed), 7_200, NOW).unwrap();
     }
     assert_eq!(key.secrets_in_grace(NOW).len(), REPLACED_MAX);
-    assert_eq!(key.rotated(&secret(200), 7_200, NOW).err(), Some(RotationError::TooManyInGrace));
+    assert_eq!(key.rotated(&secret(200), 7_200, NOW).err(), Some(SecretRotationError::TooManyInGrace));
     // The first one has ended, so its place is free.
     let later = key.rotated(&secret(200), 7_200, NOW + 60_000).unwrap();
     assert_eq!(later.secrets_in_grace(NOW + 60_000).len(), REPLACED_MAX);

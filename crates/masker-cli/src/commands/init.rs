@@ -103,7 +103,7 @@ pub(super) fn run(args: &InitArgs, ctx: &mut CommandContext<'_>) -> Result<Exit,
     }
     for (path, kid) in &made_keys {
         let key = key_files::generate()?;
-        files.push(make_key(path, &key, Some(key_files::fingerprint_of(*kid, &key)?))?);
+        files.push(make_key(path, &key, Some(key_files::fingerprint_of(*kid, &key)))?);
     }
     let mut copies: Vec<&Path> = made_keys.iter().map(|(path, _)| path.as_path()).collect();
     match &audit {

@@ -14,7 +14,7 @@ use crate::{
     context::{CommandContext, CommandError},
     exit::Exit,
     file_kind::refuse_same_file,
-    lines::{InputLine, InputLines, InvalidLine, LineEnd, LineReader},
+    lines::{InputLine, InputLines, InvalidInputLine, LineEnd, LineReader},
     read_ahead::ReadAhead,
     signals::Signals,
 };
@@ -218,8 +218,9 @@ impl ValueRun<'_, '_> {
         }
         let arguments = self.operation.arguments().to_vec();
         for arguments in arguments.chunks(ITEMS_PER_REQUEST_MAX) {
-            let text =
-                |argument: &OsString| argument.to_str().map(|text| text.to_owned().into()).ok_or(InvalidLine::NotUtf8);
+            let text = |argument: &OsString| {
+                argument.to_str().map(|text| text.to_owned().into()).ok_or(InvalidInputLine::NotUtf8)
+            };
             self.batch(&arguments.iter().map(text).collect::<InputLines>()).await?;
         }
         Ok(())
@@ -261,17 +262,19 @@ impl ValueRun<'_, '_> {
 
     /// Sends lines in as many requests as the caller's limits need, and waits when they are used up.
     async fn batch(&mut self, lines: &[InputLine]) -> Result<(), CommandError> {
-        let (mut rest, mut pauses) = (lines, 0);
+        let (mut rest, mut pauses, mut left_max) = (lines, 0, usize::MAX);
         while !rest.is_empty() {
-            let (part, others) = rest.split_at(rest.len().min(self.lines_max));
+            let (part, others) = rest.split_at(rest.len().min(self.lines_max).min(left_max));
             match self.send(part).await {
-                Err(refused) if refused.is_too_large_for_limit() && part.len() > 1 => self.lines_max = part.len() / 2,
                 Err(CommandError::Client(ClientError::Busy { problem, after }))
                     if problem.status == 429 && after <= PAUSE_MAX && pauses < PAUSES_MAX =>
                 {
                     pauses += 1;
                     tokio::time::sleep(after).await;
                 }
+                // What is left of the limit may be enough for fewer.
+                Err(refused) if refused.is_used_up() && part.len() > 1 => left_max = part.len() / 2,
+                Err(refused) if refused.is_too_large_for_limit() && part.len() > 1 => self.lines_max = part.len() / 2,
                 sent => {
                     sent?;
                     (rest, pauses) = (others, 0);

@@ -12,7 +12,7 @@ use nix::unistd::{Gid, Group, Uid, User};
 
 /// The type of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FileKind {
+pub(super) enum FileType {
     /// A directory.
     Directory,
     /// A regular file.
@@ -26,7 +26,7 @@ pub(super) enum FileKind {
 /// The metadata of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileFacts {
-    pub(super) kind: FileKind,
+    pub(super) kind: FileType,
     /// Permission bits.
     pub(super) mode: u32,
     pub(super) uid: u32,
@@ -37,7 +37,7 @@ pub(super) struct FileFacts {
 
 impl FileFacts {
     pub(super) fn is_directory(&self) -> bool {
-        self.kind == FileKind::Directory
+        self.kind == FileType::Directory
     }
 }
 
@@ -58,10 +58,10 @@ impl PathStatus {
         match fs::metadata(path) {
             Ok(found) => {
                 let kind = match found.file_type() {
-                    kind if kind.is_dir() => FileKind::Directory,
-                    kind if kind.is_file() => FileKind::Regular,
-                    kind if kind.is_socket() => FileKind::Socket,
-                    _ => FileKind::Other,
+                    kind if kind.is_dir() => FileType::Directory,
+                    kind if kind.is_file() => FileType::Regular,
+                    kind if kind.is_socket() => FileType::Socket,
+                    _ => FileType::Other,
                 };
                 PathStatus::Present(FileFacts {
                     kind,

@@ -110,7 +110,7 @@ pub(super) fn judge(keys: &KeyFacts, witness: &KeyWitness<'_>, of_log: Option<&s
     if let KeyWitness::NoVault = witness {
         return vec![Finding::ok(CHECK, "there is no vault and no audit log yet to compare the keys with")];
     }
-    let comparison = Comparison { keys, witness, known: witness.known(), of_log };
+    let comparison = KeyComparison { keys, witness, known: witness.known(), of_log };
     let kids: BTreeSet<Kid> =
         comparison.known.iter().map(|key| key.kid).chain(keys.credentials.keys.iter().map(|key| key.kid)).collect();
     let findings: Vec<Finding> = kids.into_iter().flat_map(|kid| comparison.judge(kid)).collect();
@@ -121,14 +121,14 @@ pub(super) fn judge(keys: &KeyFacts, witness: &KeyWitness<'_>, of_log: Option<&s
     vec![Finding::ok(CHECK, format!("the {count} keys are those that {} knows", witness.name()))]
 }
 
-struct Comparison<'a> {
+struct KeyComparison<'a> {
     keys: &'a KeyFacts,
     witness: &'a KeyWitness<'a>,
     known: Vec<KnownKey>,
     of_log: Option<&'a str>,
 }
 
-impl Comparison<'_> {
+impl KeyComparison<'_> {
     fn provided(&self, kid: Kid, role: Role) -> Option<&SecretKey> {
         self.keys.credentials.keys.iter().find(|key| (key.kid, key.role) == (kid, role)).map(|key| &key.key)
     }
@@ -140,7 +140,7 @@ impl Comparison<'_> {
 
     /// Returns what is known of a key under a key id.
     fn known_as(&self, kid: Kid, key: &SecretKey) -> Option<&KnownKey> {
-        let fingerprint = fingerprint_of(kid, key).ok()?;
+        let fingerprint = fingerprint_of(kid, key);
         self.known.iter().find(|known| known.kid == kid && known.fingerprint == fingerprint)
     }
 
@@ -153,7 +153,7 @@ impl Comparison<'_> {
     }
 
     fn judge(&self, kid: Kid) -> Vec<Finding> {
-        let fingerprint = |key: Option<&SecretKey>| key.and_then(|key| fingerprint_of(kid, key).ok());
+        let fingerprint = |key: Option<&SecretKey>| key.map(|key| fingerprint_of(kid, key));
         let (active, old) = (self.provided(kid, Role::Active), self.provided(kid, Role::Old));
         let mut findings = Vec::new();
         let mut is_swapped = false;
@@ -186,8 +186,7 @@ impl Comparison<'_> {
     /// Returns whether a key that was loaded for a key id is provided for another one, to which it rather belongs.
     fn was_swapped(&self, kid: Kid, loaded: &KnownKey) -> bool {
         self.keys.credentials.keys.iter().filter(|provided| provided.kid != kid).any(|provided| {
-            let is_loaded =
-                fingerprint_of(kid, &provided.key).is_ok_and(|fingerprint| fingerprint == loaded.fingerprint);
+            let is_loaded = fingerprint_of(kid, &provided.key) == loaded.fingerprint;
             is_loaded && self.known_as(provided.kid, &provided.key).is_some_and(|own| own.is_rather(loaded))
         })
     }

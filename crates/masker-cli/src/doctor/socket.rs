@@ -6,7 +6,7 @@ use nix::unistd::Group;
 
 use super::{
     directory::hidden,
-    files::{FileFacts, FileKind, PathStatus, group_name, user_name},
+    files::{FileFacts, FileType, PathStatus, group_name, user_name},
     finding::Finding,
     finding_id::FindingId,
     units::ServiceUser,
@@ -120,7 +120,7 @@ fn folder(status: &PathStatus, path: &Path, runs_as: &ServiceUser) -> Finding {
 /// `socket.mode`: only the configured users can connect.
 fn mode(file: &FileFacts, facts: &SocketFacts, server: &ServerConfig, runs_as: &ServiceUser) -> Vec<Finding> {
     let (shown, mode) = (shown(server), file.mode);
-    if file.kind != FileKind::Socket {
+    if file.kind != FileType::Socket {
         let remedy = format!(
             "look at what it is, then `mv --no-clobber {0} {0}.found`, or set `[server] socket` to another path",
             quoted(&server.socket)
@@ -180,7 +180,7 @@ mod tests {
         }
     }
 
-    fn facts(kind: FileKind, mode: u32) -> PathStatus {
+    fn facts(kind: FileType, mode: u32) -> PathStatus {
         PathStatus::Present(FileFacts { kind, mode, uid: 1, gid: 70_000, modified: None })
     }
 
@@ -198,19 +198,19 @@ mod tests {
     #[test]
     fn judges_the_socket_and_its_directory() {
         use Severity::{Error, NotChecked, Ok, Warning};
-        let sound = || facts(FileKind::Directory, 0o755);
+        let sound = || facts(FileType::Directory, 0o755);
         let on = |status, group| statuses(status, sound(), group).pop().unwrap();
-        assert_eq!(on(facts(FileKind::Socket, 0o660), None), ("socket.mode", Ok));
+        assert_eq!(on(facts(FileType::Socket, 0o660), None), ("socket.mode", Ok));
         assert_eq!(on(PathStatus::Missing, None), ("socket.mode", NotChecked));
-        assert_eq!(on(facts(FileKind::Socket, 0o666), None), ("socket.mode", Error));
-        assert_eq!(on(facts(FileKind::Socket, 0o600), None), ("socket.mode", Warning));
-        assert_eq!(on(facts(FileKind::Regular, 0o660), None), ("socket.mode", Error));
-        assert_eq!(on(facts(FileKind::Socket, 0o660), Some(Result::Ok(70_000))), ("socket.mode", Ok));
-        assert_eq!(on(facts(FileKind::Socket, 0o660), Some(Result::Ok(70_001))), ("socket.mode", Warning));
+        assert_eq!(on(facts(FileType::Socket, 0o666), None), ("socket.mode", Error));
+        assert_eq!(on(facts(FileType::Socket, 0o600), None), ("socket.mode", Warning));
+        assert_eq!(on(facts(FileType::Regular, 0o660), None), ("socket.mode", Error));
+        assert_eq!(on(facts(FileType::Socket, 0o660), Some(Result::Ok(70_000))), ("socket.mode", Ok));
+        assert_eq!(on(facts(FileType::Socket, 0o660), Some(Result::Ok(70_001))), ("socket.mode", Warning));
         assert_eq!(statuses(PathStatus::Missing, sound(), Some(Err(String::new())))[0], ("socket.group", Error));
         assert_eq!(statuses(PathStatus::Missing, sound(), Some(Err("x".to_owned())))[0], ("socket.group", NotChecked));
         for mode in [0o777, 0o775, 0o1777] {
-            let found = statuses(PathStatus::Missing, facts(FileKind::Directory, mode), None);
+            let found = statuses(PathStatus::Missing, facts(FileType::Directory, mode), None);
             assert_eq!(found[0], ("socket.directory", Error), "{mode:o}");
         }
         assert_eq!(statuses(PathStatus::Missing, PathStatus::Missing, None)[0], ("socket.directory", Ok));

@@ -335,7 +335,7 @@ fn variables(settings: &[UnitSetting]) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::files::FileKind;
+    use crate::doctor::files::FileType;
 
     fn host(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
@@ -415,7 +415,7 @@ mod tests {
 
     #[test]
     fn the_owner_must_be_the_daemons_user() {
-        let facts = FileFacts { kind: FileKind::Directory, mode: 0o700, uid: 4_321, gid: 1, modified: None };
+        let facts = FileFacts { kind: FileType::Directory, mode: 0o700, uid: 4_321, gid: 1, modified: None };
         let owns = |uid| ServiceUser { uid, unit: None, is_default_user: false }.owns(Path::new("/v"), &facts);
         assert_eq!(owns(4_321), Ok(()));
         let (found, remedy) = owns(0).unwrap_err();

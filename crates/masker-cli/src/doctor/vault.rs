@@ -132,7 +132,7 @@ mod tests {
     use super::*;
     use crate::doctor::{
         Severity,
-        files::{FileFacts, FileKind},
+        files::{FileFacts, FileType},
     };
 
     #[test]
@@ -142,11 +142,11 @@ mod tests {
             let status = PathStatus::Present(FileFacts { kind, mode, uid, gid: 0, modified: None });
             own_directory("x", Path::new("/v"), &status, &runs_as).status
         };
-        assert_eq!(status(FileKind::Directory, 0o700, 5), Severity::Ok);
-        assert_eq!(status(FileKind::Directory, 0o750, 5), Severity::Warning);
-        assert_eq!(status(FileKind::Directory, 0o770, 5), Severity::Error);
-        assert_eq!(status(FileKind::Directory, 0o700, 6), Severity::Error);
-        assert_eq!(status(FileKind::Regular, 0o700, 5), Severity::Error);
+        assert_eq!(status(FileType::Directory, 0o700, 5), Severity::Ok);
+        assert_eq!(status(FileType::Directory, 0o750, 5), Severity::Warning);
+        assert_eq!(status(FileType::Directory, 0o770, 5), Severity::Error);
+        assert_eq!(status(FileType::Directory, 0o700, 6), Severity::Error);
+        assert_eq!(status(FileType::Regular, 0o700, 5), Severity::Error);
         assert_eq!(own_directory("x", Path::new("/v"), &PathStatus::Missing, &runs_as).status, Severity::Ok);
         assert_eq!(
             own_directory("x", Path::new("/v"), &PathStatus::Hidden("x".into()), &runs_as).status,

@@ -153,6 +153,13 @@ impl GenerationKeys {
         Ok(GenerationKeys { kid, fingerprint: Fingerprint(fingerprint), states })
     }
 
+    /// Returns the fingerprint that a key has under a key id, in both modes.
+    pub fn fingerprint_of(kid: Kid, key: &SecretKey) -> Fingerprint {
+        let mut fingerprint = [0; 8];
+        fingerprint.copy_from_slice(&Subkeys::extract(kid, key).subkey(Mode::Live, SubkeyLabel::Fingerprint)[..8]);
+        Fingerprint(fingerprint)
+    }
+
     /// Returns the key id of this generation.
     pub fn kid(&self) -> Kid {
         self.kid

@@ -57,12 +57,12 @@ pub(super) async fn text_restore(
     let texts = texts_of(request.text.as_ref(), request.texts.as_deref())?;
     let context = checked_context(&permit, request.context.as_deref())?;
     let placeholders = placeholders_in_texts(&texts, &ctx.policies);
-    let found: Vec<Result<Vec<Mark>, TextFailure>> = off_async_threads(|| {
+    let found: Vec<Result<Vec<FoundMark>, TextFailure>> = off_async_threads(|| {
         let texts = texts.iter().zip(placeholders);
         texts.map(|(text, placeholders)| marks(text, request.format, placeholders)).collect()
     });
     let marked = texts.iter().zip(&found);
-    let marked: Vec<(&str, &Mark)> =
+    let marked: Vec<(&str, &FoundMark)> =
         marked.flat_map(|(text, found)| found.iter().flatten().map(move |mark| (*text, mark))).collect();
     if marked.len() > ITEMS_PER_REQUEST_MAX {
         let detail =
@@ -83,7 +83,7 @@ pub(super) async fn text_restore(
                 let (own, rest) = opened.split_at(marks.len());
                 opened = rest;
                 let offsets = OffsetMap::new(text, request.offsets);
-                let Restored { text, restored, unrestored } = restored(text, marks, own, &offsets, request.format);
+                let RestoredText { text, restored, unrestored } = restored(text, marks, own, &offsets, request.format);
                 TextRestoreResult::Restored { text: text.into(), restored, unrestored }
             }
             Err(failure) => {
@@ -104,7 +104,7 @@ pub(super) async fn open_marks(
     ctx: &mut RequestContext,
     permit: &Permit<TextRestore>,
     context: &str,
-    marked: &[(&str, &Mark)],
+    marked: &[(&str, &FoundMark)],
 ) -> Result<Vec<Result<Rehydrated, Code>>, Problem> {
     let named: Vec<Placeholder> = marked.iter().filter_map(|(_, mark)| mark.placeholder.as_ref()?.ok()).collect();
     let session = ctx.session.as_ref().map(EnteredSession::id);
@@ -150,7 +150,7 @@ pub(super) async fn open_marks(
 }
 
 /// A token or what looks like a placeholder.
-pub(super) struct Mark {
+pub(super) struct FoundMark {
     pub(super) range: Range<usize>,
     /// `None` for a token.
     placeholder: Option<Result<Placeholder, WrongCheck>>,
@@ -161,14 +161,15 @@ pub(super) fn marks(
     text: &str,
     format: TextFormat,
     placeholders: Vec<FoundPlaceholder>,
-) -> Result<Vec<Mark>, TextFailure> {
+) -> Result<Vec<FoundMark>, TextFailure> {
     let spans = read_format(text, format)?;
-    let mut marks: Vec<Mark> = tokens_in(text).into_iter().map(|range| Mark { range, placeholder: None }).collect();
+    let mut marks: Vec<FoundMark> =
+        tokens_in(text).into_iter().map(|range| FoundMark { range, placeholder: None }).collect();
     let tokens = marks.len();
     for FoundPlaceholder { range, placeholder } in placeholders {
         let position = marks[..tokens].partition_point(|token| token.range.end <= range.start);
         if marks[..tokens].get(position).is_none_or(|token| token.range.start >= range.end) {
-            marks.push(Mark { range, placeholder: Some(placeholder) });
+            marks.push(FoundMark { range, placeholder: Some(placeholder) });
         }
     }
     marks.sort_by_key(|mark| mark.range.start);
@@ -187,7 +188,7 @@ async fn slow_down(misses: usize) {
 }
 
 /// A text, restored as far as possible.
-pub(super) struct Restored {
+pub(super) struct RestoredText {
     pub(super) text: String,
     pub(super) restored: u64,
     pub(super) unrestored: Vec<TextUnrestored>,
@@ -195,14 +196,14 @@ pub(super) struct Restored {
 
 pub(super) fn restored(
     text: &str,
-    marks: &[Mark],
+    marks: &[FoundMark],
     opened: &[Result<Rehydrated, Code>],
     offsets: &OffsetMap<'_>,
     format: TextFormat,
-) -> Restored {
+) -> RestoredText {
     let mut unrestored = Vec::new();
     let mut values: Vec<(&Range<usize>, Cow<'_, str>)> = Vec::with_capacity(marks.len());
-    for (Mark { range, .. }, opened) in marks.iter().zip(opened) {
+    for (FoundMark { range, .. }, opened) in marks.iter().zip(opened) {
         match opened {
             Ok(rehydrated) => {
                 let value = rehydrated.value.as_str();
@@ -221,5 +222,5 @@ pub(super) fn restored(
     }
     let replacements: Vec<Replacement<'_>> =
         values.iter().map(|(range, value)| Replacement { start: range.start, end: range.end, text: value }).collect();
-    Restored { text: assemble(text, &replacements).0, restored: values.len() as u64, unrestored }
+    RestoredText { text: assemble(text, &replacements).0, restored: values.len() as u64, unrestored }
 }

@@ -99,7 +99,7 @@ pub(super) fn rewrite(
     };
     let engine = shared.engine()?;
     let failed = |error: &dyn std::fmt::Display| Err(StoreError::Uncompacted(error.to_string()));
-    let size = || paths::bytes_on_disk(&shared.paths.root);
+    let size = || shared.paths.bytes_on_disk();
     let to = VaultPaths { kind: driver.kind(), ..shared.paths.clone() };
     let compaction = Compaction { shared, engine: Arc::clone(&engine), wanted, to, driver, progress };
     let compact = || {

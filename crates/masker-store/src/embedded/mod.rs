@@ -46,7 +46,7 @@ pub use self::{
     open_error::StoreOpenError,
     options::{NewVault, StoreOptions},
     panics::{EnginePanic, catch_panic},
-    paths::{RESTORING, files_under, vault_entries, vault_exists},
+    paths::{RESTORING, files_under, vault_entries, vault_exists, vault_files},
     store::EmbeddedStore,
     witness::witnessed_position,
 };

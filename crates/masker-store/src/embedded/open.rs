@@ -66,7 +66,7 @@ pub(super) fn open(
 ) -> Result<OpenedStore, StoreOpenError> {
     let opening = OpenContext { paths, options };
     // A sync may have failed before, in this process or an earlier one.
-    paths::drop_cache(&paths.root).map_err(opening.io("drop the cache of the files"))?;
+    paths.drop_cache().map_err(opening.io("drop the cache of the files"))?;
     let witness = Witness::open(&paths.witness()).map_err(opening.io("read the witness file"))?;
     let path = || paths.root.clone();
     let never_completed = matches!(&witness, WitnessFile::Witness(witness) if witness.position() == Witness::INITIAL);

@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use masker_files::owner_advice;
 use masker_types::{engine::EngineKind, vault_position::VaultId};
 
 use crate::StoreError;
@@ -199,7 +200,7 @@ pub enum StoreOpenError {
         can_continue: bool,
     },
     /// The operating system failed, because the disk is full, for example. The next opening repeats or undoes the work.
-    #[error("failed to {doing} for the vault in {path}: {source}")]
+    #[error("failed to {doing} for the vault in {path}: {source}{}", owner_advice(path, source))]
     Io {
         /// The directory.
         path: PathBuf,

@@ -96,20 +96,58 @@ impl VaultPaths {
 
     /// Returns an entry of the directory that belongs neither to a vault, nor to the audit log, nor to a file system's root.
     fn foreign_entry(&self) -> io::Result<Option<OsString>> {
+        let ours = self.entries();
         for entry in fs::read_dir(&self.root)? {
-            let name = entry?.file_name();
-            let ours =
-                ["lock", "witness", "witness.new", "rehearsal", LOST_AND_FOUND, AUDIT_DIRECTORY].map(OsString::from);
-            let databases =
-                self.for_each_engine().flat_map(|paths| [paths.database(), paths.new_database(), paths.old_database()]);
-            if databases.into_iter().any(|database| database.file_name() == Some(&name)) {
-                continue;
-            }
-            if !ours.contains(&name) {
+            let entry = entry?;
+            let name = entry.file_name();
+            let beside = ["lock", LOST_AND_FOUND, AUDIT_DIRECTORY].iter().any(|known| name == *known);
+            if !beside && !ours.contains(&entry.path()) {
                 return Ok(Some(name));
             }
         }
         Ok(None)
+    }
+
+    /// Returns the paths at which the vault ever has data.
+    fn entries(&self) -> Vec<PathBuf> {
+        let databases =
+            self.for_each_engine().flat_map(|paths| [paths.database(), paths.new_database(), paths.old_database()]);
+        [self.witness(), self.root.join("witness.new"), self.recovery_copy()].into_iter().chain(databases).collect()
+    }
+
+    /// Returns the files of the vault. Whatever else is in its directory is no concern of it.
+    ///
+    /// # Errors
+    /// An I/O error if a directory cannot be read.
+    fn files(&self) -> io::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for entry in self.entries() {
+            match entry.symlink_metadata() {
+                Ok(found) if found.is_dir() => files.extend(files_under(&entry)?),
+                Ok(_) => files.push(entry),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(files)
+    }
+
+    /// Returns the size of the vault's files on disk.
+    pub(super) fn bytes_on_disk(&self) -> io::Result<u64> {
+        self.entries().iter().map(|entry| bytes_on_disk(entry)).sum()
+    }
+
+    /// Drops the page cache of the vault's files.
+    ///
+    /// After a failed sync, the page cache contains bytes that never reached the disk, marked clean (Rebello et al., "Can
+    /// Applications Recover from fsync Failures?", 2020). Reading them would hide the loss.
+    pub(super) fn drop_cache(&self) -> io::Result<()> {
+        for path in self.files()? {
+            let dropped = File::open(&path)
+                .and_then(|file| Ok(posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?));
+            dropped.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+        }
+        Ok(())
     }
 }
 
@@ -125,14 +163,22 @@ pub fn vault_exists(data_dir: &Path) -> bool {
     vault_entries(data_dir).iter().any(|entry| entry.exists())
 }
 
+/// Returns the files of the vault in this directory.
+///
+/// # Errors
+/// An I/O error if a directory cannot be read.
+pub fn vault_files(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
+    VaultPaths { root: data_dir.to_owned(), kind: EngineKind::default() }.files()
+}
+
 /// A lock on the data directory, held until dropped.
-pub(super) struct DirectoryLock {
+pub(super) struct DataDirectoryLock {
     file: File,
     /// The earlier content of the lock file, which is restored if the vault is not opened.
     before: Option<Vec<u8>>,
 }
 
-impl DirectoryLock {
+impl DataDirectoryLock {
     /// Takes the lock, and writes this process's id into the file, for the error message of other processes.
     pub(super) fn take(paths: &VaultPaths) -> Result<Self, StoreOpenError> {
         let open = OpenOptions::new()
@@ -149,7 +195,7 @@ impl DirectoryLock {
         match file.try_lock() {
             Ok(()) => {
                 (&file).take(64).read_to_end(&mut text).map_err(unusable)?;
-                let lock = DirectoryLock { file, before: Some(text) };
+                let lock = DataDirectoryLock { file, before: Some(text) };
                 lock.write(format!("{}\n", process::id()).as_bytes());
                 Ok(lock)
             }
@@ -173,7 +219,7 @@ impl DirectoryLock {
     }
 }
 
-impl Drop for DirectoryLock {
+impl Drop for DataDirectoryLock {
     fn drop(&mut self) {
         self.write(self.before.as_deref().unwrap_or_default());
         // Between fork and exec a child process has this descriptor too, so closing ours would not release the lock.
@@ -263,24 +309,17 @@ fn ignore_not_found(work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Drops the page cache of the files.
-///
-/// After a failed sync, the page cache contains bytes that never reached the disk, marked clean (Rebello et al., "Can
-/// Applications Recover from fsync Failures?", 2020). Reading them would hide the loss.
-pub(super) fn drop_cache(path: &Path) -> io::Result<()> {
-    for file in files_under(path)? {
-        posix_fadvise(File::open(file)?, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
-    }
-    Ok(())
-}
-
-/// Returns the size on disk of the files under a directory. Skips files that disappear meanwhile: engines remove files at
-/// any time, and so does the end of a compaction.
+/// Returns the size on disk of a file, or of the files under a directory. Skips files that disappear meanwhile: engines remove
+/// files at any time, and so does the end of a compaction.
 pub(super) fn bytes_on_disk(path: &Path) -> io::Result<u64> {
     let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     let mut bytes = 0;
     let entries = match fs::read_dir(path) {
         Err(error) if gone(&error) => return Ok(0),
+        // Blocks are 512 bytes on every file system.
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Ok(path.symlink_metadata()?.blocks() * 512);
+        }
         found => found?,
     };
     for entry in entries {
@@ -289,7 +328,6 @@ pub(super) fn bytes_on_disk(path: &Path) -> io::Result<u64> {
             Err(error) if gone(&error) => {}
             Err(error) => return Err(error),
             Ok(found) if found.is_dir() => bytes += bytes_on_disk(&entry.path())?,
-            // Blocks are 512 bytes on every file system.
             Ok(found) => bytes += found.blocks() * 512,
         }
     }
@@ -305,15 +343,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let paths = VaultPaths { root: folder.path().to_owned(), kind: EngineKind::Fjall };
         fs::write(paths.lock(), b"of a process that was killed").unwrap();
-        let mut lock = DirectoryLock::take(&paths).unwrap();
-        let refused = DirectoryLock::take(&paths).map(drop).unwrap_err();
+        let mut lock = DataDirectoryLock::take(&paths).unwrap();
+        let refused = DataDirectoryLock::take(&paths).map(drop).unwrap_err();
         assert!(matches!(refused, StoreOpenError::Locked { pid: Some(pid), .. } if pid == process::id()));
         assert!(refused.to_string().contains(&format!("process {}", process::id())));
         lock.mark_opened();
         drop(lock);
         assert_eq!(fs::read(paths.lock()).unwrap(), b"");
         fs::write(paths.lock(), b"before").unwrap();
-        drop(DirectoryLock::take(&paths).unwrap());
+        drop(DataDirectoryLock::take(&paths).unwrap());
         assert_eq!(fs::read(paths.lock()).unwrap(), b"before");
     }
 

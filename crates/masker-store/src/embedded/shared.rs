@@ -13,7 +13,7 @@ use super::{
     manifest::CommitPosition,
     open::{self, FileTrust},
     options::StoreOptions,
-    paths::{DirectoryLock, VaultPaths},
+    paths::{DataDirectoryLock, VaultPaths},
 };
 use crate::StoreError;
 
@@ -28,7 +28,7 @@ pub(super) struct StoreShared {
     /// The position of the last durable commit.
     position: Mutex<CommitPosition>,
     /// `None` once the store is closed. Held while opening.
-    lock: Mutex<Option<DirectoryLock>>,
+    lock: Mutex<Option<DataDirectoryLock>>,
 }
 
 #[derive(Clone)]
@@ -40,7 +40,7 @@ enum StoreState {
 
 impl StoreShared {
     /// Shares an engine that was just opened.
-    pub(super) fn new(paths: VaultPaths, options: StoreOptions, engine: Engine, lock: DirectoryLock) -> Self {
+    pub(super) fn new(paths: VaultPaths, options: StoreOptions, engine: Engine, lock: DataDirectoryLock) -> Self {
         let position = Mutex::new(engine.manifest().position);
         StoreShared {
             paths,

@@ -24,8 +24,8 @@ use super::{
     open::{self, FileTrust, OpenedStore},
     open_error::StoreOpenError,
     options::StoreOptions,
-    panics, paths,
-    paths::{DirectoryLock, VaultPaths},
+    panics,
+    paths::{DataDirectoryLock, VaultPaths},
     shared::StoreShared,
 };
 use crate::{
@@ -52,7 +52,7 @@ impl EmbeddedStore {
         let paths = VaultPaths { root: path.as_ref().to_owned(), kind: options.engine.kind() };
         options.check_recorded_vault_exists(&paths.root)?;
         paths.prepare()?;
-        let mut lock = DirectoryLock::take(&paths)?;
+        let mut lock = DataDirectoryLock::take(&paths)?;
         let OpenedStore { engine, vault_id, loss } = open::open(&paths, &options, FileTrust::Normal)?;
         lock.mark_opened();
         let options = StoreOptions { accept_loss: false, new_vault: None, recorded: None, ..options };
@@ -168,8 +168,8 @@ impl Store for EmbeddedStore {
     }
 
     fn bytes_on_disk(&self) -> StoreFuture<'_, u64> {
-        let root = self.shared.paths.root.clone();
-        self.run(move |_| Ok(paths::bytes_on_disk(&root)?))
+        let paths = self.shared.paths.clone();
+        self.run(move |_| Ok(paths.bytes_on_disk()?))
     }
 
     fn compact(&self) -> StoreFuture<'_, CompactionSizes> {

@@ -111,7 +111,7 @@ pub struct ExportSummary {
 pub async fn read_export(file: File, ring: &Keyring) -> Result<ExportSummary, VaultImportError> {
     let spool = Arc::new(Spool::open(file, ring)?);
     // First, because this does not depend on the keys of records.
-    let rows = ControlRows::read(&spool).await?;
+    let rows = RestoredControlRows::read(&spool).await?;
     let (records, _) = import::survey(&spool, ring, &LaterErasures::default()).await?;
     let (api_keys, honeytokens) = (rows.api_keys.len() as u64, rows.honeytokens);
     Ok(ExportSummary { records, api_keys, honeytokens, sessions: rows.sessions })
@@ -119,17 +119,17 @@ pub async fn read_export(file: File, ring: &Keyring) -> Result<ExportSummary, Va
 
 /// The control rows of an export, decoded.
 #[derive(Default)]
-struct ControlRows {
+struct RestoredControlRows {
     api_keys: BTreeMap<ApiKeyId, ApiKey>,
     honeytokens: u64,
     sessions: u64,
     generations: u64,
 }
 
-impl ControlRows {
+impl RestoredControlRows {
     /// Reads the file to its end.
     async fn read(spool: &Arc<Spool>) -> Result<Self, VaultImportError> {
-        let mut rows = ControlRows::default();
+        let mut rows = RestoredControlRows::default();
         let mut cursor = SpoolCursor::new(spool);
         loop {
             let (rest, items) = cursor.next_batch().await?;
@@ -214,7 +214,7 @@ impl Restorer {
         }
         let spool = Arc::new(Spool::open(file, &self.keys.load_full().ring)?);
         // Reads the file to its end before anything is written.
-        let rows = ControlRows::read(&spool).await?;
+        let rows = RestoredControlRows::read(&spool).await?;
         if rows.generations == 0 {
             return Err(VaultRestoreError::NoControlRows);
         }
@@ -252,7 +252,7 @@ impl Restorer {
 
 /// Returns how a control row is restored, if it is.
 fn restored_row(
-    rows: &ControlRows,
+    rows: &RestoredControlRows,
     later: &LaterChanges,
     key: RowKey,
     row: Row,

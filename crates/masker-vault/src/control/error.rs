@@ -15,6 +15,9 @@ pub enum ControlKeyError {
         listed(.0)
     )]
     NoSlot(Vec<(Kid, Fingerprint)>),
+    /// A loaded key would open a slot, but is in the place of another one: a message for an operator.
+    #[error("{0}")]
+    Misplaced(String),
     /// The vault has rows and no slot.
     #[error(
         "the vault has rows, but no slot of its control key: its files were changed; restore them. `masker recover` accepts a \

@@ -10,10 +10,10 @@ use super::{
     state::{ControlState, SlotChange, SlotName},
     store::ControlledStore,
 };
-use crate::{ledger::all_rows, metrics::VaultMetrics};
+use crate::{generations::describe_misplaced, ledger::all_rows, metrics::VaultMetrics};
 use masker_core::{
     crypto::{ControlKey, Fingerprint, WrappedKey},
-    keyring::Keyring,
+    keyring::{Keyring, NameElsewhere},
 };
 use masker_store::{
     ApplyOutcome, RowBatch, RowKey, Store, StoreError,
@@ -119,6 +119,11 @@ impl ControlledStore {
                 error!("{problem}");
             }
             return Ok(controlled);
+        }
+        let holds = |name: &&NameElsewhere| holders.contains(&(name.other, name.fingerprint));
+        let misplaced: Vec<String> = keyring.names_elsewhere().iter().filter(holds).map(describe_misplaced).collect();
+        if !misplaced.is_empty() {
+            return Err(ControlKeyError::Misplaced(misplaced.join("\n")));
         }
         let is_new = is_new(store.as_ref(), rules.recorded).await?;
         if !is_new && !rules.accept_new {

@@ -5,7 +5,7 @@
 //! written in the batch that mints the token, and only if the code is free: a value whose code another value has gets a longer
 //! one. So one value has one placeholder in all texts of its owner, and two values never share one.
 //!
-//! The key and the rows of a session end with it.
+//! The key and the rows of a session end with it: a request that is still at work then writes no more of them.
 
 mod place;
 
@@ -30,7 +30,7 @@ use masker_core::{
 };
 use masker_store::{
     Row, RowChange, RowKey, StoreError,
-    record::{PlaceholderKeyRow, PlaceholderOwner, PlaceholderRow, RecordError},
+    record::{PlaceholderKeyRow, PlaceholderOwner, PlaceholderRow, RecordError, SessionRow},
 };
 use masker_types::limits::KEY_BYTES;
 
@@ -69,7 +69,7 @@ impl Placeholders {
             None => {
                 let proposed = Zeroizing::new(rand::random());
                 let row = self.writer.commit(KeyChange { owner, proposed, lane: Lane::Caller(caller) }).await?;
-                decoded_key(row)?
+                decoded_key(row.ok_or(VaultError::SessionEnded)?)?
             }
         };
         PlaceholderKey::new(&key).map_err(|failed| StoreError::Unavailable(failed.to_string()).into())
@@ -117,7 +117,22 @@ fn decoded_key(row: Row) -> Result<Zeroizing<[u8; KEY_BYTES]>, VaultError> {
     Ok(Zeroizing::new(decoded.key))
 }
 
-/// Writes the key of an owner, unless it has one. The outcome is the key's row.
+/// Plans to read what [`can_write`] needs.
+fn plan_owner(owner: PlaceholderOwner, plan: &mut ReadPlan<'_>) {
+    if let PlaceholderOwner::Session(id) = owner {
+        plan.row(RowKey::session(&id));
+    }
+}
+
+/// Returns whether an owner may still get rows: every caller, and a session while it is open.
+fn can_write(owner: PlaceholderOwner, draft: &CommitDraft<'_>) -> bool {
+    let PlaceholderOwner::Session(id) = owner else { return true };
+    let row = draft.row(&RowKey::session(&id)).and_then(|row| SessionRow::decode(row).ok());
+    row.is_some_and(|row| row.closed_at_ms.is_none())
+}
+
+/// Writes the key of an owner, unless it has one. The outcome is the key's row; `None` if the owner is a session that has
+/// ended.
 struct KeyChange {
     owner: PlaceholderOwner,
     proposed: Zeroizing<[u8; KEY_BYTES]>,
@@ -125,23 +140,26 @@ struct KeyChange {
 }
 
 impl Change for KeyChange {
-    type Outcome = Row;
+    type Outcome = Option<Row>;
 
     fn lane(&self) -> Lane {
         self.lane.clone()
     }
 
     fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {
+        plan_owner(self.owner, plan);
         plan.row(RowKey::placeholder_key(self.owner));
     }
 
-    fn decide(&mut self, draft: &mut CommitDraft<'_>) -> Row {
+    fn decide(&mut self, draft: &mut CommitDraft<'_>) -> Option<Row> {
         let key = RowKey::placeholder_key(self.owner);
         if let Some(row) = draft.row(&key) {
-            return row.clone();
+            return Some(row.clone());
         }
-        let row = PlaceholderKeyRow { key: *self.proposed }.encode();
-        draft.write(RowChange::Put(key, row.clone()));
-        row
+        can_write(self.owner, draft).then(|| {
+            let row = PlaceholderKeyRow { key: *self.proposed }.encode();
+            draft.write(RowChange::Put(key, row.clone()));
+            row
+        })
     }
 }

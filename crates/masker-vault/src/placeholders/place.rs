@@ -1,6 +1,6 @@
 //! Placeholders that get their rows, together with the tokens that are minted for them.
 
-use super::{row_key, tag_of};
+use super::{can_write, plan_owner, row_key, tag_of};
 use crate::{
     ItemFailure,
     mint::{MintChange, Minted},
@@ -54,8 +54,12 @@ impl PlacementChange {
     }
 }
 
+/// The outcomes of the mints and of the placements of a change.
+type PlacedBatch = (Vec<Result<Minted, ItemFailure>>, Vec<PlacementOutcome>);
+
 impl Change for PlacementChange {
-    type Outcome = (Vec<Result<Minted, ItemFailure>>, Vec<PlacementOutcome>);
+    /// `None` if the owner is a session that has ended. Then nothing was minted.
+    type Outcome = Option<PlacedBatch>;
 
     fn row_count(&self) -> usize {
         self.mint.row_count() + self.placements.len()
@@ -66,11 +70,15 @@ impl Change for PlacementChange {
     }
 
     fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {
+        plan_owner(self.owner, plan);
         self.mint.plan_reads(plan);
         self.placements.iter().for_each(|(placeholder, _)| plan.row(row_key(self.owner, placeholder)));
     }
 
     fn decide(&mut self, draft: &mut CommitDraft<'_>) -> Self::Outcome {
+        if !can_write(self.owner, draft) {
+            return None;
+        }
         let minted = self.mint.decide(draft);
         let placed = self.placements.iter().map(|(placeholder, token)| {
             let token = match token {
@@ -83,7 +91,7 @@ impl Change for PlacementChange {
             place(draft, self.owner, placeholder, token)
         });
         let placed = placed.collect();
-        (minted, placed)
+        Some((minted, placed))
     }
 }
 

@@ -17,7 +17,7 @@ fn next_event() -> u64 {
 pub struct LongReads(Mutex<()>);
 
 /// The turn of one request.
-pub(super) struct ReadTurn<'a> {
+pub(super) struct LongReadTurn<'a> {
     /// When the request asked for it.
     asked: u64,
     _others_wait: MutexGuard<'a, ()>,
@@ -25,9 +25,9 @@ pub(super) struct ReadTurn<'a> {
 
 impl LongReads {
     /// Waits until the long reads that this caller asked for before have ended.
-    pub(super) async fn turn(&self) -> ReadTurn<'_> {
+    pub(super) async fn turn(&self) -> LongReadTurn<'_> {
         let asked = next_event();
-        ReadTurn { asked, _others_wait: self.0.lock().await }
+        LongReadTurn { asked, _others_wait: self.0.lock().await }
     }
 }
 
@@ -43,7 +43,11 @@ impl<T> Default for SharedAnswer<T> {
 
 impl<T: Clone> SharedAnswer<T> {
     /// Returns an answer that is as new as the request of this turn. Finds it, unless another request has done so.
-    pub(super) async fn get<E>(&self, turn: &ReadTurn<'_>, find: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    pub(super) async fn get<E>(
+        &self,
+        turn: &LongReadTurn<'_>,
+        find: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let mut last = self.0.lock().await;
         if let Some((began, answer)) = &*last
             && *began > turn.asked

@@ -28,7 +28,7 @@ use long_reads::SharedAnswer;
 pub(crate) use registry::SessionRegistry;
 pub use required_keys::SessionNeeds;
 use session::{NotedToken, Session};
-use share::Share;
+use share::SessionShare;
 
 use super::{
     VaultError,
@@ -217,7 +217,7 @@ impl SessionService {
             needs: Vec::new(),
         };
         let encoded = row.encode().map_err(|_| SessionError::Owner)?;
-        let share = Share::of(&row.opened_by, self.reader.store()).await?;
+        let share = SessionShare::of(&row.opened_by, self.reader.store()).await?;
         let slot = self.registry.reserve(id, row.clone(), share).ok_or(SessionError::TooMany)?;
         self.writer.commit(KeepRows(vec![RowChange::Put(RowKey::session(id.as_bytes()), encoded)])).await?;
         slot.fill();

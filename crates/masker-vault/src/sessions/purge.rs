@@ -23,6 +23,7 @@ impl SessionService {
         let before_ms = time::unix_ms(&self.clock).saturating_sub(u64::from(retention_days) * DAY_MS);
         // Ids of sessions that were opened before are lower.
         let end = RowKey::session(SessionId::new(before_ms, [0; 10]).as_bytes());
+        let mut ended = Vec::new();
         let mut pages = PagedScan::new(RowName::SESSIONS);
         'all: while let Some(rows) = pages.next(self.reader.store()).await? {
             for (key, row) in rows {
@@ -45,11 +46,16 @@ impl SessionService {
                 }
                 if let Some(session) = open.as_deref() {
                     sessions.remove(session, &Session::end(session));
-                    sessions.queue_placeholders(id, self.reader.store()).await?;
+                    ended.push(id);
                 }
                 sessions.queue_removal(id);
                 *purged += 1;
             }
+        }
+        sessions.flush(&self.writer).await?;
+        // A request of an ended session may have written placeholders until its row was removed.
+        for id in ended {
+            sessions.queue_placeholders(id, self.reader.store()).await?;
         }
         sessions.flush(&self.writer).await
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::share::Share;
+use super::share::SessionShare;
 use masker_types::limits::{OPEN_SESSIONS_TOKENS_MAX, SESSION_TOKENS_MAX};
 
 /// The limit of tracked tokens, of all sessions together.
@@ -13,12 +13,12 @@ impl TokenQuota {
     /// Takes one token from the quota, for a session that tracks so many. Returns whether there was one left: a holder has
     /// one as long as its sessions track fewer than are free. So others find room, however many one holder's sessions
     /// track.
-    pub(super) fn take(&self, tracked: usize, share: &Share) -> bool {
+    pub(super) fn take(&self, tracked: usize, share: &SessionShare) -> bool {
         self.has_room(share.tokens()) && self.restore(tracked, share)
     }
 
     /// Takes one token that was tracked before a restart, also if its holder has no room for more.
-    pub(super) fn restore(&self, tracked: usize, share: &Share) -> bool {
+    pub(super) fn restore(&self, tracked: usize, share: &SessionShare) -> bool {
         if tracked >= SESSION_TOKENS_MAX {
             return false;
         }
@@ -30,7 +30,7 @@ impl TokenQuota {
         taken
     }
 
-    pub(super) fn give_back(&self, tokens: usize, share: &Share) {
+    pub(super) fn give_back(&self, tokens: usize, share: &SessionShare) {
         self.0.fetch_sub(tokens, Ordering::Relaxed);
         share.remove_tokens(tokens);
     }

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::RwLock as AsyncRwLock;
 
-use super::{quota::TokenQuota, session::Session, share::Share};
+use super::{quota::TokenQuota, session::Session, share::SessionShare};
 use crate::{
     VaultError,
     ids::SessionId,
@@ -26,23 +26,23 @@ use masker_types::limits::SESSIONS_OPEN_MAX;
 struct SessionTable {
     open: HashMap<SessionId, Arc<Session>>,
     /// The shares of sessions that are being written for the first time.
-    opening: HashMap<SessionId, Arc<Share>>,
+    opening: HashMap<SessionId, Arc<SessionShare>>,
 }
 
 impl SessionTable {
     /// Returns the share that open sessions of the same holder have, or else this one.
-    fn known_share(&self, share: Arc<Share>) -> Arc<Share> {
+    fn known_share(&self, share: Arc<SessionShare>) -> Arc<SessionShare> {
         self.shares().find(|known| known.is_same(&share)).cloned().unwrap_or(share)
     }
 
     /// Returns whether there is room for another session of a holder: it has fewer than are free. So others find room,
     /// however many one holder opens.
-    fn has_room(&self, share: &Share) -> bool {
+    fn has_room(&self, share: &SessionShare) -> bool {
         let own = self.shares().filter(|other| other.is_same(share)).count();
         own + self.open.len() + self.opening.len() < SESSIONS_OPEN_MAX
     }
 
-    fn shares(&self) -> impl Iterator<Item = &Arc<Share>> {
+    fn shares(&self) -> impl Iterator<Item = &Arc<SessionShare>> {
         self.open.values().map(|session| &session.share).chain(self.opening.values())
     }
 }
@@ -106,7 +106,7 @@ impl SessionRegistry {
                 (counts.minted, counts.rehydrated) = (0, 0);
             }
             let id = SessionId::from_bytes(id);
-            let share = Share::of(&row.opened_by, store).await?;
+            let share = SessionShare::of(&row.opened_by, store).await?;
             let mut table = self.table_mut();
             let share = table.known_share(share);
             table.open.insert(id, Arc::new(Session::new(id, row, share)));
@@ -147,7 +147,7 @@ impl SessionRegistry {
     }
 
     /// Reserves a slot for one more; `None` if its holder's share is used up.
-    pub(super) fn reserve(&self, id: SessionId, row: SessionRow, share: Arc<Share>) -> Option<SessionSlot<'_>> {
+    pub(super) fn reserve(&self, id: SessionId, row: SessionRow, share: Arc<SessionShare>) -> Option<SessionSlot<'_>> {
         let mut table = self.table_mut();
         if !table.has_room(&share) {
             return None;

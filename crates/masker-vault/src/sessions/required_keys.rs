@@ -7,7 +7,7 @@ use tokio::task::yield_now;
 
 use super::{
     SessionService,
-    long_reads::{LongReads, ReadTurn},
+    long_reads::{LongReadTurn, LongReads},
     session::TrackedIds,
 };
 use crate::{Ledger, VaultError, paged_scan::PAGE_ROWS};
@@ -35,7 +35,7 @@ impl SessionService {
     /// their value. Others run between two pages.
     pub(super) async fn needs_of(
         &self,
-        _turn: &ReadTurn<'_>,
+        _turn: &LongReadTurn<'_>,
         tracked: &TrackedIds,
     ) -> Result<SessionNeeds, VaultError> {
         let mut needed: BTreeMap<(Kid, String), u64> = BTreeMap::new();

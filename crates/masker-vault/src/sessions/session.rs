@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::{SessionStatus, long_reads::SharedAnswer, quota::TokenQuota, share::Share};
+use super::{SessionStatus, long_reads::SharedAnswer, quota::TokenQuota, share::SessionShare};
 use crate::{ids::SessionId, tag::TokenTag};
 use masker_core::{crypto::TokenId, token::Token};
 use masker_store::{
@@ -79,7 +79,7 @@ pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) opened_by: SessionOwner,
     /// What it counts towards. All open sessions of one holder have the same.
-    pub(super) share: Arc<Share>,
+    pub(super) share: Arc<SessionShare>,
     state: Mutex<SessionInner>,
     /// Held while the session is closed.
     pub(super) close_lock: AsyncMutex<()>,
@@ -106,7 +106,7 @@ pub(super) struct TakenChanges<'s> {
 
 impl Session {
     /// Returns a session with this row, which counts towards this share.
-    pub(super) fn new(id: SessionId, row: SessionRow, share: Arc<Share>) -> Self {
+    pub(super) fn new(id: SessionId, row: SessionRow, share: Arc<SessionShare>) -> Self {
         let state = SessionInner {
             phase: SessionPhase::Open,
             row_changed: false,

@@ -28,12 +28,12 @@ enum Holder {
 
 /// The share of a holder, with the tokens that its sessions track.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(super) struct SessionShare {
     holder: Holder,
     tokens: AtomicUsize,
 }
 
-impl Share {
+impl SessionShare {
     /// Finds whose share the sessions of an owner belong to.
     pub(super) async fn of(owner: &SessionOwner, store: &dyn Store) -> Result<Arc<Self>, StoreError> {
         let holder = match owner.key_id {
@@ -41,11 +41,11 @@ impl Share {
             None => Holder::Caller { uid: owner.uid, name: owner.name.clone() },
             Some(id) => holder_of_key(id, store).await?,
         };
-        Ok(Arc::new(Share { holder, tokens: AtomicUsize::new(0) }))
+        Ok(Arc::new(SessionShare { holder, tokens: AtomicUsize::new(0) }))
     }
 
     /// Returns whether both are of the same holder.
-    pub(super) fn is_same(&self, other: &Share) -> bool {
+    pub(super) fn is_same(&self, other: &SessionShare) -> bool {
         self.holder == other.holder
     }
 
@@ -65,7 +65,7 @@ impl Share {
     #[cfg(test)]
     pub(super) fn of_caller(name: &str) -> Arc<Self> {
         let holder = Holder::Caller { uid: None, name: name.to_owned() };
-        Arc::new(Share { holder, tokens: AtomicUsize::new(0) })
+        Arc::new(SessionShare { holder, tokens: AtomicUsize::new(0) })
     }
 }
 

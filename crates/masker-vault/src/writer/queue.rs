@@ -39,13 +39,13 @@ pub(crate) enum Lane {
 /// The queue. Requests push, and the writer takes.
 #[derive(Default)]
 pub(super) struct ChangeQueue {
-    state: Mutex<QueueState>,
+    state: Mutex<ChangeQueueState>,
     /// Notified when something was pushed, or the queue was closed.
     pushed: Notify,
 }
 
 #[derive(Default)]
-struct QueueState {
+struct ChangeQueueState {
     control: VecDeque<Message>,
     lanes: BTreeMap<Lane, LaneState>,
     /// How many messages the queue holds.
@@ -132,13 +132,13 @@ impl ChangeQueue {
         self.pushed.notify_one();
     }
 
-    fn state(&self) -> MutexGuard<'_, QueueState> {
+    fn state(&self) -> MutexGuard<'_, ChangeQueueState> {
         // No code panics while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl QueueState {
+impl ChangeQueueState {
     /// Adds a message, or has it wait outside if there is no room for it. Then it returns what tells when the message is in.
     fn push(&mut self, message: Message) -> Result<Option<oneshot::Receiver<()>>, VaultError> {
         if self.closed {

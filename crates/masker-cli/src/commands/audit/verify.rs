@@ -26,7 +26,7 @@ const RESPONSE_SECONDS_MAX: u64 = 5;
 
 /// The result, as `--json` prints it.
 #[derive(Serialize)]
-struct VerifyReport {
+struct ChainReport {
     ok: bool,
     #[serde(flatten)]
     found: VerifyResult,
@@ -89,7 +89,7 @@ pub(super) async fn verify(args: &VerifyArgs, ctx: &mut CommandContext<'_>) -> R
         Err(error) => (false, failing(error, ctx)),
     };
     let is_proven = ok && expected.head.is_some();
-    let report = VerifyReport { ok, found, compared_with: expected.from };
+    let report = ChainReport { ok, found, compared_with: expected.from };
     show(&report, ctx)?;
     Ok(if is_proven { Exit::Done } else { Exit::Failure })
 }
@@ -192,7 +192,7 @@ fn failing(error: VerifyError, ctx: &CommandContext<'_>) -> VerifyResult {
     }
 }
 
-fn show(report: &VerifyReport, ctx: &mut CommandContext<'_>) -> Result<(), CommandError> {
+fn show(report: &ChainReport, ctx: &mut CommandContext<'_>) -> Result<(), CommandError> {
     let output = &mut ctx.output;
     if output.is_json() {
         return output.json(report);

@@ -13,7 +13,7 @@ use super::{
     AUDIT, CONFIG, EXPORT, POLICIES,
     directory::{PendingBackup, parent},
     failed,
-    manifest::{MANIFEST, Manifest, ManifestFile, NotIncluded, files},
+    manifest::{BackupManifest, MANIFEST, ManifestFile, NotIncluded, files},
     retention,
 };
 use crate::{
@@ -35,7 +35,7 @@ struct CreateReport<'r> {
     bytes: u64,
     records: u64,
     #[serde(flatten)]
-    manifest: &'r Manifest,
+    manifest: &'r BackupManifest,
     removed: Vec<String>,
 }
 
@@ -57,7 +57,7 @@ pub(super) async fn run(args: &CreateBackupArgs, ctx: &mut CommandContext<'_>) -
         return Err(CommandError::Other(format!("there is no directory {}: create it first", parent.display())));
     }
     let pending = PendingBackup::create(&target)?;
-    let mut manifest = Manifest::new(name, format!("{began:.3}"));
+    let mut manifest = BackupManifest::new(name, format!("{began:.3}"));
 
     // Before the export, so that everything that the export may lack is after it.
     let head = audit_head(ctx).await?;
@@ -154,7 +154,7 @@ fn copy_configuration(config: &Config, pending: &PendingBackup) -> Result<(), Co
 }
 
 /// Returns what a backup does not have, and where that is.
-fn not_included(config: &Config, manifest: &Manifest) -> Vec<NotIncluded> {
+fn not_included(config: &Config, manifest: &BackupManifest) -> Vec<NotIncluded> {
     let needed: Vec<String> = manifest.keys.iter().map(|key| format!("{} {}", key.kid, key.fingerprint)).collect();
     let keys = format!(
         "where the daemon gets its keys: with the package /etc/masker/keys, or the credential store. This backup needs {}",

@@ -22,7 +22,7 @@ const MANIFEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// What a backup has, and what it lacks.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Manifest {
+pub(super) struct BackupManifest {
     version: u32,
     /// The release that made the backup.
     pub(super) release: String,
@@ -86,10 +86,10 @@ impl ManifestFile {
     }
 }
 
-impl Manifest {
+impl BackupManifest {
     /// Returns a manifest of this version and release without files.
     pub(super) fn new(name: Option<String>, began_at: String) -> Self {
-        Manifest {
+        BackupManifest {
             version: VERSION,
             release: env!("CARGO_PKG_VERSION").to_owned(),
             name,
@@ -130,7 +130,7 @@ impl Manifest {
                 path.display()
             )));
         }
-        let manifest: Manifest = serde_json::from_str(&text).map_err(|error| invalid(&error))?;
+        let manifest: BackupManifest = serde_json::from_str(&text).map_err(|error| invalid(&error))?;
         if let Some(file) = manifest.files.iter().find(|file| !is_inside(&file.path)) {
             return Err(invalid(&format_args!("{:?} is not a path within a backup", file.path)));
         }
@@ -168,10 +168,10 @@ mod tests {
     #[test]
     fn a_manifest_comes_back_and_leads_nowhere_else() {
         let folder = tempfile::tempdir().unwrap();
-        let mut manifest = Manifest::new(None, "2026-03-01T00:00:00Z".to_owned());
-        let write = |manifest: &Manifest| {
+        let mut manifest = BackupManifest::new(None, "2026-03-01T00:00:00Z".to_owned());
+        let write = |manifest: &BackupManifest| {
             fs::write(folder.path().join(MANIFEST), serde_json::to_vec(manifest).unwrap()).unwrap();
-            Manifest::read(folder.path())
+            BackupManifest::read(folder.path())
         };
         fs::write(folder.path().join("a"), b"abc").unwrap();
         manifest.files.push(ManifestFile::of(folder.path(), "a".to_owned()).unwrap());
@@ -186,6 +186,8 @@ mod tests {
         manifest.version = 2;
         assert!(write(&manifest).is_err_and(|error| error.to_string().contains("has version 2")));
         fs::remove_file(folder.path().join(MANIFEST)).unwrap();
-        assert!(Manifest::read(folder.path()).is_err_and(|error| error.to_string().contains("no complete backup")));
+        assert!(
+            BackupManifest::read(folder.path()).is_err_and(|error| error.to_string().contains("no complete backup"))
+        );
     }
 }

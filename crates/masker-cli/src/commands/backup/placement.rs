@@ -15,13 +15,13 @@ use masker_files::{PendingFile, sync_directory};
 
 /// What was put in place, and what is different.
 #[derive(Default)]
-pub(super) struct Placement {
+pub(super) struct RestoredFiles {
     pub(super) placed: Vec<PathBuf>,
     /// Messages for the user.
     pub(super) differences: Vec<String>,
 }
 
-impl Placement {
+impl RestoredFiles {
     /// Puts the configuration in place if there is none. Returns the one in force.
     pub(super) fn configuration(&mut self, backup: &Path, ctx: &CommandContext<'_>) -> Result<Config, CommandError> {
         let host = ctx.host();

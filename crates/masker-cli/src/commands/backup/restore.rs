@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{AUDIT, EXPORT, manifest::Manifest, placement::Placement, verify::wrong_files};
+use super::{AUDIT, EXPORT, manifest::BackupManifest, placement::RestoredFiles, verify::wrong_files};
 use crate::{
     context::{CommandContext, CommandError},
     doctor,
@@ -15,7 +15,7 @@ use crate::{
 
 /// The result, as `--json` prints it.
 #[derive(Serialize)]
-struct Restored {
+struct RestoreOutcome {
     #[serde(flatten)]
     report: RestoreReport,
     placed: Vec<PathBuf>,
@@ -24,7 +24,7 @@ struct Restored {
 
 /// Runs the command.
 pub(super) fn run(directory: &Path, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
-    let manifest = Manifest::read(directory)?;
+    let manifest = BackupManifest::read(directory)?;
     let wrong = wrong_files(directory, &manifest)?;
     if !wrong.is_empty() {
         return Err(CommandError::Other(format!(
@@ -36,7 +36,7 @@ pub(super) fn run(directory: &Path, ctx: &mut CommandContext<'_>) -> Result<Exit
     let head = manifest.audit_head.as_deref().map(str::parse).transpose().map_err(|_| damaged("audit_head"))?;
     let began: Timestamp = manifest.began_at.parse().map_err(|_| damaged("began_at"))?;
 
-    let mut placement = Placement::default();
+    let mut placement = RestoredFiles::default();
     let config = placement.configuration(directory, ctx)?;
     placement.policies(directory, &config)?;
     let credentials = doctor::provided_keys(ctx.environment()).map_err(CommandError::Other)?;
@@ -49,12 +49,12 @@ pub(super) fn run(directory: &Path, ctx: &mut CommandContext<'_>) -> Result<Exit
         service_uid: is_system.then(doctor::service_uid).flatten(),
     };
     let report = (ctx.offline.restore)(&config, credentials, &source).map_err(CommandError::Other)?;
-    let Placement { placed, differences } = placement;
-    show(&Restored { report, placed, differences }, is_system, ctx)?;
+    let RestoredFiles { placed, differences } = placement;
+    show(&RestoreOutcome { report, placed, differences }, is_system, ctx)?;
     Ok(Exit::Done)
 }
 
-fn show(restored: &Restored, is_system: bool, ctx: &mut CommandContext<'_>) -> Result<(), CommandError> {
+fn show(restored: &RestoreOutcome, is_system: bool, ctx: &mut CommandContext<'_>) -> Result<(), CommandError> {
     let output = &mut ctx.output;
     if output.is_json() {
         return output.json(restored);

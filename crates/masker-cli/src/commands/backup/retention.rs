@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use jiff::{Timestamp, civil::DateTime};
 
-use super::{directory::remove_unfinished, failed, manifest::Manifest};
+use super::{directory::remove_unfinished, failed, manifest::BackupManifest};
 use crate::context::CommandError;
 
 /// The form of the names, in UTC.
@@ -27,7 +27,7 @@ pub(super) fn keep(parent: &Path, count: usize) -> Result<Vec<String>, CommandEr
         let name = entry.map_err(|error| failed("list", parent, &error))?.file_name();
         let Some(name) = name.to_str().filter(|name| is_name(name)) else { continue };
         // The name in the manifest keeps a directory that somebody has renamed or copied.
-        if Manifest::read(&parent.join(name)).is_ok_and(|manifest| manifest.name.as_deref() == Some(name)) {
+        if BackupManifest::read(&parent.join(name)).is_ok_and(|manifest| manifest.name.as_deref() == Some(name)) {
             names.push(name.to_owned());
         }
     }
@@ -66,7 +66,7 @@ mod tests {
         let make = |directory: &str, name: Option<&str>| {
             let path = folder.path().join(directory);
             fs::create_dir(&path).unwrap();
-            let manifest = Manifest::new(name.map(str::to_owned), String::new());
+            let manifest = BackupManifest::new(name.map(str::to_owned), String::new());
             fs::write(path.join("manifest.json"), serde_json::to_vec(&manifest).unwrap()).unwrap();
         };
         let own = [1, 2, 3].map(|day| format!("masker-2026030{day}T000000Z"));

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     AUDIT, CONFIG, EXPORT, POLICIES, failed,
-    manifest::{MANIFEST, Manifest, ManifestFile, files},
+    manifest::{BackupManifest, MANIFEST, ManifestFile, files},
 };
 use crate::{
     commands::vault::ExportDescription,
@@ -22,51 +22,51 @@ use masker_core::crypto::{ChainKey, SecretKey};
 /// What was found of one part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Finding {
+enum PartFinding {
     Verified,
     NotCompared,
     Wrong,
 }
 
-impl Finding {
+impl PartFinding {
     fn as_str(self) -> &'static str {
         match self {
-            Finding::Verified => "verified",
-            Finding::NotCompared => "NOT COMPARED",
-            Finding::Wrong => "WRONG",
+            PartFinding::Verified => "verified",
+            PartFinding::NotCompared => "NOT COMPARED",
+            PartFinding::Wrong => "WRONG",
         }
     }
 }
 
 /// A part of a backup that was verified, or was not.
 #[derive(Debug, Serialize)]
-struct Part {
+struct BackupPart {
     what: &'static str,
-    finding: Finding,
+    finding: PartFinding,
     detail: String,
 }
 
 /// The result, as `--json` prints it.
 #[derive(Serialize)]
-struct VerifyReport {
+struct BackupReport {
     ok: bool,
-    parts: Vec<Part>,
+    parts: Vec<BackupPart>,
 }
 
 /// Runs the command.
 pub(super) fn run(directory: &Path, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
-    let manifest = Manifest::read(directory)?;
+    let manifest = BackupManifest::read(directory)?;
     let mut parts = Vec::new();
-    let mut add = |what, (finding, detail)| parts.push(Part { what, finding, detail });
+    let mut add = |what, (finding, detail)| parts.push(BackupPart { what, finding, detail });
     add(
         "files",
         match wrong_files(directory, &manifest)? {
             wrong if wrong.is_empty() => {
                 let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
                 let text = format!("{} files of {bytes} bytes are as the manifest has them", manifest.files.len());
-                (Finding::Verified, text)
+                (PartFinding::Verified, text)
             }
-            wrong => (Finding::Wrong, wrong.join("; ")),
+            wrong => (PartFinding::Wrong, wrong.join("; ")),
         },
     );
     let host = ctx.host();
@@ -75,16 +75,16 @@ pub(super) fn run(directory: &Path, ctx: &mut CommandContext<'_>) -> Result<Exit
     add(
         "configuration",
         match configuration {
-            Ok(Some(_)) => (Finding::Verified, "it is valid".to_owned()),
-            Ok(None) => (Finding::Verified, "there was none".to_owned()),
-            Err(error) => (Finding::Wrong, error),
+            Ok(Some(_)) => (PartFinding::Verified, "it is valid".to_owned()),
+            Ok(None) => (PartFinding::Verified, "there was none".to_owned()),
+            Err(error) => (PartFinding::Wrong, error),
         },
     );
     add(
         "policies",
         match load_policies(&directory.join(POLICIES), default.as_deref()) {
-            Ok(policies) => (Finding::Verified, format!("{} are valid", policies.len())),
-            Err(errors) => (Finding::Wrong, errors.to_string()),
+            Ok(policies) => (PartFinding::Verified, format!("{} are valid", policies.len())),
+            Err(errors) => (PartFinding::Wrong, errors.to_string()),
         },
     );
     let (keys, audit_key) = match doctor::provided_keys(ctx.environment()) {
@@ -98,17 +98,17 @@ pub(super) fn run(directory: &Path, ctx: &mut CommandContext<'_>) -> Result<Exit
     add("audit log", audit_log(directory, &manifest, audit_key.as_ref()));
 
     let has = |finding| parts.iter().any(|part| part.finding == finding);
-    let exit = match (has(Finding::Wrong), has(Finding::NotCompared)) {
+    let exit = match (has(PartFinding::Wrong), has(PartFinding::NotCompared)) {
         (true, _) => Exit::Error,
         (false, true) => Exit::Failure,
         (false, false) => Exit::Done,
     };
-    show(&VerifyReport { ok: exit == Exit::Done, parts }, &manifest, ctx)?;
+    show(&BackupReport { ok: exit == Exit::Done, parts }, &manifest, ctx)?;
     Ok(exit)
 }
 
 /// Compares the files of a backup with its manifest. Returns what is wrong.
-pub(super) fn wrong_files(directory: &Path, manifest: &Manifest) -> Result<Vec<String>, CommandError> {
+pub(super) fn wrong_files(directory: &Path, manifest: &BackupManifest) -> Result<Vec<String>, CommandError> {
     let found = files(directory).map_err(|error| failed("list", directory, &error))?;
     let mut unknown: BTreeSet<&str> = found.iter().map(String::as_str).filter(|path| *path != MANIFEST).collect();
     let mut wrong = Vec::new();
@@ -144,68 +144,68 @@ fn configuration(directory: &Path, host: HostEnvironment<'_>) -> Result<Option<C
 
 fn export(
     directory: &Path,
-    manifest: &Manifest,
+    manifest: &BackupManifest,
     keys: Result<Credentials, String>,
     ctx: &CommandContext<'_>,
-) -> (Finding, String) {
+) -> (PartFinding, String) {
     let path = directory.join(EXPORT);
     let header = File::open(&path).map_err(|error| failed("read", &path, &error));
     let header = match header.and_then(|file| ExportDescription::read(file, &path)) {
         Ok(header) => header,
-        Err(error) => return (Finding::Wrong, error.to_string()),
+        Err(error) => return (PartFinding::Wrong, error.to_string()),
     };
     if header.vault_id != manifest.vault_id || header.keys != manifest.keys {
-        return (Finding::Wrong, format!("{EXPORT} is of another vault or time than the manifest"));
+        return (PartFinding::Wrong, format!("{EXPORT} is of another vault or time than the manifest"));
     }
     let keys = match keys {
         Ok(keys) => keys,
-        Err(why) => return (Finding::NotCompared, why),
+        Err(why) => return (PartFinding::NotCompared, why),
     };
     match (ctx.offline.read_export)(&path, keys) {
         ExportReading::Sound(found) if found.damaged > 0 => (
-            Finding::Wrong,
+            PartFinding::Wrong,
             format!(
                 "{} of {} records do not open: the vault was damaged when it was backed up",
                 found.damaged, found.records
             ),
         ),
         ExportReading::Sound(found) => (
-            Finding::Verified,
+            PartFinding::Verified,
             format!(
                 "{} records, {} tombstones, {} API keys, {} honeytokens, {} sessions",
                 found.records, found.tombstones, found.api_keys, found.honeytokens, found.sessions
             ),
         ),
-        ExportReading::KeysMissing(why) => (Finding::NotCompared, why),
-        ExportReading::Wrong(why) => (Finding::Wrong, why),
+        ExportReading::KeysMissing(why) => (PartFinding::NotCompared, why),
+        ExportReading::Wrong(why) => (PartFinding::Wrong, why),
     }
 }
 
-fn audit_log(directory: &Path, manifest: &Manifest, key: Option<&SecretKey>) -> (Finding, String) {
-    let Some(head) = &manifest.audit_head else { return (Finding::Verified, "there was none".to_owned()) };
+fn audit_log(directory: &Path, manifest: &BackupManifest, key: Option<&SecretKey>) -> (PartFinding, String) {
+    let Some(head) = &manifest.audit_head else { return (PartFinding::Verified, "there was none".to_owned()) };
     let Ok(head) = head.parse::<ChainHead>() else {
-        return (Finding::Wrong, "the head in the manifest is invalid".to_owned());
+        return (PartFinding::Wrong, "the head in the manifest is invalid".to_owned());
     };
     let Some(key) = key else {
         let why = "the key of the chain is missing: MASKER_AUDIT_HMAC_KEY, or its file with MASKER_AUDIT_HMAC_KEY_FILE";
-        return (Finding::NotCompared, why.to_owned());
+        return (PartFinding::NotCompared, why.to_owned());
     };
     let key = match ChainKey::new(key) {
         Ok(key) => key,
-        Err(error) => return (Finding::NotCompared, error.to_string()),
+        Err(error) => return (PartFinding::NotCompared, error.to_string()),
     };
     match verify_log(&LogSource::Directory(directory.join(AUDIT)), &key, Some(&head.into())) {
-        Ok(log) => (Finding::Verified, format!("{} events verify, and the head is among them", log.events)),
-        Err(error) => (Finding::Wrong, error.to_string()),
+        Ok(log) => (PartFinding::Verified, format!("{} events verify, and the head is among them", log.events)),
+        Err(error) => (PartFinding::Wrong, error.to_string()),
     }
 }
 
-fn show(report: &VerifyReport, manifest: &Manifest, ctx: &mut CommandContext<'_>) -> Result<(), CommandError> {
+fn show(report: &BackupReport, manifest: &BackupManifest, ctx: &mut CommandContext<'_>) -> Result<(), CommandError> {
     let output = &mut ctx.output;
     if output.is_json() {
         return output.json(report);
     }
-    let row = |part: &Part| vec![part.what.to_owned(), part.finding.as_str().to_owned(), part.detail.clone()];
+    let row = |part: &BackupPart| vec![part.what.to_owned(), part.finding.as_str().to_owned(), part.detail.clone()];
     output.table(&["PART", "RESULT", "DETAIL"], report.parts.iter().map(row).collect())?;
     output.flush()?;
     output.note(&format!("\nmade at {} of the vault {}. It does not have:", manifest.began_at, manifest.vault_id));

@@ -8,7 +8,7 @@ use crate::{context::CommandError, exit::Exit, output::Output};
 /// Reads standard input to its end, and reports the number of values of each column or field. Asks no daemon.
 pub(super) fn run(plan: &Arc<BulkPlan>, output: &mut Output) -> Result<Exit, CommandError> {
     let stopped = |cause, rows| match cause {
-        CommandError::Row(_) | CommandError::BrokenRow { .. } | CommandError::Input(_) => {
+        CommandError::BrokenRow { .. } | CommandError::Input(_) => {
             CommandError::DryRunStopped { cause: Box::new(cause), rows: plan.skip_rows + rows }
         }
         cause => cause,
@@ -37,9 +37,6 @@ pub(super) fn run(plan: &Arc<BulkPlan>, output: &mut Output) -> Result<Exit, Com
         rows += checked.rows;
         passed += checked.passed;
         failures.record(&checked.failures, plan)?;
-        if let Some(failure) = checked.failures.first().filter(|_| checked.is_last) {
-            break Err(CommandError::Row(failure.stopped()));
-        }
     };
     if let Err(cause) = &outcome {
         failures.list_end(cause, plan)?;

@@ -8,14 +8,14 @@ use super::{
     json_fields::{self, FieldMatch, FieldPath, FieldValue, FieldsSeen},
     layout::OutputLayout,
     plan::{BulkOperation, BulkPlan},
-    row_source::{LongRows, ReadError, ReadRow, RowSource},
+    row_source::{LongRows, ReadRow, RowReadError, RowSource},
     token_text::was_token,
 };
 use crate::context::CommandError;
 use masker_csv::Cell;
 
 const LONG_ROW_ADVICE: &str = "is each value on its own line? `jq -c .` writes it so, and `jq -c '.[]'` the elements of a list. \
-                               To leave the row out, use --skip-rows; to write null, --on-error keep-others";
+                               To write null in its place, use --on-error keep-others";
 
 const ARRAY: &str = "a JSON array is in place of a row, so the input is not JSON lines: `jq -c '.[]'` writes the elements of an \
                      array as JSON lines";
@@ -120,7 +120,7 @@ impl RowSource for JsonLinesReader {
         self.header
     }
 
-    fn read(&mut self, wait: bool, long_rows: LongRows) -> Result<ReadRow, ReadError> {
+    fn read(&mut self, wait: bool, long_rows: LongRows) -> Result<ReadRow, RowReadError> {
         self.buffer.consume(std::mem::take(&mut self.row));
         self.long = false;
         loop {
@@ -137,7 +137,7 @@ impl RowSource for JsonLinesReader {
             if self.long || self.buffer.is_full() {
                 let is_array = self.rows == 0 && !self.long && begins_array(bytes);
                 if long_rows == LongRows::Refuse {
-                    return Err(ReadError::TooLong(if is_array { ARRAY } else { LONG_ROW_ADVICE }));
+                    return Err(RowReadError::TooLong(if is_array { ARRAY } else { LONG_ROW_ADVICE }));
                 }
                 self.has_array |= is_array;
                 self.long = true;

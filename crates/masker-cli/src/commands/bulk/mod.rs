@@ -221,7 +221,7 @@ impl BulkRun<'_> {
         match pumped {
             // The command line is wrong, or the daemon refuses it: there is nothing to continue.
             Err(cause @ (CommandError::Refused { .. } | CommandError::Client(_) | CommandError::Other(_)))
-                if self.rows == self.plan.skip_rows =>
+                if self.rows == self.plan.skip_rows && !cause.is_used_up() =>
             {
                 Err(cause)
             }

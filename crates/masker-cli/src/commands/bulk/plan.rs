@@ -177,7 +177,8 @@ impl BulkPlan {
             operation,
             form,
             columns,
-            on_error: args.on_error,
+            // A dry run reads everything, and reports every failure.
+            on_error: if args.dry_run { OnError::KeepOthers } else { args.on_error },
             passthrough: false,
             dry_run: args.dry_run,
             skip_rows: args.skip_rows,

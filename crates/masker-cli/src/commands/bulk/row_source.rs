@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{chunk::Chunk, input::ROW_BYTES_MAX, layout::OutputLayout};
-use crate::{context::CommandError, exit::Exit};
+use crate::context::CommandError;
 
 /// A source of rows in one format.
 pub(super) trait RowSource: Send {
@@ -15,7 +15,7 @@ pub(super) trait RowSource: Send {
     ///
     /// # Errors
     /// The rows after this one cannot be found.
-    fn read(&mut self, wait: bool, long_rows: LongRows) -> Result<ReadRow, ReadError>;
+    fn read(&mut self, wait: bool, long_rows: LongRows) -> Result<ReadRow, RowReadError>;
     /// Returns why the row that was read fails as a whole, and the line that it begins on. Does not examine its values.
     fn problem(&self) -> Option<(u64, String)>;
     /// Examines the row that was read for columns or fields, without adding it to a chunk.
@@ -58,7 +58,7 @@ pub(super) enum ReadRow {
 
 /// Why no further rows can be read.
 #[derive(Debug)]
-pub(super) enum ReadError {
+pub(super) enum RowReadError {
     Io(io::Error),
     /// The row is too long, with advice.
     TooLong(&'static str),
@@ -69,24 +69,24 @@ pub(super) enum ReadError {
     },
 }
 
-impl From<io::Error> for ReadError {
+impl From<io::Error> for RowReadError {
     fn from(error: io::Error) -> Self {
-        ReadError::Io(error)
+        RowReadError::Io(error)
     }
 }
 
-impl ReadError {
+impl RowReadError {
     /// Returns the error of the command, where this is the row with this number.
     pub(super) fn of_row(self, row: u64) -> CommandError {
         match self {
-            ReadError::Io(error) => CommandError::Input(error),
-            ReadError::TooLong(advice) => {
+            RowReadError::Io(error) => CommandError::Input(error),
+            RowReadError::TooLong(advice) => {
                 let text = format!("row {row} is longer than {} MiB; {advice}", ROW_BYTES_MAX >> 20);
-                CommandError::BrokenRow { row, text, exit: Exit::Error }
+                CommandError::BrokenRow { row, text }
             }
-            ReadError::Malformed { line, detail } => {
+            RowReadError::Malformed { line, detail } => {
                 let text = format!("row {row} (line {line}): {detail}");
-                CommandError::BrokenRow { row, text, exit: Exit::Failure }
+                CommandError::BrokenRow { row, text }
             }
         }
     }

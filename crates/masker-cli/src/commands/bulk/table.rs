@@ -10,7 +10,7 @@ use super::{
     input::{OpenedInput, RowBuffer},
     layout::{OutputLayout, TableLayout},
     plan::{BulkOperation, BulkPlan, TableFormat},
-    row_source::{LongRows, ReadError, ReadRow, RowSource},
+    row_source::{LongRows, ReadRow, RowReadError, RowSource},
     token_text::was_token,
     wiped_bytes::WipedBytes,
 };
@@ -18,7 +18,7 @@ use crate::context::CommandError;
 use masker_csv::{RowEnd, RowScanner};
 
 const LONG_ROW_ADVICE: &str =
-    "is a quote not closed? To leave the row out, use --skip-rows; to empty it, --on-error keep-row-empty";
+    "is a quote not closed? To write an empty row in its place, use --on-error keep-row-empty";
 
 /// Reads a table. The bytes of cells that are not swapped are copied.
 pub(super) struct TableReader {
@@ -105,7 +105,7 @@ impl TableReader {
     }
 
     /// Notes the end of a row, and checks the width of the first ones.
-    fn end_row(&mut self, end: RowEnd) -> Result<ReadRow, ReadError> {
+    fn end_row(&mut self, end: RowEnd) -> Result<ReadRow, RowReadError> {
         self.end = end;
         (self.line, self.next_line) = (self.next_line, self.next_line + 1 + end.breaks);
         if self.state == TableState::Long {
@@ -123,7 +123,7 @@ impl TableReader {
                     "the row has {cells} cells, and the first line {}; check --delimiter, and correct this row or the first line",
                     self.table.width
                 );
-                return Err(ReadError::Malformed { line: self.line, detail });
+                return Err(RowReadError::Malformed { line: self.line, detail });
             }
         }
         Ok(ReadRow::Row)
@@ -178,7 +178,7 @@ impl RowSource for TableReader {
         &self.header
     }
 
-    fn read(&mut self, wait: bool, long_rows: LongRows) -> Result<ReadRow, ReadError> {
+    fn read(&mut self, wait: bool, long_rows: LongRows) -> Result<ReadRow, RowReadError> {
         match self.state {
             TableState::FirstRow => {
                 (self.state, self.agreeing) = (TableState::Between, 1);
@@ -201,7 +201,7 @@ impl RowSource for TableReader {
                 Ok(Some(end)) => return self.end_row(end),
                 Ok(None) if self.buffer.is_full() || self.state == TableState::Long => {
                     if long_rows == LongRows::Refuse {
-                        return Err(ReadError::TooLong(LONG_ROW_ADVICE));
+                        return Err(RowReadError::TooLong(LONG_ROW_ADVICE));
                     }
                     self.state = TableState::Long;
                     let examined = self.scanner.discard();
@@ -212,7 +212,7 @@ impl RowSource for TableReader {
                 Ok(None) => self.buffer.fill()?,
                 Err(error) => {
                     let detail = format!("{error}{}", columns::quote_advice(error));
-                    return Err(ReadError::Malformed { line: self.next_line, detail });
+                    return Err(RowReadError::Malformed { line: self.next_line, detail });
                 }
             }
         }

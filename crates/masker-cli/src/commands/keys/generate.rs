@@ -53,7 +53,7 @@ pub(super) fn run(args: &GenerateArgs, ctx: &mut CommandContext<'_>) -> Result<E
         return Err(CommandError::Other(format!("no key was generated: {}", paths.only_old_text())));
     }
     let key = key_files::generate()?;
-    let fingerprint = fingerprint_of(kid, &key)?;
+    let fingerprint = fingerprint_of(kid, &key);
     let Some(file) = &args.output else {
         let variable = format!("MASKER_KEY_{kid}");
         let key = key.to_base64();

@@ -59,7 +59,7 @@ fn fingerprint(kid: &str, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandE
         };
         CommandError::Other(format!("standard input {error}{advice}"))
     })?;
-    let fingerprint = fingerprint_of(kid, &key)?;
+    let fingerprint = fingerprint_of(kid, &key);
     let output = &mut ctx.output;
     if output.is_json() {
         output.json(&serde_json::json!({ "kid": kid.as_str(), "fingerprint": fingerprint }))?;

@@ -17,7 +17,7 @@ use crate::{
     args::{RemoveOldArgs, RotateKeyFileArgs},
     context::{CommandContext, CommandError},
     exit::Exit,
-    key_files::{self, KeyFile, KeyPaths, failed_to_write, fingerprint_of, quoted},
+    key_files::{self, ExistingKeyFile, KeyPaths, failed_to_write, fingerprint_of, quoted},
 };
 use masker_api::{KeyList, KeyStatus};
 use masker_types::kind::Kid;
@@ -51,7 +51,7 @@ pub(super) async fn rotate(args: &RotateKeyFileArgs, ctx: &mut CommandContext<'_
     let daemon = ask(kid, ctx).await;
     let _lock = lock(&args.dir)?;
     let paths = KeyPaths::find(&args.dir, kid)?;
-    let (active, old) = (KeyFile::read(&paths.active)?, KeyFile::read(&paths.old)?);
+    let (active, old) = (ExistingKeyFile::read(&paths.active)?, ExistingKeyFile::read(&paths.old)?);
     let Some(active) = active else {
         return Err(CommandError::Other(match old {
             Some(_) => paths.only_old_text(),
@@ -64,12 +64,12 @@ pub(super) async fn rotate(args: &RotateKeyFileArgs, ctx: &mut CommandContext<'_
             ),
         }));
     };
-    let active_fingerprint = fingerprint_of(kid, &active.key)?;
+    let active_fingerprint = fingerprint_of(kid, &active.key);
     match &old {
         // An earlier run was interrupted between its two steps.
         Some(old) if old.key.ct_eq(&active.key) => {}
         Some(old) => {
-            let old_fingerprint = fingerprint_of(kid, &old.key)?;
+            let old_fingerprint = fingerprint_of(kid, &old.key);
             return Err(begun(kid, &paths, &active_fingerprint, &old_fingerprint, &daemon));
         }
         None => {
@@ -81,7 +81,7 @@ pub(super) async fn rotate(args: &RotateKeyFileArgs, ctx: &mut CommandContext<'_
         }
     }
     let new = key_files::generate()?;
-    let fingerprint = fingerprint_of(kid, &new)?;
+    let fingerprint = fingerprint_of(kid, &new);
     key_files::prepare(&paths.active, &new, Some(active.owner))?
         .persist(true)
         .map_err(|error| failed_to_write(&paths.active, &error))?;
@@ -116,12 +116,12 @@ pub(super) async fn remove_old(args: &RemoveOldArgs, ctx: &mut CommandContext<'_
     let daemon = ask(kid, ctx).await;
     let _lock = lock(&args.dir)?;
     let paths = KeyPaths::find(&args.dir, kid)?;
-    let Some(old) = KeyFile::read(&paths.old)? else {
+    let Some(old) = ExistingKeyFile::read(&paths.old)? else {
         return Err(CommandError::Other(format!("there is no {}: nothing is to be removed", paths.old.display())));
     };
     let file = paths.old.display();
-    let fingerprint = fingerprint_of(kid, &old.key)?;
-    if KeyFile::read(&paths.active)?.is_none() {
+    let fingerprint = fingerprint_of(kid, &old.key);
+    if ExistingKeyFile::read(&paths.active)?.is_none() {
         return Err(CommandError::Other(paths.only_old_text()));
     }
     let daemon = daemon.map_err(|reason| {

@@ -14,7 +14,7 @@ use crate::{
 use masker_types::{error_code::Code, limits::TEXT_LINE_BYTES_MAX};
 
 /// Reads a body line by line.
-pub(super) struct LineReader {
+pub(super) struct BodyLines {
     /// `None` once it has ended.
     body: Option<Incoming>,
     /// How long the client may send nothing.
@@ -24,9 +24,9 @@ pub(super) struct LineReader {
     line: u64,
 }
 
-impl LineReader {
+impl BodyLines {
     pub(super) fn new(body: Option<Incoming>, timeout: Duration) -> Self {
-        LineReader { body, timeout, buffer: Vec::new(), line: 0 }
+        BodyLines { body, timeout, buffer: Vec::new(), line: 0 }
     }
 
     /// Returns the next line that is not empty, read as JSON; `None` at the end.

@@ -31,7 +31,7 @@ use crate::{
     problem::Problem,
     route::{Route, route},
 };
-use lines::LineReader;
+use lines::BodyLines;
 use mask::{__path_text_mask_stream, text_mask_stream};
 use masker_api::{ItemError, TextStreamEnd, TextStreamError, TextStreamPart};
 use masker_audit::AuditOperation;
@@ -94,14 +94,14 @@ impl From<Problem> for StreamFailure {
 
 /// The parts of a text, put together in pieces of [`FEED_BYTES`], however they arrive.
 struct PartReader {
-    lines: LineReader,
+    lines: BodyLines,
     waiting: String,
     ended: bool,
     bytes: u64,
 }
 
 impl PartReader {
-    fn new(lines: LineReader) -> Self {
+    fn new(lines: BodyLines) -> Self {
         PartReader { lines, waiting: String::new(), ended: false, bytes: 0 }
     }
 
@@ -194,8 +194,8 @@ fn error_line(problem: &Problem, ctx: &RequestContext) -> TextStreamError {
 }
 
 /// Takes the body of a request as lines.
-fn lines_of(service: &Service, input: &mut Input) -> LineReader {
-    LineReader::new(input.take_unread(), service.timeouts.body)
+fn lines_of(service: &Service, input: &mut Input) -> BodyLines {
+    BodyLines::new(input.take_unread(), service.timeouts.body)
 }
 
 /// Returns the problem of a stream without its first line.

@@ -13,7 +13,7 @@ use crate::{
         checked_context,
         offsets::OffsetMap,
         placeholders_in_texts,
-        restore::{Mark, Restored, marks, open_marks, restored},
+        restore::{FoundMark, RestoredText, marks, open_marks, restored},
     },
 };
 use masker_access::{Permit, TextRestore};
@@ -99,14 +99,14 @@ impl StreamedRestore<'_> {
         let placeholders = placeholders_in_texts(&[&text], &ctx.policies).pop().unwrap_or_default();
         let marks = marks(&text, TextFormat::Plain, placeholders)
             .map_err(|failure| Problem::new(failure.code(), failure.detail()))?;
-        let marked: Vec<(&str, &Mark)> = marks.iter().map(|mark| (text.as_str(), mark)).collect();
+        let marked: Vec<(&str, &FoundMark)> = marks.iter().map(|mark| (text.as_str(), mark)).collect();
         service.charge_found(ctx, marked.len())?;
         service.charge_tokens(ctx, marked.len())?;
         let context = self.options.context.as_deref().unwrap_or_default();
         let opened = open_marks(service, ctx, &permit, context, &marked).await?;
         service.metrics.http.text_bytes.with_label_values(&["restore"]).inc_by(text.len() as u64);
         let offsets = OffsetMap::new(&text, self.options.offsets).with_base(self.base_units);
-        let Restored { text: restored, restored: count, unrestored } =
+        let RestoredText { text: restored, restored: count, unrestored } =
             restored(&text, &marks, &opened, &offsets, TextFormat::Plain);
         self.base_units = offsets.at(text.len());
         sender.send(&TextRestoreStreamPart { text: restored.into(), restored: count, unrestored }).await

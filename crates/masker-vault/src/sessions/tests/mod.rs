@@ -13,7 +13,7 @@ use super::{
     LongReads, SessionError, SessionFilter, SessionState, SessionStatus,
     quota::TokenQuota,
     session::{NotedToken, Session, TokenSource},
-    share::Share,
+    share::SessionShare,
 };
 use crate::{
     RotationRequest, SessionId, Vault,
@@ -89,12 +89,12 @@ fn session() -> Session {
         kinds: vec![],
         needs: vec![],
     };
-    Session::new(SessionId::from_bytes([1; 16]), row, Share::of_caller("tests"))
+    Session::new(SessionId::from_bytes([1; 16]), row, SessionShare::of_caller("tests"))
 }
 
 /// Opens a session of a caller without writing it; `None` if its share is used up.
 fn reserve<'s>(sessions: &'s super::SessionRegistry, name: &str) -> Option<super::registry::SessionSlot<'s>> {
-    sessions.reserve(SessionId::new(1, rand::random()), session().row(), Share::of_caller(name))
+    sessions.reserve(SessionId::new(1, rand::random()), session().row(), SessionShare::of_caller(name))
 }
 
 #[tokio::test]
@@ -216,7 +216,7 @@ fn a_session_tracks_tokens_up_to_a_limit_and_counts_the_rest() {
 #[test]
 fn all_sessions_together_have_a_limit_of_tracked_tokens() {
     let sessions = super::SessionRegistry::default();
-    let (first, others) = (session(), Share::of_caller("others"));
+    let (first, others) = (session(), SessionShare::of_caller("others"));
     let tokens: Vec<NotedToken> = (0..7).map(|number| noted(number, "NOTE")).collect();
     first.minted(&tokens[..3], 1, &sessions.quota);
     while sessions.quota.restore(0, &others) {}
@@ -238,13 +238,13 @@ fn every_holder_leaves_tokens_for_others() {
     let quota = TokenQuota::default();
     let mut left = OPEN_SESSIONS_TOKENS_MAX;
     for name in ["one", "two", "three", "four"] {
-        let share = Share::of_caller(name);
+        let share = SessionShare::of_caller(name);
         let tracked = (0..=left).take_while(|_| quota.take(0, &share)).count();
         assert_eq!((tracked, share.tokens()), (left.div_ceil(2), tracked), "{name}");
         left -= tracked;
     }
     // What a session tracked before a restart is tracked again, also without room for more.
-    assert!(quota.restore(0, &Share::of_caller("one")));
+    assert!(quota.restore(0, &SessionShare::of_caller("one")));
 }
 
 #[tokio::test]
@@ -281,7 +281,7 @@ async fn keys_share_with_the_first_key_of_their_line() {
     vault.keep_api_keys(&permit(), &keys).await.unwrap();
     let by = |id: u8| SessionOwner { key_id: Some([id; 16]), ..owner() };
     let store = bench.controlled(&ring(1, None, 1)).await;
-    let share = async |owner: SessionOwner| Share::of(&owner, &store).await.unwrap();
+    let share = async |owner: SessionOwner| SessionShare::of(&owner, &store).await.unwrap();
     let first = share(by(1)).await;
     for (owner, is_same) in
         [(by(2), true), (by(3), true), (by(4), false), (by(8), false), (by(7), false), (owner(), false)]

@@ -1,6 +1,6 @@
 //! The string values of JSON documents: where they are, so that everything around them stays as it is.
 
-use std::{borrow::Cow, ops::Range};
+use std::ops::Range;
 
 use serde::de::IgnoredAny;
 
@@ -9,14 +9,16 @@ pub(super) struct JsonSpans {
     values: Vec<Range<usize>>,
     /// The escaped characters in them.
     escapes: Vec<Range<usize>>,
+    keys: Vec<Range<usize>>,
 }
 
 impl JsonSpans {
-    /// Finds the string values of a document; `None` if the text is not JSON, or nested more than 127 levels deep.
+    /// Finds the string values of a document; `None` if the text is not JSON, or has half of a surrogate pair in a string, which
+    /// stands for no text (RFC 8259, section 8.2).
     pub(super) fn read(text: &str) -> Option<Self> {
         serde_json::from_str::<IgnoredAny>(text).ok()?;
         let bytes = text.as_bytes();
-        let mut spans = JsonSpans { values: Vec::new(), escapes: Vec::new() };
+        let mut spans = JsonSpans { values: Vec::new(), escapes: Vec::new(), keys: Vec::new() };
         let mut at = 0;
         while let Some(quote) = memchr::memchr(b'"', &bytes[at..]) {
             let begin = at + quote + 1;
@@ -26,6 +28,7 @@ impl JsonSpans {
             if next == Some(&b':') {
                 // A key. They stay.
                 spans.escapes.truncate(escapes);
+                spans.keys.push(begin..end);
             } else {
                 spans.values.push(begin..end);
             }
@@ -44,6 +47,7 @@ impl JsonSpans {
             }
             let length = match bytes.get(at + 1)? {
                 b'u' if is_surrogate_pair(&bytes[at..]) => 12,
+                b'u' if surrogate_half(&bytes[at..]).is_some() => return None,
                 b'u' => 6,
                 _ => 2,
             };
@@ -62,6 +66,16 @@ impl JsonSpans {
         })
     }
 
+    /// Returns whether a range is of a number.
+    pub(super) fn is_in_number(&self, text: &str, range: Range<usize>) -> bool {
+        let within = |strings: &[Range<usize>]| {
+            let position = strings.partition_point(|string| string.end <= range.start);
+            strings.get(position).is_some_and(|string| string.start <= range.start)
+        };
+        let is_of_number = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E');
+        text[range.clone()].bytes().all(is_of_number) && !within(&self.values) && !within(&self.keys)
+    }
+
     fn escape_around(&self, at: usize) -> Option<&Range<usize>> {
         let position = self.escapes.partition_point(|escape| escape.end <= at);
         self.escapes.get(position).filter(|escape| escape.start < at)
@@ -76,45 +90,29 @@ impl JsonSpans {
     }
 }
 
+/// Returns the third digit of an escape that is half of a surrogate pair, in lower case: 8 to b for the first, c to f for the
+/// second.
+fn surrogate_half(escape: &[u8]) -> Option<u8> {
+    match escape {
+        [b'\\', b'u', b'd' | b'D', half @ (b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F'), ..] => Some(half.to_ascii_lowercase()),
+        _ => None,
+    }
+}
+
 /// Returns whether bytes begin with the two escapes of one character beyond the Basic Multilingual Plane.
 fn is_surrogate_pair(bytes: &[u8]) -> bool {
-    let half = |escape: &[u8]| match escape {
-        [b'\\', b'u', b'd' | b'D', half, ..] => Some(half.to_ascii_lowercase()),
-        _ => None,
-    };
-    let second = bytes.get(6..12).and_then(half);
-    matches!(half(bytes), Some(b'8' | b'9' | b'a' | b'b')) && matches!(second, Some(b'c'..=b'f'))
+    let second = bytes.get(6..12).and_then(surrogate_half);
+    matches!(surrogate_half(bytes), Some(b'8' | b'9' | b'a' | b'b')) && matches!(second, Some(b'c'..=b'f'))
 }
 
-/// Returns what a string of a JSON document holds, given as it is written there. A string that [`written_in_json`] would write
-/// with other escapes keeps its own, so that the document comes back byte for byte.
-pub(super) fn value_in_json(written: &str) -> Cow<'_, str> {
-    match decoded(written) {
-        Some(value) if escaped(&value) == written => value.into(),
-        _ => written.into(),
-    }
+/// Returns what a string of a JSON document holds, given as it is written there.
+pub(super) fn value_in_json(written: &str) -> String {
+    // The document was parsed, and no part of a value begins or ends within an escape.
+    serde_json::from_slice(&[b"\"", written.as_bytes(), b"\""].concat()).unwrap_or_default()
 }
 
-/// Returns a value as it is written into a string of a JSON document. The inverse of [`value_in_json`]: a value that has escapes
-/// of its own is written as it is.
-pub(super) fn written_in_json(value: &str) -> Cow<'_, str> {
-    let keeps_escapes = || decoded(value).is_none_or(|other| escaped(&other) != value);
-    if serde_json::from_slice::<IgnoredAny>(&quoted(value)).is_ok() && keeps_escapes() {
-        return value.into();
-    }
-    escaped(value).into()
-}
-
-fn quoted(written: &str) -> Vec<u8> {
-    [b"\"", written.as_bytes(), b"\""].concat()
-}
-
-/// Returns what a string holds; `None` if it is not one of a document, or has half of a surrogate pair.
-fn decoded(written: &str) -> Option<String> {
-    serde_json::from_slice(&quoted(written)).ok()
-}
-
-fn escaped(value: &str) -> String {
+/// Returns a value as it is written into a string of a JSON document, with those escapes only that JSON needs.
+pub(super) fn written_in_json(value: &str) -> String {
     let quoted = serde_json::to_string(value).unwrap_or_default();
     quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned()
 }
@@ -152,27 +150,40 @@ mod tests {
     }
 
     #[test]
-    fn a_string_comes_back_as_it_was_written() {
-        for written in
-            ["", "a b", r"a\nb", r#"a\"b"#, r"C:\\new", r"\u00e9", r"a\/b", r"\u001F", r"\ud83d\ude00", r"\ud83d", "é"]
-        {
-            assert_eq!(written_in_json(&value_in_json(written)), written);
+    fn a_value_is_what_a_string_holds_and_comes_back_with_equal_meaning() {
+        for (written, value, canonical) in [
+            ("a b", "a b", "a b"),
+            (r"a\nb", "a\nb", r"a\nb"),
+            (r#"a\"b"#, "a\"b", r#"a\"b"#),
+            (r"C:\\new", r"C:\new", r"C:\\new"),
+            (r"\\u0041nn", r"\u0041nn", r"\\u0041nn"),
+            (r"\u00e9\u002B1", "é+1", "é+1"),
+            (r"3\/4", "3/4", "3/4"),
+            (r"\u001F", "\u{1f}", r"\u001f"),
+            (r"\ud83d\ude00", "😀", "😀"),
+        ] {
+            assert_eq!((value_in_json(written).as_str(), written_in_json(value).as_str()), (value, canonical));
+            assert_eq!(value_in_json(canonical), value);
         }
     }
 
     #[test]
-    fn a_value_from_elsewhere_keeps_its_characters() {
-        for value in ["a b", "a\nb", "a\"b", r"a\", r"\d", r"ACME\bob", r"C:\new", r"\\host\share", "é"] {
-            assert_eq!(decoded(&written_in_json(value)).as_deref(), Some(value));
+    fn half_of_a_surrogate_pair_is_no_text() {
+        for text in [r#""\ud83d""#, r#"["\ude00\ud83d"]"#, r#""\uD83D\u0041""#] {
+            assert!(JsonSpans::read(text).is_none(), "{text}");
         }
+        assert!(JsonSpans::read(r#"{"\u00e9": "\ud83d\ude00"}"#).is_some());
     }
 
     #[test]
-    fn usual_escapes_are_no_part_of_a_value() {
-        for (written, value) in
-            [(r"a\nb", "a\nb"), (r#"a\"b"#, "a\"b"), (r"C:\\new", r"C:\new"), (r"\u00e9", r"\u00e9")]
-        {
-            assert_eq!(value_in_json(written), value);
-        }
+    fn numbers_are_outside_of_strings() {
+        let text = r#"{"455": 1234.5, "a": "67"}"#;
+        let spans = JsonSpans::read(text).unwrap();
+        let is_number = |part: &str| {
+            let start = text.find(part).unwrap();
+            spans.is_in_number(text, start..start + part.len())
+        };
+        assert!(is_number("1234.5") && is_number("234"));
+        assert!(!is_number("455") && !is_number("67") && !is_number(r#"{"455""#));
     }
 }

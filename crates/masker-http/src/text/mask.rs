@@ -140,7 +140,7 @@ pub(super) fn value_of<'t>(text: &'t str, finding: &Finding, format: TextFormat)
     let written = &text[finding.start..finding.end];
     match format {
         TextFormat::Plain => written.into(),
-        TextFormat::Json => value_in_json(written),
+        TextFormat::Json => value_in_json(written).into(),
     }
 }
 

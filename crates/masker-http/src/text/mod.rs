@@ -113,7 +113,8 @@ impl<'r> SearchJob<'r> {
         operation: &str,
     ) -> Result<Vec<Result<SearchedText, TextFailure>>, Problem> {
         let placeholders = existing_placeholders(service, ctx, permit, &self.texts).await?;
-        let searched = self.search.run(&self.texts, &placeholders)?;
+        let searched = self.search.run(&self.texts, &placeholders)?.into_iter();
+        let searched: Vec<_> = searched.map(|searched| searched.and_then(|searched| self.check_numbers(searched))).collect();
         let bytes: usize = self.texts.iter().map(|text| text.len()).sum();
         service.metrics.http.text_bytes.with_label_values(&[operation]).inc_by(bytes as u64);
         let found: usize = searched.iter().flatten().map(|text| text.findings.len()).sum();
@@ -123,6 +124,20 @@ impl<'r> SearchJob<'r> {
             return Err(Problem::new(Code::RequestTooLarge, detail));
         }
         Ok(searched)
+    }
+}
+
+impl SearchJob<'_> {
+    /// Fails a document with personal data in numbers, unless the policy passes its kind through.
+    fn check_numbers(&self, searched: SearchedText) -> Result<SearchedText, TextFailure> {
+        let is_passed = |found: &&Finding| {
+            let rule = self.policy.rule(found.kind.as_str());
+            rule.is_some_and(|(_, rule)| rule.action == Action::Passthrough)
+        };
+        match searched.in_numbers.iter().find(|found| !is_passed(found)) {
+            Some(found) => Err(TextFailure::Number(found.start)),
+            None => Ok(searched),
+        }
     }
 }
 

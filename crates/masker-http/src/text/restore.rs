@@ -209,7 +209,7 @@ pub(super) fn restored(
                 let value = rehydrated.value.as_str();
                 let value = match format {
                     TextFormat::Plain => value.into(),
-                    TextFormat::Json => written_in_json(value),
+                    TextFormat::Json => written_in_json(value).into(),
                 };
                 values.push((range, value));
             }

@@ -31,6 +31,8 @@ pub(super) struct SearchedText {
     pub(super) findings: Vec<Finding>,
     /// Tokens and placeholders, in the order of the text.
     pub(super) existing: Vec<Existing>,
+    /// What was found in numbers of a JSON document. No token can take the place of a number.
+    pub(super) in_numbers: Vec<Finding>,
 }
 
 /// A token or a placeholder that is in a text already.
@@ -45,6 +47,8 @@ pub(super) struct Existing {
 pub(super) enum TextFailure {
     TooLong,
     NotJson,
+    /// Personal data in a JSON number that begins at this byte.
+    Number(usize),
 }
 
 impl TextFailure {
@@ -52,15 +56,20 @@ impl TextFailure {
         match self {
             TextFailure::TooLong => Code::TextTooLong,
             TextFailure::NotJson => Code::TextNotJson,
+            TextFailure::Number(_) => Code::ValueInvalid,
         }
     }
 
     pub(super) fn detail(self) -> String {
         match self {
             TextFailure::TooLong => format!("a text is at most {} MiB; split it", TEXT_BYTES_MAX >> 20),
-            TextFailure::NotJson => {
-                "with `\"format\": \"json\"`, a text is one JSON document, at most 127 levels deep".to_owned()
-            }
+            TextFailure::NotJson => "with `\"format\": \"json\"`, a text is one JSON document without a byte order mark, and no \
+                                     string of it has half of a surrogate pair"
+                .to_owned(),
+            TextFailure::Number(start) => format!(
+                "the JSON number at byte {start} looks like personal data, and no token can take the place of a number; write it as \
+                 a string"
+            ),
         }
     }
 }
@@ -120,9 +129,12 @@ impl TextSearch<'_> {
             Err(FindError::TooLong(_)) => return Ok(Err(TextFailure::TooLong)),
             Err(FindError::Stopped) => return Err(timed_out()),
         };
+        let in_numbers = spans.as_ref().map_or_else(Vec::new, |spans| {
+            found.iter().filter(|found| spans.is_in_number(text, found.start..found.end)).cloned().collect()
+        });
         let existing = existing(text, placeholders, spans.as_ref());
         let findings = outside(text, found, &existing, spans.as_ref());
-        Ok(Ok(SearchedText { findings, existing }))
+        Ok(Ok(SearchedText { findings, existing, in_numbers }))
     }
 }
 

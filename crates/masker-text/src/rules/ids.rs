@@ -311,10 +311,10 @@ fn is_new(scan: &Scan<'_>, index: usize) -> bool {
 
 fn starts_line(scan: &Scan<'_>, at: usize) -> bool {
     scan.text[..at]
-        .trim_end_matches([' ', '"', '\'', '*', '-', '>', '{', '\t', '|'])
+        .trim_end_matches([' ', '"', '\'', '*', '-', '>', '\t', '|'])
         .chars()
         .next_back()
-        .is_none_or(|char| matches!(char, '\n' | ',' | '{' | ';' | '.'))
+        .is_none_or(|char| matches!(char, '\n' | ',' | '{' | '[' | ';' | '.'))
 }
 
 fn ends_line(scan: &Scan<'_>, index: usize) -> bool {

@@ -351,7 +351,10 @@ impl KeySnapshot {
         for ids in lines.into_iter().filter(|ids| is_changed(ids)) {
             let Some(entry) = ids.first().and_then(|id| by_id.get(id)) else { continue };
             let creator = match entry.key.parent() {
-                Some(parent) => by_id.get(&parent).map(|parent| &parent.principal),
+                // While it is suspended, it has no rights to pass on.
+                Some(parent) => {
+                    by_id.get(&parent).filter(|parent| !parent.key.is_suspended()).map(|parent| &parent.principal)
+                }
                 None => clients.get(entry.key.created_by()),
             };
             let creator = match creator {

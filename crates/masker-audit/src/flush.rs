@@ -23,7 +23,7 @@ use super::{
 use crate::{chain::ChainHead, error::AuditError};
 use masker_types::{
     audit::{OnFailure, SyncPolicy},
-    limits::{AUDIT_RETRY_PAUSE_MS, AUDIT_UNSYNCED_BYTES_SOFT_MAX},
+    limits::{AUDIT_KEPT_BYTES_MAX, AUDIT_RETRY_PAUSE_MS, AUDIT_UNSYNCED_BYTES_SOFT_MAX},
 };
 
 /// Rounds that a request writes for others before a task takes over.
@@ -35,6 +35,8 @@ const IDLE_PAUSE: Duration = Duration::from_secs(60);
 pub(super) trait Batch: Default + Send + 'static {
     /// Returns the number of events.
     fn events(&self) -> usize;
+    /// Returns the memory that they take, in bytes.
+    fn bytes(&self) -> usize;
     /// Removes the events and keeps the buffers.
     fn clear(&mut self);
 }
@@ -90,6 +92,13 @@ enum FlushQueueState {
     MorePending,
 }
 
+/// Events that could not be written, in their order. They are written once that is possible: what they record is done, and may be
+/// in the vault already.
+struct KeptEvents<B> {
+    batches: Vec<B>,
+    bytes: usize,
+}
+
 /// The writer as requests and the flush thread share it.
 pub(super) struct Flusher<W: Output> {
     sync: SyncPolicy,
@@ -102,7 +111,10 @@ pub(super) struct Flusher<W: Output> {
     failure: Mutex<Option<String>>,
     /// Whether `failure` is set, without its lock.
     failed: AtomicBool,
-    /// Events since the failure that are in no log.
+    kept: Mutex<KeptEvents<W::Batch>>,
+    /// Whether `kept` has events, without its lock.
+    has_kept: AtomicBool,
+    /// Events since the failure that are in no log, because there was no memory to keep them.
     lost: AtomicU64,
     failures: IntCounter,
     /// Something was written since the last sync began.
@@ -132,6 +144,8 @@ impl<W: Output> Flusher<W> {
             durable: Mutex::new(head),
             failure: Mutex::new(None),
             failed: AtomicBool::new(false),
+            kept: Mutex::new(KeptEvents { batches: Vec::new(), bytes: 0 }),
+            has_kept: AtomicBool::new(false),
             lost: AtomicU64::new(0),
             failures,
             unsynced: AtomicBool::new(false),
@@ -153,7 +167,9 @@ impl<W: Output> Flusher<W> {
         push: impl FnOnce(&mut W::Batch) -> Result<(), AuditError>,
     ) -> Result<(), AuditError> {
         if self.has_failed() {
-            self.count_lost(1);
+            let mut own = W::Batch::default();
+            push(&mut own)?;
+            self.keep(own);
             return self.outcome(false);
         }
         let group = match batch.enqueue(push)? {
@@ -207,6 +223,7 @@ impl<W: Output> Flusher<W> {
             if self.has_failed() {
                 self.resume();
             }
+            self.write_kept();
             self.sync();
             if self.rotate() {
                 segment_closed();
@@ -323,10 +340,51 @@ impl<W: Output> Flusher<W> {
         if written || self.on_failure == OnFailure::Continue { Ok(()) } else { Err(AuditError::Unavailable) }
     }
 
-    /// Counts events that are in no log.
-    fn count_lost(&self, events: usize) {
-        self.lost.fetch_add(events as u64, Ordering::Relaxed);
-        self.failures.inc_by(events as u64);
+    /// Keeps events that could not be written, or counts them as lost if too many are kept. Those that come first stay: they are of
+    /// requests that were at work when the log failed.
+    fn keep(&self, batch: W::Batch) {
+        let mut kept = lock(&self.kept);
+        if kept.bytes + batch.bytes() > AUDIT_KEPT_BYTES_MAX {
+            let events = batch.events() as u64;
+            self.lost.fetch_add(events, Ordering::Relaxed);
+            self.failures.inc_by(events);
+            return;
+        }
+        kept.bytes += batch.bytes();
+        kept.batches.push(batch);
+        self.has_kept.store(true, Ordering::Release);
+        drop(kept);
+        self.wake_flush_thread();
+    }
+
+    /// Returns the number of events that are kept.
+    #[cfg(test)]
+    pub(super) fn events_kept(&self) -> usize {
+        lock(&self.kept).batches.iter().map(Batch::events).sum()
+    }
+
+    /// Writes the events that were kept, up to one that cannot be written.
+    fn write_kept(&self) {
+        if self.has_failed() || !self.has_kept.load(Ordering::Acquire) {
+            return;
+        }
+        let mut output = self.output();
+        let mut batches = {
+            let mut kept = lock(&self.kept);
+            self.has_kept.store(false, Ordering::Release);
+            kept.bytes = 0;
+            mem::take(&mut kept.batches).into_iter()
+        };
+        while let Some(batch) = batches.next() {
+            let Err(error) = output.writer.append(&batch) else { continue };
+            self.fail(&mut output, "write", &error);
+            let mut kept = lock(&self.kept);
+            let later = mem::take(&mut kept.batches);
+            kept.batches = std::iter::once(batch).chain(batches).chain(later).collect();
+            kept.bytes = kept.batches.iter().map(Batch::bytes).sum();
+            self.has_kept.store(true, Ordering::Release);
+            return;
+        }
     }
 
     /// Writes the events of `batch`, or leaves them to the thread that writes.
@@ -339,7 +397,7 @@ impl<W: Output> Flusher<W> {
                 return FlushQueueState::Empty;
             }
         }
-        self.write_batch(&mut self.output(), &events, group);
+        self.write_batch(&mut self.output(), &mut events, group);
         events.clear();
         batch.reuse(events);
         self.flush_queue()
@@ -357,18 +415,19 @@ impl<W: Output> Flusher<W> {
                 mem::take(&mut queue.batches)
             };
             let mut output = self.output();
-            for (events, group) in batches {
-                self.write_batch(&mut output, &events, group);
+            for (mut events, group) in batches {
+                self.write_batch(&mut output, &mut events, group);
             }
         }
         FlushQueueState::MorePending
     }
 
-    fn write_batch(&self, output: &mut SharedOutput<W>, events: &W::Batch, group: WriteGroup) {
+    /// Writes events. If that fails, `events` is empty afterwards, because they are kept.
+    fn write_batch(&self, output: &mut SharedOutput<W>, events: &mut W::Batch, group: WriteGroup) {
         let written = !self.has_failed()
             && output.writer.append(events).map_err(|error| self.fail(output, "write", &error)).is_ok();
         if !written {
-            self.count_lost(events.events());
+            self.keep(mem::take(events));
             return group.complete(false);
         }
         // Requests wait for a disk that falls behind, long before it counts as hung.
@@ -407,8 +466,9 @@ impl<W: Output> Flusher<W> {
             stop = self.wait_until(stop, Duration::from_millis(AUDIT_RETRY_PAUSE_MS), || false);
             return *stop;
         }
-        if !self.has_unsynced() {
-            stop = self.wait_until(stop, IDLE_PAUSE, || self.has_unsynced() || self.has_failed());
+        let has_kept = || self.has_kept.load(Ordering::Acquire);
+        if !self.has_unsynced() && !has_kept() {
+            stop = self.wait_until(stop, IDLE_PAUSE, || self.has_unsynced() || self.has_failed() || has_kept());
         }
         if let (SyncPolicy::Every(pause), true) = (self.sync, self.has_unsynced()) {
             stop = self.wait_until(stop, pause, || self.has_failed() || self.sync_urgent.load(Ordering::Acquire));

@@ -6,7 +6,7 @@ use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, core::Collector, op
 pub struct AuditMetrics {
     /// `masker_audit_events_total{op}`: events written to the audit log.
     pub events: IntCounterVec,
-    /// `masker_audit_failures_total`: events that could not be written.
+    /// `masker_audit_failures_total`: events that were lost.
     pub failures: IntCounter,
     /// `masker_audit_last_sequence`: the number of the last written event.
     pub last_sequence: IntGauge,
@@ -27,7 +27,7 @@ impl AuditMetrics {
             )?,
             failures: IntCounter::new(
                 "masker_audit_failures_total",
-                "Events that could not be written to the audit log",
+                "Events that were lost, because the audit log could not be written for too long",
             )?,
             last_sequence: IntGauge::new(
                 "masker_audit_last_sequence",

@@ -90,6 +90,10 @@ impl Batch for EventBatch {
         self.events.len()
     }
 
+    fn bytes(&self) -> usize {
+        self.text.len() + self.events.len() * size_of::<EventParts>()
+    }
+
     fn clear(&mut self) {
         self.text.clear();
         self.events.clear();

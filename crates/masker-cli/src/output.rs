@@ -136,10 +136,10 @@ impl Output {
         }
     }
 
-    /// Writes an error to standard error.
+    /// Writes an error to standard error. A name in it may be of somebody else's making, so control characters are escaped.
     pub(super) fn error(&self, text: &str) {
         // If standard error is closed, the exit code still reports the error.
-        let _ = writeln!(io::stderr(), "{text}");
+        let _ = writeln!(io::stderr(), "{}", printable(text, "\n\t"));
     }
 }
 
@@ -185,7 +185,7 @@ pub(super) fn yes_or_no(yes: bool) -> String {
 }
 
 /// Escapes the control characters of a text, except those in `kept`.
-fn printable(text: &str, kept: &str) -> String {
+pub(super) fn printable(text: &str, kept: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() && !kept.contains(character) {

@@ -8,7 +8,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::regular_file::open_regular;
+use masker_files::open_regular;
 
 use masker_types::limits::KEY_FILE_BYTES_MAX;
 

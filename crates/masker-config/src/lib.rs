@@ -22,7 +22,6 @@ mod host;
 mod key_file;
 mod load;
 mod policies;
-mod regular_file;
 mod replaceable;
 mod sandbox;
 mod settings;

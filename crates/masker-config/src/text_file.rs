@@ -6,8 +6,8 @@ use std::{
     path::Path,
 };
 
-use super::regular_file::open_regular;
 use masker_core::document::DocumentError;
+use masker_files::open_regular;
 use masker_types::limits::TEXT_FILE_BYTES_MAX;
 
 /// Why a text file could not be read.

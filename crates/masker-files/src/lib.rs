@@ -9,7 +9,7 @@ mod open_directory;
 mod pending;
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::Path,
@@ -19,6 +19,17 @@ use nix::{libc, sys::statvfs::statvfs, unistd::geteuid};
 
 /// The directory in the root of a file system where fsck(8) puts what it finds. It belongs to nobody who stores files there.
 pub const LOST_AND_FOUND: &str = "lost+found";
+
+/// Opens a file for reading. Returns `None` if it is not a regular file.
+///
+/// # Errors
+/// An I/O error if it cannot be opened.
+pub fn open_regular(path: &Path) -> io::Result<Option<(File, Metadata)>> {
+    // Non-blocking, because opening a pipe without a writer would never return.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let metadata = file.metadata()?;
+    Ok(metadata.is_file().then_some((file, metadata)))
+}
 
 /// Returns what to do about an error of the files in a private directory, as it follows the error in a message; empty if nothing
 /// is known. Files that another user has put there, as root by a copy, are the usual cause.

@@ -214,6 +214,8 @@ pub const AUDIT_LINE_BYTES_MAX: usize = 1024 * 1024;
 pub const AUDIT_UNSYNCED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Events that may be written but not yet synced before requests wait for the disk, in bytes.
 pub const AUDIT_UNSYNCED_BYTES_SOFT_MAX: usize = 16 * 1024 * 1024;
+/// Events that are kept while the audit log cannot be written, in bytes. Further events are lost and counted.
+pub const AUDIT_KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Lines of the daemon's log that wait to be written, in bytes. Further lines are lost and counted.
 pub const LOG_QUEUE_BYTES_MAX: usize = 1024 * 1024;
 /// How long the daemon waits at its end until its log is written, in milliseconds.

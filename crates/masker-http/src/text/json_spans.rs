@@ -94,7 +94,9 @@ impl JsonSpans {
 /// second.
 fn surrogate_half(escape: &[u8]) -> Option<u8> {
     match escape {
-        [b'\\', b'u', b'd' | b'D', half @ (b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F'), ..] => Some(half.to_ascii_lowercase()),
+        [b'\\', b'u', b'd' | b'D', half @ (b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F'), ..] => {
+            Some(half.to_ascii_lowercase())
+        }
         _ => None,
     }
 }

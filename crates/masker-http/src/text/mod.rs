@@ -27,9 +27,9 @@ use masker_access::{Permit, ScopedOperation};
 use masker_api::{ItemError, Text, TextMaskRequest};
 use masker_core::{
     placeholder::{FoundPlaceholder, Placeholder, placeholders_in},
-    policy::{Policy, PolicySet},
+    policy::{Action, Policy, PolicySet},
 };
-use masker_text::{Kind, Language};
+use masker_text::{Finding, Kind, Language};
 use masker_types::{
     error_code::Code,
     kind::{Context, EntityKind},
@@ -114,7 +114,8 @@ impl<'r> SearchJob<'r> {
     ) -> Result<Vec<Result<SearchedText, TextFailure>>, Problem> {
         let placeholders = existing_placeholders(service, ctx, permit, &self.texts).await?;
         let searched = self.search.run(&self.texts, &placeholders)?.into_iter();
-        let searched: Vec<_> = searched.map(|searched| searched.and_then(|searched| self.check_numbers(searched))).collect();
+        let searched: Vec<_> =
+            searched.map(|searched| searched.and_then(|searched| self.check_numbers(searched))).collect();
         let bytes: usize = self.texts.iter().map(|text| text.len()).sum();
         service.metrics.http.text_bytes.with_label_values(&[operation]).inc_by(bytes as u64);
         let found: usize = searched.iter().flatten().map(|text| text.findings.len()).sum();

@@ -63,9 +63,11 @@ impl TextFailure {
     pub(super) fn detail(self) -> String {
         match self {
             TextFailure::TooLong => format!("a text is at most {} MiB; split it", TEXT_BYTES_MAX >> 20),
-            TextFailure::NotJson => "with `\"format\": \"json\"`, a text is one JSON document without a byte order mark, and no \
+            TextFailure::NotJson => {
+                "with `\"format\": \"json\"`, a text is one JSON document without a byte order mark, and no \
                                      string of it has half of a surrogate pair"
-                .to_owned(),
+                    .to_owned()
+            }
             TextFailure::Number(start) => format!(
                 "the JSON number at byte {start} looks like personal data, and no token can take the place of a number; write it as \
                  a string"

@@ -1,7 +1,7 @@
 //! What all layouts share: their version, decoding errors, and the rules of labels.
 
-use masker_types::limits::LABEL_BYTES_MAX;
 pub use masker_types::limits::NORMALIZER_BYTES_MAX;
+use masker_types::{limits::LABEL_BYTES_MAX, quote::is_unseen};
 
 /// The version of the layouts that this release writes, and the latest that it reads.
 pub const LAYOUT_VERSION: u8 = 1;
@@ -34,7 +34,7 @@ pub enum RecordError {
 
 /// Returns whether a text is a valid label: printable, and at most [`LABEL_BYTES_MAX`] long. It may be empty.
 pub fn is_valid_label(text: &str) -> bool {
-    text.len() <= LABEL_BYTES_MAX && !text.chars().any(char::is_control)
+    text.len() <= LABEL_BYTES_MAX && !text.chars().any(is_unseen)
 }
 
 /// Returns whether a text is a valid name of a caller: a label that is not empty.

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::failed;
 use crate::{commands::vault::ExportKey, context::CommandError};
+use masker_files::open_regular;
 
 /// The file of the manifest. It is written last.
 pub(super) const MANIFEST: &str = "manifest.json";
@@ -71,7 +72,9 @@ struct VersionOnly {
 impl ManifestFile {
     /// Describes the file of this path in a directory.
     pub(super) fn of(directory: &Path, path: String) -> io::Result<Self> {
-        let (mut file, mut hash) = (File::open(directory.join(&path))?, Sha256::new());
+        let not_regular = || io::Error::other("it is not a regular file");
+        let (mut file, _) = open_regular(&directory.join(&path))?.ok_or_else(not_regular)?;
+        let mut hash = Sha256::new();
         let (mut piece, mut bytes) = (vec![0; 1 << 17], 0);
         loop {
             match file.read(&mut piece)? {

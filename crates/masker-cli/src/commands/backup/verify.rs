@@ -14,6 +14,7 @@ use crate::{
     doctor,
     exit::Exit,
     offline::ExportReading,
+    output::printable,
 };
 use masker_audit::{ChainHead, LogSource, verify as verify_log};
 use masker_config::{CommandLineOptions, Config, Credentials, Environment, HostEnvironment, load_policies};
@@ -114,20 +115,25 @@ pub(super) fn wrong_files(directory: &Path, manifest: &BackupManifest) -> Result
     let mut wrong = Vec::new();
     for expected in &manifest.files {
         if !unknown.remove(expected.path.as_str()) {
-            wrong.push(format!("{} is missing", expected.path));
+            wrong.push(format!("{} is missing", shown(&expected.path)));
             continue;
         }
         let path = directory.join(&expected.path);
         let found =
             ManifestFile::of(directory, expected.path.clone()).map_err(|error| failed("read", &path, &error))?;
         if found.bytes != expected.bytes {
-            wrong.push(format!("{} has {} bytes, not {}", expected.path, found.bytes, expected.bytes));
+            wrong.push(format!("{} has {} bytes, not {}", shown(&expected.path), found.bytes, expected.bytes));
         } else if found != *expected {
-            wrong.push(format!("{} was changed", expected.path));
+            wrong.push(format!("{} was changed", shown(&expected.path)));
         }
     }
-    wrong.extend(unknown.into_iter().map(|path| format!("{path} is not in the manifest")));
+    wrong.extend(unknown.into_iter().map(|path| format!("{} is not in the manifest", shown(path))));
     Ok(wrong)
+}
+
+/// Returns a name that the maker of a backup has chosen, on one line.
+fn shown(path: &str) -> String {
+    printable(path, "")
 }
 
 /// Parses the configuration of a backup, without the environment of this host.

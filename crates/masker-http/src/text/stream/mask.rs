@@ -157,7 +157,7 @@ impl<'d> StreamedMask<'d> {
         let placeholders = existing_placeholders(service, ctx, &permit, &[&text]).await?;
         let existing = existing(&text, placeholders.first().map_or(&[], Vec::as_slice), None);
         let findings = outside(&text, found, &existing, None);
-        let searched = SearchedText { findings, existing };
+        let searched = SearchedText { findings, existing, in_numbers: Vec::new() };
         service.note_tokens_in_texts(ctx, [(text.as_str(), &searched)]);
         let context = self.options.context.as_deref().unwrap_or_default();
         let items: Vec<ValueInput<'_>> = searched

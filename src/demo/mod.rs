@@ -6,6 +6,7 @@
 
 mod daemon;
 mod dataset;
+mod note;
 pub mod patients;
 mod walkthrough;
 

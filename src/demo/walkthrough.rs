@@ -15,6 +15,7 @@ use super::{
     DemoError,
     daemon::{Daemon, DemoDirectory},
     dataset::{PassStats, Sheet},
+    note,
     patients::{self, COLUMNS, PATIENTS, SEED},
 };
 use masker_api::{KeyList, Rotation, RotationBegin};
@@ -156,6 +157,19 @@ pub(super) async fn run(out: &mut impl Write) -> Result<(), DemoError> {
         "{} tokens opened with the new key alone, and every value still has the token from step 2.",
         grouped(opened.fields)
     ))?;
+
+    story.step("Send a clinical note to a model")?;
+    let exchange = note::exchange(&mut client).await?;
+    story.line("masker finds the personal data in a text. The model, a script here, gets placeholders:")?;
+    for (what, text) in [
+        ("note", exchange.note),
+        ("model gets", &exchange.masked),
+        ("model answers", &exchange.answer),
+        ("restored", &exchange.restored),
+    ] {
+        story.line(&format!("  {what:<15}{text}"))?;
+    }
+    story.line("No value was in what the model got. It changed the placeholders, and its answer came back whole.")?;
 
     daemon.stop()?;
     story.line("")?;

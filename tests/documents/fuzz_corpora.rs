@@ -42,4 +42,4 @@ macro_rules! replayed {
     };
 }
 
-replayed!(token, policy, configuration, request, audit, export, row, table);
+replayed!(token, policy, configuration, request, audit, export, row, table, mask, restore, stream);

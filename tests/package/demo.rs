@@ -71,6 +71,19 @@ fn the_demo_passes() {
     let (one, other) = (one.trim_end(), other.trim_end());
     assert_ne!(one, other);
     assert!(output.contains(&format!("as they were written: `{one}` and `{other}`.")), "{output}");
+    let text = |what: &str| {
+        let lines = output.lines().filter_map(|line| line.trim_start().strip_prefix(what));
+        let found: Vec<&str> = lines.filter(|line| line.starts_with("  ")).map(str::trim).collect();
+        assert_eq!(found.len(), 1, "{what}:\n{output}");
+        found[0]
+    };
+    let (note, masked, answer) = (text("note"), text("model gets"), text("model answers"));
+    for value in ["Maria Lopez", "00455-21", "03/14/2031", "(212) 555-0147"] {
+        assert!(note.contains(value) && !masked.contains(value) && !answer.contains(value), "{output}");
+    }
+    let placeholder = masked.split(['[', ']']).nth(1).unwrap();
+    assert!(placeholder.starts_with("NAME_") && answer.contains(&format!("**{placeholder}**")), "{output}");
+    assert_eq!(text("restored"), "Reminder: call **Maria Lopez** at (212) 555-0147, and ask about the fever.");
     assert!(output.trim_end().lines().last().unwrap().starts_with("PASS: "), "{output}");
 
     let processes = processes(&output);

@@ -270,6 +270,10 @@ pub struct PolicyDescription {
     pub default: bool,
     /// The treatment of each kind, with all defaults filled in.
     pub entities: BTreeMap<String, EntityDescription>,
+    /// How texts are searched: settings by their keys in the policy's file, such as `text.languages` or
+    /// `recognizer.ticket.regex`, with all defaults filled in. Lists of values have only their length.
+    #[serde(default)]
+    pub text: BTreeMap<String, String>,
 }
 
 /// The treatment of one kind.

@@ -16,6 +16,7 @@ use super::{
 use masker_api::{ApiKeyList, KeyList, PolicyDescription, PolicyList};
 use masker_client::Client;
 use masker_config::{Environment, HostEnvironment};
+use masker_types::grant::Scope;
 
 /// The variable that asks for completions instead of a command.
 const VARIABLE: &str = "MASKER_COMPLETE";
@@ -58,6 +59,11 @@ pub(super) fn kinds() -> Vec<CompletionCandidate> {
         Some(kinds)
     });
     candidates(described)
+}
+
+/// Returns the scopes, with what they allow.
+pub(super) fn scopes() -> Vec<CompletionCandidate> {
+    Scope::ALL.iter().map(|scope| CompletionCandidate::new(scope.as_str()).help(Some(scope.meaning().into()))).collect()
 }
 
 /// Returns the names of the policies.

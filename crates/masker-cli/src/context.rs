@@ -17,7 +17,7 @@ use super::{
     progress::Progress,
 };
 use masker_audit::ChainHead;
-use masker_client::{Client, ClientError, ClientReply, Download};
+use masker_client::{Client, ClientError, ClientReply, Download, RequestBody};
 use masker_config::{CommandLineOptions, Config, ConfigErrors, Environment, HostEnvironment};
 use masker_types::error_code::Code;
 
@@ -79,6 +79,9 @@ pub(super) enum CommandError {
         /// Number of items whose result is written.
         done: u64,
     },
+    /// A run over texts whose output ends early.
+    #[error("{cause}\n{advice}")]
+    TextStopped { cause: Box<CommandError>, advice: String },
     #[error("{0}")]
     Other(String),
 }
@@ -91,7 +94,8 @@ impl CommandError {
             CommandError::Credential(_) | CommandError::Refused { denied: true, .. } => Exit::Unauthorized,
             CommandError::Stopped { cause, .. }
             | CommandError::DryRunStopped { cause, .. }
-            | CommandError::LinesStopped { cause, .. } => cause.exit(),
+            | CommandError::LinesStopped { cause, .. }
+            | CommandError::TextStopped { cause, .. } => cause.exit(),
             CommandError::Row(_) | CommandError::BrokenRow { .. } => Exit::Failure,
             CommandError::Invalid(_) => Exit::Invalid,
             CommandError::Usage(_) => Exit::Usage,
@@ -229,6 +233,14 @@ impl<'a> CommandContext<'a> {
     /// Downloads a file.
     pub(super) async fn download(&mut self, path: &str) -> Result<Download, CommandError> {
         let download = self.client().await?.download(path).await?;
+        self.output.detail(&format!("POST {path}: request {}", download.request_id));
+        Ok(download)
+    }
+
+    /// Sends lines of JSON in the session of `MASKER_SESSION`, if it is set, and receives lines of JSON meanwhile.
+    pub(super) async fn exchange_lines(&mut self, path: &str, body: RequestBody) -> Result<Download, CommandError> {
+        let session = self.masker_session()?;
+        let download = self.client().await?.exchange_lines(session.as_deref(), path, body).await?;
         self.output.detail(&format!("POST {path}: request {}", download.request_id));
         Ok(download)
     }

@@ -12,7 +12,8 @@ pub enum Exit {
     Done,
     /// 1: any other error.
     Error,
-    /// 2: a failure that the command reports, such as a token that was not found or a degraded daemon.
+    /// 2: a failure that the command reports, such as a token that was not found, a degraded daemon, or personal data that
+    /// `masker text detect --check` has found.
     Failure,
     /// 3: a policy or the configuration is invalid.
     Invalid,

@@ -1,6 +1,6 @@
 //! What kind of file an input is, by its first bytes, and whether it is the output.
 
-use std::io;
+use std::{io, os::fd::AsFd};
 
 use nix::sys::stat::{FileStat, SFlag, fstat};
 
@@ -70,8 +70,16 @@ pub(super) fn of(beginning: &[u8]) -> FileKind {
 /// # Errors
 /// [`CommandError::Usage`].
 pub(super) fn refuse_same_file() -> Result<(), CommandError> {
+    refuse_output(io::stdin())
+}
+
+/// Refuses an input that is also standard output.
+///
+/// # Errors
+/// [`CommandError::Usage`].
+pub(super) fn refuse_output(input: impl AsFd) -> Result<(), CommandError> {
     let is_file = |found: &FileStat| found.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits();
-    match (fstat(io::stdin()), fstat(io::stdout())) {
+    match (fstat(input), fstat(io::stdout())) {
         (Ok(input), Ok(output))
             if is_file(&input) && (input.st_dev, input.st_ino) == (output.st_dev, output.st_ino) =>
         {

@@ -82,6 +82,11 @@ impl Output {
         self.bytes(b"\n")
     }
 
+    /// Writes a part of a text. On a terminal, control characters except tabs and line ends are escaped.
+    pub(super) fn text(&mut self, text: &str) -> Result<(), CommandError> {
+        if self.terminal { self.bytes(printable(text, "\t\r\n").as_bytes()) } else { self.bytes(text.as_bytes()) }
+    }
+
     /// Writes bytes unchanged.
     pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), CommandError> {
         self.results.write_all(bytes).map_err(CommandError::Output)

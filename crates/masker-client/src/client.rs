@@ -25,6 +25,7 @@ use masker_types::limits::BODY_BYTES_MAX;
 const JSON: &str = "application/json";
 const PLAIN_TEXT: &str = "text/plain";
 const OCTET_STREAM: &str = "application/octet-stream";
+const JSON_LINES: &str = "application/x-ndjson";
 /// POST requests that may be repeated: the second gives the same result. Limits count both.
 const REPEATABLE: [&str; 4] = ["/api/v1/tokenize", "/api/v1/rehydrate", "/api/v1/lookup", "/api/v1/rewrap"];
 
@@ -224,8 +225,7 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<ClientReply, ClientError> {
-        let session = session.map(HeaderValue::from_str).transpose();
-        let session = session.map_err(|_| ClientError::Request("the session id is malformed".to_owned()))?;
+        let session = session.map(session_header).transpose()?;
         self.exchange_with_retry(Method::POST, path, session, body).await
     }
 
@@ -234,10 +234,39 @@ impl Client {
     /// # Errors
     /// Returns any [`ClientError`].
     pub async fn download(&mut self, path: &str) -> Result<Download, ClientError> {
-        let (head, body) = self.send(build_request(Method::POST, path, JSON, whole(Bytes::new()))?).await?.into_parts();
-        if header_text(&head, "content-type") != OCTET_STREAM {
+        let request = build_request(Method::POST, path, JSON, whole(Bytes::new()))?;
+        self.receive(request, OCTET_STREAM, "no file").await
+    }
+
+    /// Sends a POST request whose body and response are lines of JSON, in a session if an id is given. The response is
+    /// received while the body is sent.
+    ///
+    /// # Errors
+    /// Returns any [`ClientError`].
+    pub async fn exchange_lines(
+        &mut self,
+        session: Option<&str>,
+        path: &str,
+        body: RequestBody,
+    ) -> Result<Download, ClientError> {
+        let mut request = build_request(Method::POST, path, JSON_LINES, body)?;
+        if let Some(session) = session {
+            request.headers_mut().insert(SESSION_HEADER, session_header(session)?);
+        }
+        self.receive(request, JSON_LINES, "no lines").await
+    }
+
+    /// Sends a request whose response is received in pieces.
+    async fn receive(
+        &mut self,
+        request: Request<RequestBody>,
+        content_type: &str,
+        otherwise: &str,
+    ) -> Result<Download, ClientError> {
+        let (head, body) = self.send(request).await?.into_parts();
+        if header_text(&head, "content-type") != content_type {
             let body = body.collect().await.map_err(ClientError::Lost)?.to_bytes();
-            return Err(refusal(&head, &body, "no file"));
+            return Err(refusal(&head, &body, otherwise));
         }
         Ok(Download { request_id: header_text(&head, REQUEST_ID_HEADER).to_owned(), body })
     }
@@ -328,6 +357,10 @@ fn to_json<T: Serialize + ?Sized>(body: &T) -> Result<Bytes, ClientError> {
         return Err(ClientError::Request(message));
     }
     Ok(body.into())
+}
+
+fn session_header(session: &str) -> Result<HeaderValue, ClientError> {
+    HeaderValue::from_str(session).map_err(|_| ClientError::Request("the session id is malformed".to_owned()))
 }
 
 fn whole(body: Bytes) -> RequestBody {

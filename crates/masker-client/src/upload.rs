@@ -8,7 +8,10 @@ use std::{
 
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, spawn_blocking},
+};
 
 use super::client::RequestBody;
 
@@ -42,6 +45,23 @@ pub fn body(
     on_progress: impl FnMut(Progress) + Send + 'static,
 ) -> RequestBody {
     Upload { reading: Some(read(source)), remaining: length, on_progress: Box::new(on_progress) }.boxed_unsync()
+}
+
+/// A body whose pieces are sent over a channel.
+struct Pieces(mpsc::Receiver<io::Result<Bytes>>);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.0.poll_recv(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+    }
+}
+
+/// Returns a body of the pieces that are sent over a channel. An error ends the request, which is then incomplete.
+pub fn pieces(pieces: mpsc::Receiver<io::Result<Bytes>>) -> RequestBody {
+    Pieces(pieces).boxed_unsync()
 }
 
 fn read(mut source: UploadSource) -> JoinHandle<(UploadSource, io::Result<Vec<u8>>)> {

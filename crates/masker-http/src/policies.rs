@@ -91,6 +91,11 @@ async fn policies(
                 "deterministic": true, "normalize": "phone_nanp", "context": "optional"
             },
             "PASSWORD": {"action": "redact", "context": "optional"}
+        },
+        "text": {
+            "text.allow": "0 values", "text.keep": "age_under_90", "text.languages": "en", "text.min_confidence": "0.5",
+            "text.regions": "US", "recognizer.ticket.confidence": "0.6", "recognizer.ticket.kind": "TICKET",
+            "recognizer.ticket.regex": "TCK-[0-9]{6}"
         }
     }))),
 )]
@@ -111,6 +116,7 @@ async fn policy(service: &Service, ctx: &mut RequestContext, _permit: Permit<Pol
         description: policy.description.clone(),
         default: policies.get(None).is_some_and(|default| default.name == policy.name),
         entities: entities.collect(),
+        text: policy.text.settings(),
     })
 }
 

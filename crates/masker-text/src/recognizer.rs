@@ -82,6 +82,18 @@ impl Validator {
         })
     }
 
+    /// Returns the name of the validator, as [`Validator::parse`] reads it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Luhn => "luhn",
+            Self::Iban => "iban",
+            Self::Ssn => "ssn",
+            Self::Vin => "vin",
+            Self::Npi => "npi",
+            Self::Dea => "dea",
+        }
+    }
+
     fn accepts(self, value: &str) -> bool {
         let compact: Vec<u8> = value.bytes().filter(u8::is_ascii_alphanumeric).collect();
         let digits: Vec<u8> = compact.iter().copied().filter(u8::is_ascii_digit).collect();

@@ -23,38 +23,38 @@ use super::{
 };
 
 /// The result of a command. Its output can be binary.
-struct Ended {
-    code: Option<i32>,
-    stdout: Vec<u8>,
-    stderr: String,
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
 }
 
 impl Ended {
     /// Returns the output of a command that succeeded.
-    fn whole(self) -> Vec<u8> {
+    pub fn whole(self) -> Vec<u8> {
         assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""));
         self.stdout
     }
 
-    fn text(&self) -> &str {
+    pub fn text(&self) -> &str {
         std::str::from_utf8(&self.stdout).expect("text")
     }
 
     /// Checks that the command failed with `code` and wrote nothing. Returns the message.
-    fn refused(&self, code: i32) -> &str {
+    pub fn refused(&self, code: i32) -> &str {
         assert_eq!((self.code, self.stdout.as_slice()), (Some(code), &b""[..]), "{}", self.stderr);
         &self.stderr
     }
 }
 
-fn command(daemon: &Daemon, line: &str) -> Command {
+pub fn command(daemon: &Daemon, line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_masker"));
     command.args(line.split(' ')).env_clear().env("MASKER_SOCKET", daemon.socket()).current_dir("/");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-fn feed(mut command: Command, input: impl AsRef<[u8]>) -> Ended {
+pub fn feed(mut command: Command, input: impl AsRef<[u8]>) -> Ended {
     let mut child = command.spawn().expect("masker can be run");
     let (mut stdin, input) = (child.stdin.take().unwrap(), input.as_ref().to_vec());
     let writer = thread::spawn(move || stdin.write_all(&input));
@@ -66,13 +66,13 @@ fn feed(mut command: Command, input: impl AsRef<[u8]>) -> Ended {
 }
 
 /// Runs a command whose standard input is set.
-fn ended(mut command: Command) -> Ended {
+pub fn ended(mut command: Command) -> Ended {
     let output = command.output().expect("masker can be run");
     let stderr = String::from_utf8(output.stderr).expect("text");
     Ended { code: output.status.code(), stdout: output.stdout, stderr }
 }
 
-fn masker(daemon: &Daemon, line: &str, input: impl AsRef<[u8]>) -> Ended {
+pub fn masker(daemon: &Daemon, line: &str, input: impl AsRef<[u8]>) -> Ended {
     feed(command(daemon, line), input)
 }
 

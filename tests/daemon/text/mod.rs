@@ -1,6 +1,8 @@
 //! Personal data in texts: mask, restore, detect.
 
 mod access;
+mod command_ends;
+mod commands;
 mod formats;
 mod mask;
 mod placeholders;

@@ -15,12 +15,18 @@ otherwise they are lines of cells separated by tabs, after a line with the names
 the responses of the [HTTP interface](http.md).";
 
 /// The pages of commands: file, title, introduction, and the commands or groups on it.
-const PAGES: [(&str, &str, &str, &[&str]); 6] = [
+const PAGES: [(&str, &str, &str, &[&str]); 7] = [
     (
         "command-line-values.md",
         "Commands on values",
         "Commands that swap values for tokens and back.",
         &["tokenize", "rehydrate", "lookup"],
+    ),
+    (
+        "command-line-text.md",
+        "Commands on texts",
+        "Commands that find personal data in texts. [Texts](../develop/text.md#on-the-command-line) has examples.",
+        &["text"],
     ),
     (
         "command-line-daemon.md",
@@ -48,7 +54,11 @@ const PAGES: [(&str, &str, &str, &[&str]); 6] = [
 const EXIT_CODES: [(&str, &str); 7] = [
     ("0", "success"),
     ("1", "any other error"),
-    ("2", "a failure that the command reports, such as a token that was not found or a degraded daemon"),
+    (
+        "2",
+        "a failure that the command reports, such as a token that was not found, a degraded daemon, or what `masker text detect \
+         --check` has found",
+    ),
     ("3", "a policy or the configuration is invalid"),
     ("4", "not authorized"),
     ("5", "the daemon is not reachable"),
@@ -65,10 +75,10 @@ const VARIABLES: [(&str, &str); 9] = [
     ("MASKER_SOCKET", "the daemon's socket, if `MASKER_SERVER` is not set"),
     ("MASKER_DATA_DIR", "the data directory, for `masker vault migrate`, `masker doctor` and `masker audit verify`"),
     ("MASKER_API_KEY", "the API key that authenticates requests; without it, the user of the process does"),
-    ("MASKER_SESSION", "the session that `masker tokenize` and `masker rehydrate` work in"),
+    ("MASKER_SESSION", "the session that `masker tokenize`, `rehydrate` and `text` work in"),
     ("MASKER_AUDIT_HMAC_KEY", "the key of the audit log, for `masker audit verify` and `masker doctor`"),
     ("MASKER_AUDIT_HMAC_KEY_FILE", "the file of that key"),
-    ("NO_COLOR", "if it is set, `masker doctor` uses no colors"),
+    ("NO_COLOR", "if it is set, `masker doctor` and `--explain` use no colors"),
 ];
 
 /// Returns the pages.

@@ -123,7 +123,7 @@ pub struct ApiKeyCreateArgs {
     #[arg(long, value_name = "NAME")]
     pub name: String,
     /// A scope, such as tokenize or rehydrate:PHONE; separate several with commas, or repeat the option
-    #[arg(long = "scope", value_name = "SCOPE", required = true, value_delimiter = ',')]
+    #[arg(long = "scope", value_name = "SCOPE", required = true, value_delimiter = ',', add = ArgValueCandidates::new(completion::scopes))]
     pub scopes: Vec<String>,
     /// The workspace that the API key belongs to [default: default]
     #[arg(long, value_name = "NAME")]

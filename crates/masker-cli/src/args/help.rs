@@ -435,7 +435,7 @@ pub(super) const SESSIONS_OPEN: &str = "\
 Examples:
   export MASKER_SESSION=$(masker sessions open --label 'night run')
 
-With MASKER_SESSION set, `masker tokenize` and `masker rehydrate` work in that session. Only the caller that opened a \
+With MASKER_SESSION set, `masker tokenize`, `rehydrate` and `text` work in that session. Only the caller that opened a \
 session can use it.";
 
 pub(super) const SESSIONS_LIST: &str = "\

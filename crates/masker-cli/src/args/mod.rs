@@ -6,6 +6,7 @@
 mod access;
 mod backup;
 mod help;
+mod text;
 mod values;
 mod vault;
 
@@ -22,6 +23,10 @@ pub use self::{
         VerifyArgs,
     },
     backup::{BackupCommand, CreateBackupArgs},
+    text::{
+        TextCommand, TextDetectArgs, TextFormatArg, TextInputArgs, TextMaskArgs, TextReplacementArg, TextRestoreArgs,
+        TextSearchArgs,
+    },
     values::{BulkArgs, ForgetArgs, OnError, RehydrateArgs, TokenArgs, TokenizeArgs, ValueArgs},
     vault::{ExportArgs, ImportArgs, PlantArgs, PurgeArgs, RotateArgs, VaultCommand},
 };
@@ -99,6 +104,9 @@ pub enum ClientCommand {
     /// Look up the tokens of values without minting any
     #[command(after_help = help::LOOKUP)]
     Lookup(ValueArgs),
+    /// Mask, restore and search texts
+    #[command(subcommand, after_help = text::TEXT)]
+    Text(TextCommand),
     /// Create, change and revoke API keys
     #[command(subcommand, after_help = help::API_KEYS)]
     ApiKeys(ApiKeysCommand),

@@ -10,6 +10,7 @@ mod policy;
 mod recover;
 mod sessions;
 mod status;
+mod text;
 mod values;
 mod vault;
 
@@ -41,6 +42,7 @@ pub(crate) async fn run(command: ClientCommand, ctx: &mut CommandContext<'_>) ->
             let end = LineEnd::of_values(args.null_separated);
             values::run(ValueOperation::Lookup(&args), end, ctx).await
         }
+        ClientCommand::Text(command) => text::run(command, ctx).await,
         ClientCommand::Init(args) => init::run(&args, ctx),
         ClientCommand::Recover(args) => recover::run(&args, ctx),
         ClientCommand::ApiKeys(command) => api_keys::run(command, ctx).await,

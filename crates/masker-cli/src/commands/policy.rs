@@ -1,6 +1,9 @@
 //! `masker policy`.
 
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use serde::Serialize;
 
@@ -126,6 +129,10 @@ async fn show(name: Option<&str>, ctx: &mut CommandContext<'_>) -> Result<Exit, 
     };
     let header = ["KIND", "ACTION", "KEY", "TOKENIZATION", "CIPHER", "SAME VALUE", "NORMALIZE", "VALIDATE", "CONTEXT"];
     output.table(&header, policy.entities.into_iter().map(row).collect())?;
+    if !policy.text.is_empty() {
+        output.line("")?;
+        output.table(&["TEXTS", ""], policy.text.into_iter().map(|(key, value)| vec![key, value]).collect())?;
+    }
     Ok(Exit::Done)
 }
 
@@ -162,9 +169,16 @@ async fn reload(ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     Ok(Exit::Done)
 }
 
+/// The effect of another setting about texts.
+const SEARCHED_DIFFERENTLY: &str = "texts are searched differently";
+
 #[derive(Serialize)]
 struct PolicyDifference {
-    kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
+    /// A setting about texts, in place of a kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    setting: Option<String>,
     before: Option<String>,
     after: Option<String>,
     effect: String,
@@ -174,41 +188,100 @@ struct PolicyDifference {
 /// `masker policy diff`.
 async fn diff(before: &str, after: &str, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let (before, after) = (find(before, ctx).await?, find(after, ctx).await?);
-    let differences: Vec<PolicyDifference> = changes(&before, &after)
+    let mut differences: Vec<PolicyDifference> = changes(&before.policy, &after.policy)
         .into_iter()
         .map(|change| PolicyDifference {
-            kind: change.kind.to_string(),
+            kind: Some(change.kind.to_string()),
+            setting: None,
             before: change.before.as_ref().map(describe),
             after: change.after.as_ref().map(describe),
             effect: change.effect.to_string(),
             new_tokens: change.effect.gives_new_tokens(),
         })
         .collect();
+    differences.extend(text_differences(&before, &after));
     let output = &mut ctx.output;
     if output.is_json() {
         output.json(&differences)?;
         return Ok(Exit::Done);
     }
     if differences.is_empty() {
-        output.note("no value is treated differently");
+        output.note("no value is treated differently, and texts are searched in the same way");
+        if before.lists_are_hidden(&after) {
+            output.note("whether the values of `allow` and `deny` differ is not known: the daemon shows only how many there are");
+        }
         return Ok(Exit::Done);
     }
     let dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let row = |change: PolicyDifference| vec![change.kind, dash(change.before), dash(change.after), change.effect];
+    let row = |change: PolicyDifference| {
+        let subject = change.kind.or(change.setting).unwrap_or_default();
+        vec![subject, dash(change.before), dash(change.after), change.effect]
+    };
     output.table(&["KIND", "BEFORE", "AFTER", "EFFECT"], differences.into_iter().map(row).collect())?;
     Ok(Exit::Done)
 }
 
+/// A policy to compare.
+struct ComparedPolicy {
+    policy: Policy,
+    /// The settings about texts.
+    settings: BTreeMap<String, String>,
+    /// Whether the daemon has described it, without the values of its lists.
+    is_described: bool,
+}
+
+impl ComparedPolicy {
+    /// Returns whether lists of values could not be compared.
+    fn lists_are_hidden(&self, other: &Self) -> bool {
+        let has_values =
+            |(key, length): (&String, &String)| (key == "text.allow" || key.ends_with(".deny")) && length != "0 values";
+        (self.is_described || other.is_described) && self.settings.iter().any(has_values)
+    }
+}
+
+/// Returns the settings about texts that differ.
+fn text_differences(before: &ComparedPolicy, after: &ComparedPolicy) -> Vec<PolicyDifference> {
+    let difference = |setting: &str, before: Option<&String>, after: Option<&String>| PolicyDifference {
+        kind: None,
+        setting: Some(setting.to_owned()),
+        before: before.cloned(),
+        after: after.cloned(),
+        effect: SEARCHED_DIFFERENTLY.to_owned(),
+        new_tokens: false,
+    };
+    let (old, new) = (&before.settings, &after.settings);
+    if old.is_empty() || new.is_empty() {
+        // An older daemon does not describe them.
+        return Vec::new();
+    }
+    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let mut differences: Vec<PolicyDifference> = keys
+        .into_iter()
+        .filter(|key| old.get(*key) != new.get(*key))
+        .map(|key| difference(key, old.get(key), new.get(key)))
+        .collect();
+    let are_files = !before.is_described && !after.is_described;
+    if are_files && differences.is_empty() && before.policy.text != after.policy.text {
+        // Their values are not shown: they can be personal data.
+        differences.push(difference("values of `allow` or `deny`", None, None));
+    }
+    differences
+}
+
 /// Loads a policy from a file, or from the daemon.
-async fn find(name: &str, ctx: &mut CommandContext<'_>) -> Result<Policy, CommandError> {
+async fn find(name: &str, ctx: &mut CommandContext<'_>) -> Result<ComparedPolicy, CommandError> {
     let path = Path::new(name);
     if name.contains('/') || path.extension().is_some_and(|extension| extension == "toml") {
-        return Ok(load_policy(path)?);
+        let policy = load_policy(path)?;
+        let settings = policy.text.settings();
+        return Ok(ComparedPolicy { policy, settings, is_described: false });
     }
     let description = fetch(name, ctx).await?;
-    policy_of(&description).ok_or_else(|| {
-        CommandError::Other(format!("the daemon describes {name} with terms that this version of masker does not know"))
-    })
+    let Some(policy) = policy_of(&description) else {
+        let message = format!("the daemon describes {name} with terms that this version of masker does not know");
+        return Err(CommandError::Other(message));
+    };
+    Ok(ComparedPolicy { policy, settings: description.text, is_described: true })
 }
 
 async fn fetch(name: &str, ctx: &mut CommandContext<'_>) -> Result<PolicyDescription, CommandError> {
@@ -245,7 +318,7 @@ fn policy_of(description: &PolicyDescription) -> Option<Policy> {
         version: description.version,
         description: description.description.clone(),
         entities: description.entities.iter().map(entity).collect::<Option<_>>()?,
-        // Comparisons are about tokens.
+        // These are compared by their settings.
         text: TextRules::default(),
     })
 }

@@ -1,7 +1,7 @@
 //! How a policy searches texts: `[text]`, `[[recognizer]]`, and what the sections of kinds say about texts.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, OnceLock},
 };
@@ -43,6 +43,55 @@ impl TextRules {
     /// Returns the settings of the detector.
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// Returns the settings by the keys of a policy's file, such as `text.languages`, with all defaults filled in. Lists of
+    /// values have only their length: they can hold personal data.
+    pub fn settings(&self) -> BTreeMap<String, String> {
+        let Options {
+            languages,
+            min_confidence,
+            min_confidence_of,
+            regions,
+            keep,
+            recognizers,
+            deny,
+            allow,
+            text_bytes_max: _,
+        } = &self.options;
+        let percent = |percent: u8| (f64::from(percent) / 100.0).to_string();
+        let length = |count: usize| if count == 1 { "1 value".to_owned() } else { format!("{count} values") };
+        let kept = [("year", keep.year), ("state", keep.state), ("age_under_90", keep.age_under_90)];
+        let kept: Vec<&str> = kept.iter().filter(|(_, is_kept)| *is_kept).map(|(name, _)| *name).collect();
+        let mut settings = BTreeMap::new();
+        let mut set = |key: String, value: String| drop(settings.insert(key, value));
+        let languages: Vec<&str> = languages.iter().map(|language| language.code()).collect();
+        set("text.languages".to_owned(), languages.join(", "));
+        let regions: Vec<&str> = regions.iter().map(Region::code).collect();
+        set("text.regions".to_owned(), regions.join(", "));
+        set("text.min_confidence".to_owned(), percent(*min_confidence));
+        set("text.keep".to_owned(), kept.join(", "));
+        set("text.allow".to_owned(), length(allow.len()));
+        for (kind, least) in min_confidence_of {
+            set(format!("entities.{kind}.min_confidence"), percent(*least));
+        }
+        for (kind, values) in deny {
+            set(format!("entities.{kind}.deny"), length(values.len()));
+        }
+        for recognizer in recognizers {
+            let mut set = |key: &str, value: String| set(format!("recognizer.{}.{key}", recognizer.name), value);
+            set("kind", recognizer.kind.to_string());
+            set("regex", recognizer.regex.clone());
+            set("confidence", percent(recognizer.confidence));
+            if let Some(validator) = recognizer.validator {
+                set("validator", validator.name().to_owned());
+            }
+            if !recognizer.context.is_empty() {
+                set("context", recognizer.context.join(", "));
+                set("confidence_with_context", percent(recognizer.confidence_with_context));
+            }
+        }
+        settings
     }
 
     /// Returns the detector for texts of a language, or of the policy's first one. The first call takes some time.

@@ -17,6 +17,11 @@ impl Region {
         PLANS.iter().any(|plan| plan.region.as_bytes() == code).then_some(Self(code))
     }
 
+    /// Returns the two-letter code.
+    pub fn code(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
     /// Whether a national number, with or without its trunk prefix, has a length of this region.
     pub(crate) fn accepts(self, digits: &[u8]) -> bool {
         PLANS.iter().filter(|plan| plan.region.as_bytes() == self.0).any(|plan| {

@@ -91,7 +91,7 @@ impl OpenedInput {
 }
 
 /// A second reader of an input that is a file. It begins where the first will, and does not move it.
-pub(super) struct FileReader {
+pub(in crate::commands) struct FileReader {
     file: File,
     at: u64,
     end: u64,
@@ -99,7 +99,7 @@ pub(super) struct FileReader {
 
 impl FileReader {
     /// Returns a reader, or `None` if the input is not a file.
-    pub(super) fn of(input: &impl AsFd) -> Option<Self> {
+    pub(in crate::commands) fn of(input: &impl AsFd) -> Option<Self> {
         let mut file = File::from(input.as_fd().try_clone_to_owned().ok()?);
         let metadata = file.metadata().ok().filter(|metadata| metadata.is_file())?;
         let at = file.stream_position().ok()?;
@@ -107,7 +107,7 @@ impl FileReader {
     }
 
     /// Returns the number of bytes left to read.
-    pub(super) fn bytes_left(&self) -> u64 {
+    pub(in crate::commands) fn bytes_left(&self) -> u64 {
         self.end.saturating_sub(self.at)
     }
 }

@@ -48,16 +48,18 @@ use std::{
 
 use tokio::{sync::oneshot, task::JoinHandle};
 
-pub(super) use self::connections::{PAUSE_MAX, PAUSES_MAX};
 use self::{
     connections::ConnectionPool,
     encoding::FileEncoding,
     failures::{FailureLog, RowFailure},
     fill::ProcessedChunk,
     held::{HELD_BYTES_MAX, HeldOutput, WaitFor},
-    input::FileReader,
     plan::{BulkOperation, BulkPlan, InputFormat},
     reader::ChunkReader,
+};
+pub(super) use self::{
+    connections::{PAUSE_MAX, PAUSES_MAX},
+    input::FileReader,
 };
 use crate::{
     args::{RehydrateArgs, TokenizeArgs},

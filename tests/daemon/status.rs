@@ -370,6 +370,11 @@ fn completions_ask_the_daemon() {
     assert!(["PHONE", "CARD"].iter().all(|kind| kinds.iter().any(|word| word == kind)), "{kinds:?}");
     let kids = complete(&["vault", "rotate-key", "--new-kid"]);
     assert_eq!(kids, ["K_CARE", "K_PAY"]);
+    assert_eq!(complete(&["text", "mask", "--policy"]), ["care"]);
+    let scopes = complete(&["api-keys", "create", "--scope"]);
+    for scope in ["text:mask", "text:restore", "text:detect", "rehydrate"] {
+        assert!(scopes.iter().any(|word| word.starts_with(&format!("{scope}\t"))), "{scopes:?}");
+    }
     let id = issued["api_key"]["id"].as_str().unwrap();
     let ids = complete(&["api-keys", "revoke"]);
     assert!(ids.iter().any(|word| *word == format!("{id}\tbilling, active")), "{ids:?}");

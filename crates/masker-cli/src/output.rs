@@ -98,7 +98,8 @@ impl Output {
         let rows: Vec<Vec<String>> =
             rows.into_iter().map(|row| row.iter().map(|cell| printable(cell, "")).collect()).collect();
         if self.terminal {
-            let (columns, _) = terminal::size().unwrap_or((COLUMNS_DEFAULT, 0));
+            let columns = terminal::size().map(|(columns, _)| columns).ok().filter(|columns| *columns > 0);
+            let columns = columns.unwrap_or(COLUMNS_DEFAULT);
             return self.bytes(terminal_table(header, &rows, columns).as_bytes());
         }
         if header.iter().filter(|name| !name.is_empty()).count() > 1 {

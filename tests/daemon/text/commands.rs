@@ -210,7 +210,7 @@ fn a_check_has_an_exit_code() {
         (NOTE, 2),
         ("my password: hunter2-hunter2", 2),
         // The policy passes it through, so masking leaves it in the text.
-        ("It rained in Denver, Colorado.", 0),
+        ("It rained in Denver.", 0),
     ] {
         let ended = masker(&daemon, "text detect --check", text);
         assert_eq!(ended.code, Some(code), "{text}: {}{}", ended.text(), ended.stderr);

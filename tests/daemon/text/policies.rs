@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{DETECT, MASK, NOTES, ask, kinds, launch, notes, restore};
-use crate::harness::Site;
+use crate::{bulk::masker, harness::Site};
 
 /// Returns a site whose policy has these lines before its first kind.
 fn with(lines: &str) -> Site {
@@ -105,5 +105,68 @@ fn problems_are_reported_with_file_and_line() {
     site.policy("notes.toml", &NOTES.replace("TCK", "TKT"));
     client.post("/api/v1/policies/reload", &json!({})).ok();
     assert_eq!(kinds(&ask(&mut client, DETECT, "TCK-123456 TKT-654321", json!({}))), ["TICKET"]);
+    daemon.stop();
+}
+
+#[test]
+fn commands_show_and_compare_the_settings_about_texts() {
+    let site =
+        with("[text]\nallow = [\"Maria Lopez\"]\n[entities.PROJECT]\nmin_confidence = 0.75\ndeny = [\"Blue Heron\"]");
+    let daemon = launch(&site).start();
+    let shown = masker(&daemon, "policy show notes", "").stdout;
+    let shown = String::from_utf8(shown).unwrap();
+    for line in [
+        "text.languages\ten",
+        "text.regions\tUS",
+        "text.min_confidence\t0.5",
+        "text.keep\tage_under_90",
+        "text.allow\t1 value",
+        "entities.PROJECT.min_confidence\t0.75",
+        "entities.PROJECT.deny\t1 value",
+        "recognizer.ticket.kind\tTICKET",
+        "recognizer.ticket.regex\tTCK-[0-9]{6}",
+        "recognizer.ticket.confidence\t0.6",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line:?} is not in\n{shown}");
+    }
+    let described = daemon.client().get("/api/v1/policies/notes").ok().to_string();
+    assert!(described.contains("\"recognizer.ticket.regex\":\"TCK-[0-9]{6}\""), "{described}");
+    for hidden in [&shown, &described] {
+        assert!(!hidden.contains("Maria") && !hidden.contains("Heron"), "{hidden}");
+    }
+
+    let file = site.path("policies").join("notes.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let write = |name: &str, text: &str| {
+        let path = site.path(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (same, other) =
+        (write("same.toml", &text), write("other.toml", &text.replace("{6}", "{7}").replace("0.75", "0.8")));
+    let names = write("names.toml", &text.replace("Blue Heron", "Grey Heron"));
+    let diff = |before: &str, after: &str| masker(&daemon, &format!("policy diff {before} {after}"), "");
+    let equal = diff("notes", &same);
+    assert_eq!((equal.code, equal.text()), (Some(0), ""));
+    assert!(equal.stderr.contains("whether the values of `allow` and `deny` differ is not known"), "{}", equal.stderr);
+    assert!(!diff(&same, file.to_str().unwrap()).stderr.contains("not known"));
+    for before in ["notes", &same] {
+        let changed = diff(before, &other);
+        let effect = "texts are searched differently";
+        for line in [
+            format!("entities.PROJECT.min_confidence\t0.75\t0.8\t{effect}"),
+            format!("recognizer.ticket.regex\tTCK-[0-9]{{6}}\tTCK-[0-9]{{7}}\t{effect}"),
+        ] {
+            assert!(changed.text().lines().any(|shown| shown == line), "{line}:\n{}", changed.text());
+        }
+        assert_eq!(changed.text().lines().count(), 3, "{}", changed.text());
+    }
+    let listed = diff(&same, &names);
+    assert!(listed.text().contains("values of `allow` or `deny`\t-\t-\t"), "{}", listed.text());
+    assert!(!listed.text().contains("Heron"), "{}", listed.text());
+    let json = masker(&daemon, &format!("policy diff --json {same} {other}"), "").whole();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!((&json[0]["setting"], &json[0]["after"]), (&json!("entities.PROJECT.min_confidence"), &json!("0.8")));
+    assert!(json[0].get("kind").is_none() && json[0]["new_tokens"] == false, "{json}");
     daemon.stop();
 }

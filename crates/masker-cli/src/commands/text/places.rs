@@ -4,8 +4,8 @@ use std::{collections::VecDeque, fmt};
 
 use crate::file_kind::BYTE_ORDER_MARK;
 
-/// Lines whose beginning is kept. Far more than the daemon holds back of a text, and what is on its way.
-const LINES_MAX: usize = 1 << 20;
+/// Lines whose beginning is kept. More than the daemon holds back of a text, and what is on its way.
+const LINES_MAX: usize = 1 << 17;
 
 /// A place in a text: a line and a character of it, both from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

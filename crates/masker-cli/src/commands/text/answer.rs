@@ -10,7 +10,7 @@ use masker_client::{ClientError, Download};
 /// A line of the answer to a stream, or the result of a whole text. Each operation has some of the fields.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-pub(super) struct Answer<'a> {
+pub(super) struct TextAnswer<'a> {
     #[serde(borrow)]
     pub(super) text: Option<Text<'a>>,
     #[serde(borrow)]
@@ -25,7 +25,7 @@ pub(super) struct Answer<'a> {
     pub(super) error: Option<ItemError>,
 }
 
-impl<'a> Answer<'a> {
+impl<'a> TextAnswer<'a> {
     /// Reads an answer.
     ///
     /// # Errors
@@ -104,10 +104,10 @@ mod tests {
             {"start": 10, "end": 21, "kind": "SSN", "action": "redact", "confidence": 0.9, "rule": "ssn"},
             {"start": 25, "end": 28, "kind": "LOCATION", "action": "passthrough", "confidence": 0.9, "rule": "place"}
         ]}"#;
-        let answer = Answer::parse(line.as_bytes()).unwrap();
+        let answer = TextAnswer::parse(line.as_bytes()).unwrap();
         assert_eq!(answer.original_length(TextOffsets::Chars), "Zoë: Ann, 078-05-1120 in Ulm".chars().count() as u64);
         assert_eq!(answer.original_length(TextOffsets::Bytes), "Zoë: Ann, 078-05-1120 in Ulm".len() as u64);
-        let Err(error) = Answer::parse(b"{\"text\": 4111111111111111}") else { panic!("it is malformed") };
+        let Err(error) = TextAnswer::parse(b"{\"text\": 4111111111111111}") else { panic!("it is malformed") };
         assert!(!error.to_string().contains("4111"), "{error}");
     }
 }

@@ -19,11 +19,11 @@ use std::{path::Path, sync::Arc};
 use serde::Serialize;
 
 use self::{
-    answer::{Answer, AnswerLines},
+    answer::{AnswerLines, TextAnswer},
     parts::ReadState,
-    results::{Locate, Results, TextOperation},
+    results::{Locate, TextOperation, TextResults},
     source::TextSource,
-    target::Target,
+    target::TextTarget,
 };
 use super::bulk::{PAUSE_MAX, PAUSES_MAX};
 use crate::{
@@ -94,12 +94,12 @@ impl TextJob {
     ) -> Result<Totals, CommandError> {
         let sources = TextSource::of_arguments(&self.input.files, &ctx.output)?;
         let mut signals = Signals::listen()?;
-        let target = Target::open(output)?;
+        let target = TextTarget::open(output)?;
         let is_output = target.is_output();
         if is_output {
             sources.iter().try_for_each(TextSource::refuse_output)?;
         }
-        let results = Results::new(self.operation, target, self.explain, ctx);
+        let results = TextResults::new(self.operation, target, self.explain, ctx);
         let total = sources.iter().map(|source| source.bytes).sum();
         // Explanations and a bar would be mixed.
         let progress = match (self.explain, is_output) {
@@ -115,7 +115,7 @@ impl TextJob {
         };
         run.progress.iter().for_each(Progress::finish);
         let shown = run.results.show(&mut run.ctx.output);
-        let Results { target, found, unrestored, is_begun, .. } = run.results;
+        let TextResults { target, found, unrestored, is_begun, .. } = run.results;
         match ended.and(shown) {
             Ok(()) => target.finish().map(|()| Totals { found, unrestored }),
             Err(cause) if cause.is_broken_pipe() => Err(cause),
@@ -132,7 +132,7 @@ struct TextRun<'r, 'c> {
     job: TextJob,
     replace_with: TextReplacement,
     ctx: &'r mut CommandContext<'c>,
-    results: Results,
+    results: TextResults,
     /// `None` if standard error has something else.
     progress: Option<Progress>,
     /// Bytes of the texts that are done.
@@ -215,7 +215,7 @@ impl TextRun<'_, '_> {
         let mut reached = 0;
         loop {
             let line = lines.next().await.map_err(|error| cause(error.into()))?;
-            let answer = Answer::parse(line.ok_or_else(|| cut_off(source))?)?;
+            let answer = TextAnswer::parse(line.ok_or_else(|| cut_off(source))?)?;
             if let Some(error) = &answer.error {
                 let is_located = self.job.operation == TextOperation::Mask && self.results.has_places();
                 let place = if is_located && reached > 0 { state.place(reached) } else { None };

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use serde::Serialize;
 
-use super::{answer::Answer, source::TextSource, target::Target};
+use super::{answer::TextAnswer, source::TextSource, target::TextTarget};
 use crate::{
     context::{CommandContext, CommandError},
     output::Output,
@@ -32,15 +32,15 @@ pub(super) trait Locate {
 }
 
 /// Shows results as they come, and counts them.
-pub(super) struct Results {
+pub(super) struct TextResults {
     operation: TextOperation,
-    pub(super) target: Target,
+    pub(super) target: TextTarget,
     is_json: bool,
     /// How findings are explained, if they are.
-    explain: Option<Style>,
+    explain: Option<ExplainStyle>,
     /// Lists of the JSON object of a text, which end it.
     lists: Vec<u8>,
-    counts: Counts,
+    counts: ResultCounts,
     rows: Vec<Vec<String>>,
     /// Findings that masking replaces.
     pub(super) found: u64,
@@ -51,24 +51,24 @@ pub(super) struct Results {
 
 /// Numbers of the JSON object of a text.
 #[derive(Default)]
-struct Counts {
+struct ResultCounts {
     existing: u64,
     restored: u64,
 }
 
-impl Results {
-    pub(super) fn new(operation: TextOperation, target: Target, explain: bool, ctx: &CommandContext<'_>) -> Self {
+impl TextResults {
+    pub(super) fn new(operation: TextOperation, target: TextTarget, explain: bool, ctx: &CommandContext<'_>) -> Self {
         let is_json = ctx.output.is_json();
         let on_terminal =
             if operation == TextOperation::Detect { ctx.output.is_terminal() } else { io::stderr().is_terminal() };
         let colored = on_terminal && ctx.environment().setting("NO_COLOR").is_none();
-        Results {
+        TextResults {
             operation,
             target,
             is_json,
-            explain: (explain && !is_json).then_some(Style { colored }),
+            explain: (explain && !is_json).then_some(ExplainStyle { colored }),
             lists: Vec::new(),
-            counts: Counts::default(),
+            counts: ResultCounts::default(),
             rows: Vec::new(),
             found: 0,
             unrestored: 0,
@@ -86,7 +86,7 @@ impl Results {
         if !self.is_json {
             return Ok(());
         }
-        self.counts = Counts::default();
+        self.counts = ResultCounts::default();
         let mut beginning = b"{\"file\":".to_vec();
         add_json(&mut beginning, &source.label);
         if self.operation != TextOperation::Detect {
@@ -100,7 +100,7 @@ impl Results {
     pub(super) fn add(
         &mut self,
         source: &TextSource,
-        answer: &Answer<'_>,
+        answer: &TextAnswer<'_>,
         places: &impl Locate,
         output: &mut Output,
     ) -> Result<(), CommandError> {
@@ -157,7 +157,7 @@ impl Results {
     pub(super) fn end(&mut self, output: &mut Output) -> Result<(), CommandError> {
         if self.is_json {
             let list = std::mem::take(&mut self.lists);
-            let Counts { existing, restored } = self.counts;
+            let ResultCounts { existing, restored } = self.counts;
             let (before, after) = match self.operation {
                 TextOperation::Mask => ("\",\"findings\":[".to_owned(), format!("],\"existing\":{existing}}}\n")),
                 TextOperation::Detect => (",\"findings\":[".to_owned(), format!("],\"existing\":{existing}}}\n")),
@@ -211,11 +211,11 @@ fn add_json<T: Serialize + ?Sized>(to: &mut Vec<u8>, value: &T) {
 
 /// How explanations are written.
 #[derive(Clone, Copy)]
-struct Style {
+struct ExplainStyle {
     colored: bool,
 }
 
-impl Style {
+impl ExplainStyle {
     /// Explains a finding on a line. It has places and names of rules, and no part of the text: it may be shown to others.
     fn explanation(self, name: &str, finding: &TextFinding<'_>, places: &impl Locate) -> String {
         let action_color = match finding.action {
@@ -274,11 +274,11 @@ mod tests {
                 "why": {"evidence": "labelled", "label": {"start": 11, "end": 15}, "check": "modulo 97", "rewritten": true}}"#,
         )
         .unwrap();
-        let plain = Style { colored: false }.explanation("note.txt", &finding, &Offsets);
+        let plain = ExplainStyle { colored: false }.explanation("note.txt", &finding, &Offsets);
         let expected = "note.txt:1:20: IBAN 0.95 tokenize: rule iban (labelled), label at 1:12, check passed: modulo 97, \
                         read through an encoding";
         assert_eq!(plain, expected);
-        let colored = Style { colored: true }.explanation("note.txt", &finding, &Offsets);
+        let colored = ExplainStyle { colored: true }.explanation("note.txt", &finding, &Offsets);
         assert!(
             colored.starts_with("\x1b[1mnote.txt:1:20\x1b[0m: \x1b[1;36mIBAN\x1b[0m 0.95 \x1b[32mtokenize\x1b[0m: ")
         );

@@ -12,18 +12,18 @@ use crate::{context::CommandError, format::io_error, output::Output};
 use masker_files::PendingFile;
 
 /// Standard output, or a file that gets its name when it is complete.
-pub(super) enum Target {
+pub(super) enum TextTarget {
     Output,
     File { file: BufWriter<PendingFile>, path: PathBuf },
 }
 
-impl Target {
+impl TextTarget {
     /// Opens the target of `--output`.
     ///
     /// # Errors
     /// The path is not that of a file, or the file cannot be created beside it.
     pub(super) fn open(output: Option<&Path>) -> Result<Self, CommandError> {
-        let Some(named) = output.filter(|path| *path != Path::new(STANDARD)) else { return Ok(Target::Output) };
+        let Some(named) = output.filter(|path| *path != Path::new(STANDARD)) else { return Ok(TextTarget::Output) };
         let failed = |error: io::Error| write_error(named, &error);
         let (path, mode) = match named.metadata() {
             // A rename would replace a device or a pipe by a file.
@@ -39,27 +39,27 @@ impl Target {
         };
         let file = PendingFile::create(&path).map_err(failed)?;
         mode.map_or(Ok(()), |mode| file.set_mode(mode)).map_err(failed)?;
-        Ok(Target::File { file: BufWriter::new(file), path: named.to_owned() })
+        Ok(TextTarget::File { file: BufWriter::new(file), path: named.to_owned() })
     }
 
     /// Returns whether results go to standard output.
     pub(super) fn is_output(&self) -> bool {
-        matches!(self, Target::Output)
+        matches!(self, TextTarget::Output)
     }
 
     /// Writes a part of a text.
     pub(super) fn text(&mut self, text: &str, output: &mut Output) -> Result<(), CommandError> {
         match self {
-            Target::Output => output.text(text),
-            Target::File { .. } => self.bytes(text.as_bytes(), output),
+            TextTarget::Output => output.text(text),
+            TextTarget::File { .. } => self.bytes(text.as_bytes(), output),
         }
     }
 
     /// Writes bytes unchanged.
     pub(super) fn bytes(&mut self, bytes: &[u8], output: &mut Output) -> Result<(), CommandError> {
         match self {
-            Target::Output => output.bytes(bytes),
-            Target::File { file, path } => file.write_all(bytes).map_err(|error| write_error(path, &error)),
+            TextTarget::Output => output.bytes(bytes),
+            TextTarget::File { file, path } => file.write_all(bytes).map_err(|error| write_error(path, &error)),
         }
     }
 
@@ -70,7 +70,7 @@ impl Target {
 
     /// Gives the file its name, once it is on disk.
     pub(super) fn finish(self) -> Result<(), CommandError> {
-        let Target::File { file, path } = self else { return Ok(()) };
+        let TextTarget::File { file, path } = self else { return Ok(()) };
         let file = file.into_inner().map_err(|error| write_error(&path, error.error()))?;
         file.persist(true).map_err(|error| write_error(&path, &error))
     }
@@ -78,8 +78,8 @@ impl Target {
     /// Returns what to know of the results of a run that ended early; `is_begun` says whether something was written.
     pub(super) fn advice(&self, is_begun: bool) -> Option<String> {
         match self {
-            Target::Output => is_begun.then(|| "The output is not complete: discard it".to_owned()),
-            Target::File { path, .. } => Some(format!("{} was not changed", path.display())),
+            TextTarget::Output => is_begun.then(|| "The output is not complete: discard it".to_owned()),
+            TextTarget::File { path, .. } => Some(format!("{} was not changed", path.display())),
         }
     }
 }

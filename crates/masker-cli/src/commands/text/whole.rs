@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use super::{
     TextRun,
-    answer::Answer,
+    answer::TextAnswer,
     places::Places,
     refused,
     results::{Locate, TextOperation},
@@ -22,7 +22,7 @@ const MARK: &str = "\u{feff}";
 #[derive(serde::Deserialize)]
 struct WholeAnswer<'a> {
     #[serde(borrow)]
-    results: Vec<Answer<'a>>,
+    results: Vec<TextAnswer<'a>>,
 }
 
 impl TextRun<'_, '_> {
@@ -64,7 +64,7 @@ impl TextRun<'_, '_> {
             }
         };
         let WholeAnswer { results } = reply.json()?;
-        let Ok([mut answer]) = <[Answer<'_>; 1]>::try_from(results) else {
+        let Ok([mut answer]) = <[TextAnswer<'_>; 1]>::try_from(results) else {
             return Err(ClientError::UnexpectedResponse("one text has one result".to_owned()).into());
         };
         if let Some(error) = &answer.error {
@@ -74,7 +74,7 @@ impl TextRun<'_, '_> {
         let (output, places) = (&mut self.ctx.output, WholeText::new(&text));
         self.results.begin(source, output)?;
         if self.job.operation != TextOperation::Detect && !mark.is_empty() {
-            let mark = Answer { text: Some(mark.into()), ..Answer::default() };
+            let mark = TextAnswer { text: Some(mark.into()), ..TextAnswer::default() };
             self.results.add(source, &mark, &places, output)?;
         }
         self.results.add(source, &answer, &places, output)?;
@@ -122,7 +122,7 @@ fn check_json(source: &TextSource, document: &str) -> Result<(), CommandError> {
 }
 
 /// Moves the offsets of an answer behind what was not sent.
-fn shift(answer: &mut Answer<'_>, by: u64) {
+fn shift(answer: &mut TextAnswer<'_>, by: u64) {
     for finding in &mut answer.findings {
         (finding.start, finding.end) = (finding.start + by, finding.end + by);
         if let Some(label) = finding.why.as_mut().and_then(|why| why.label.as_mut()) {

@@ -159,6 +159,10 @@ fn policies_are_shown_with_all_defaults() {
             "PIN": own("aes-256-gcm", false, "optional"),
             "CVV": own("xchacha20-poly1305", false, "optional"),
         },
+        "text": {
+            "text.allow": "0 values", "text.keep": "age_under_90", "text.languages": "en", "text.min_confidence": "0.5",
+            "text.regions": "US",
+        },
     });
     assert_eq!(client.get("/api/v1/policies/care").ok(), expected);
     assert_eq!(client.exchange("POST", "/api/v1/policies/reload", b"").ok(), json!({"policies": 1, "warnings": []}));

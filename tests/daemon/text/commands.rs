@@ -113,7 +113,7 @@ fn with_file(command: &mut Command, file: &str) -> Command {
 /// Compares a line of a command with a result of the interface. Streams do not name labels of earlier parts.
 fn compare(line: &Value, result: &Value, file: &str) {
     let shape = shape_of(line);
-    assert!(shape.iter().any(|member| *member == "file"), "{line}");
+    assert!(shape.contains(&"file"), "{line}");
     let mut expected = result.clone();
     expected["file"] = file.into();
     assert_eq!(shape, shape_of(&expected));

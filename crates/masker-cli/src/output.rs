@@ -142,6 +142,12 @@ impl Output {
         }
     }
 
+    /// Writes a line with colors to standard error. Names in it are [`printable`].
+    pub(super) fn colored_line(&self, text: &str) {
+        // As with an error, there is no other place to report a failure.
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+
     /// Writes an error to standard error. A name in it may be of somebody else's making, so control characters are escaped.
     pub(super) fn error(&self, text: &str) {
         // If standard error is closed, the exit code still reports the error.

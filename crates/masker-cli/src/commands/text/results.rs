@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{answer::TextAnswer, source::TextSource, target::TextTarget};
 use crate::{
     context::{CommandContext, CommandError},
-    output::Output,
+    output::{Output, printable},
 };
 use masker_api::{TextAction, TextFinding};
 
@@ -120,7 +120,7 @@ impl TextResults {
                 let line = style.explanation(&source.name, finding, places);
                 match self.operation {
                     TextOperation::Detect => output.bytes(format!("{line}\n").as_bytes())?,
-                    _ => output.error(&line),
+                    _ => output.colored_line(&line),
                 }
             } else if self.operation == TextOperation::Detect && !self.is_json {
                 self.rows.push(row(&source.label, finding, places));
@@ -225,7 +225,7 @@ impl ExplainStyle {
         };
         let mut line = format!(
             "{}: {} {:.2} {}: rule {}",
-            self.colored("\x1b[1m", &format!("{name}:{}", places.place(finding.start))),
+            self.colored("\x1b[1m", &format!("{}:{}", printable(name, ""), places.place(finding.start))),
             self.colored("\x1b[1;36m", &finding.kind),
             finding.confidence,
             self.colored(action_color, action(finding.action)),

@@ -115,7 +115,7 @@ impl VaultPaths {
         [self.witness(), self.root.join("witness.new"), self.recovery_copy()].into_iter().chain(databases).collect()
     }
 
-    /// Returns the files of the vault. Whatever else is in its directory is no concern of it.
+    /// Returns the files of the vault. Other files in its directory are no concern of it.
     ///
     /// # Errors
     /// An I/O error if a directory cannot be read.

@@ -73,7 +73,7 @@ pub(super) fn loss(
         [
             or_none(vault, |id| VaultId(id).to_string()),
             reason.to_owned(),
-            or_none(lost, |lost| lost.to_string()),
+            lost.map_or_else(|| "unknown".to_owned(), |lost| lost.to_string()),
             witness,
             or_none(recorded, of_vault),
         ],

@@ -48,8 +48,8 @@ pub(super) fn policies_without_key(policies: &PolicySet, kids: &BTreeSet<Kid>) -
     let missing: BTreeSet<(&str, Kid)> = policies.kids().filter(|(_, kid)| !kids.contains(kid)).collect();
     let problem = |(policy, kid): (&str, Kid)| {
         format!(
-            "the policy `{policy}` names the key {kid}, which is not loaded: put the key back where the others are, or set \
-             MASKER_KEY_{kid}_FILE; `masker init` makes the keys of a new installation"
+            "the policy `{policy}` names the key {kid}, which is not loaded: put the key back from its copy where the \
+             others are, or set MASKER_KEY_{kid}_FILE; `masker doctor` says more"
         )
     };
     missing.into_iter().map(problem).collect()

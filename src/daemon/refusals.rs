@@ -3,14 +3,14 @@
 //! The same steps as a start, as the same user, up to the point where a start would change something. Nothing is accepted, and
 //! nothing is written.
 
-use std::{sync::Arc, thread};
+use std::{fs::File, path::Path, sync::Arc, thread};
 
 use jiff::Timestamp;
 
 use super::{
     acceptance,
     audit::earlier_position,
-    effective_user::EffectiveUser,
+    effective_user::{EffectiveUser, FileOwner},
     inputs::Inputs,
     run::{StoreOpening, key_rules, recorded_control, store_opening},
 };
@@ -28,17 +28,36 @@ use masker_vault::{KeyRefusals, KeyRules, VaultMetrics};
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Finds what a start with this configuration and these keys refuses or reports. Blocks.
-pub fn find(config: &Config, credentials: Credentials) -> Refusals {
+pub fn find(config: &Config, credentials: Credentials, service_uid: Option<u32>) -> Refusals {
     let mut found = Refusals::default();
-    // Policies and the configuration are read as the user who asks, keys were read before.
+    let owner = FileOwner::of([&config.vault.data_dir, &config.audit.path]);
+    // As the daemon: root can read what the daemon cannot. Only the keys were read before, which systemd reads as root.
+    let user = EffectiveUser::take(FileOwner::of_service(service_uid).or(owner));
+    let _user = match user {
+        Ok(user) => user,
+        Err(error) => {
+            found.problem(error);
+            return found;
+        }
+    };
+    if let Some(problem) = config.file.as_deref().and_then(unreadable) {
+        found.problem(problem);
+    }
     match Inputs::load(config, credentials) {
-        Ok(inputs) => match EffectiveUser::owner_of([&config.vault.data_dir, &config.audit.path]) {
-            Ok(_user) => examine(&mut found, config, &inputs),
-            Err(error) => found.problems.push(error),
-        },
+        Ok(inputs) => examine(&mut found, config, &inputs),
         Err(refused) => found.problems.extend(refused.problems),
     }
     found
+}
+
+/// Returns what is wrong if the daemon's user cannot read its configuration.
+fn unreadable(file: &Path) -> Option<String> {
+    let error = File::open(file).err()?;
+    Some(format!(
+        "the daemon's user cannot read {}: {error}. It has no secret: `chmod a+r` for the file, and `chmod a+rx` for its directories, \
+         which `namei --modes` shows",
+        file.display()
+    ))
 }
 
 fn examine(found: &mut Refusals, config: &Config, inputs: &Inputs) {
@@ -73,7 +92,11 @@ fn examine(found: &mut Refusals, config: &Config, inputs: &Inputs) {
             // On another thread, because the caller may be within a runtime.
             let keys = thread::scope(|scope| scope.spawn(|| examine_keys(store, &inputs.keyring, &rules)).join());
             match keys.unwrap_or_else(|_| Err("failed to read the vault".to_owned())) {
-                Ok(refused) => refused.into_iter().for_each(|(state, why)| found.refuse(state, why)),
+                Ok(KeyFindings { refused, problems, missing }) => {
+                    found.problems.extend(problems);
+                    refused.into_iter().for_each(|(state, why)| found.refuse(state, why));
+                    found.missing_keys = missing;
+                }
                 Err(error) => found.problem(error),
             }
         }
@@ -138,12 +161,18 @@ fn examine_log(found: &mut Refusals, log: &LogCondition) {
     }
 }
 
+/// What a start refuses of the keys.
+struct KeyFindings {
+    /// What an operator can accept, with the reasons.
+    refused: Vec<(AcceptableState, String)>,
+    /// What nobody can accept.
+    problems: Vec<String>,
+    /// The keys without which a start goes on.
+    missing: Vec<String>,
+}
+
 /// Finds what a start refuses of the keys. Closes the store.
-fn examine_keys(
-    store: EmbeddedStore,
-    keyring: &Keyring,
-    rules: &KeyRules,
-) -> Result<Vec<(AcceptableState, String)>, String> {
+fn examine_keys(store: EmbeddedStore, keyring: &Keyring, rules: &KeyRules) -> Result<KeyFindings, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|failed| failed.to_string())?;
     let position = store.position();
@@ -152,12 +181,13 @@ fn examine_keys(
         let metrics = Arc::new(VaultMetrics::new().map_err(|failed| failed.to_string())?);
         let found = KeyRefusals::find(Arc::clone(&store), keyring, rules, metrics).await;
         store.close().await.map_err(|failed| failed.to_string())?;
-        let KeyRefusals { control_key, rollbacks } = found.map_err(|failed| failed.to_string())?;
+        let KeyRefusals { control_key, misplaced, rollbacks, missing_keys } = found.map_err(|failed| failed.to_string())?;
         let lost = control_key.map(|lost| (acceptance::new_control_key(position, &lost), lost.text));
         let rollbacks = rollbacks.into_iter().map(|rollback| {
             let state = acceptance::key_rollback(position, &rollback);
             (state, rollback.text)
         });
-        Ok(lost.into_iter().chain(rollbacks).collect())
+        let refused = lost.into_iter().chain(rollbacks).collect();
+        Ok(KeyFindings { refused, problems: misplaced, missing: missing_keys })
     })
 }

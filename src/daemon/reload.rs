@@ -109,8 +109,11 @@ impl Reloader {
         if before.is_some_and(|before| before == self.loaded_keys())
             && let Some(unit) = self.keys.unit_of_systemd()
         {
-            warnings
-                .push(format!("no key has changed. systemd provides the keys: if their files have changed, {unit}"));
+            // A restart drops a key that is in no file any more.
+            warnings.push(format!(
+                "no key has changed. systemd provides the keys: if their files have changed, let `masker doctor` compare them first, \
+                 and if it finds no error, {unit}"
+            ));
         }
         for warning in &warnings {
             warn!("{warning}");

@@ -26,8 +26,8 @@ pub struct OfflineTools {
 }
 
 /// Finds what a start with this configuration and these keys refuses or reports until an operator accepts it. As root it works as
-/// the owner of the data directory.
-pub type FindRefusals = fn(&Config, Credentials) -> Refusals;
+/// the user of this uid, which the installed unit runs the daemon as, else as the owner of the data directory.
+pub type FindRefusals = fn(&Config, Credentials, Option<u32>) -> Refusals;
 
 /// What a start refuses or reports.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +36,8 @@ pub struct Refusals {
     pub refused: Vec<Refusal>,
     /// What nobody can accept: messages for the user.
     pub problems: Vec<String>,
+    /// Keys that records need and that are not provided, without which a start goes on: messages for the user.
+    pub missing_keys: Vec<String>,
     /// Whether a daemon has the vault open. Then only the audit log was examined.
     pub is_serving: bool,
 }

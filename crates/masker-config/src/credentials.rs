@@ -205,8 +205,7 @@ impl ProblemCollector {
                 purpose,
                 CredentialFault::Empty,
                 source,
-                "is empty, or its file is missing: put the key back from its copy; `masker init` makes the keys of a new \
-                 installation",
+                "is empty, or its file is missing: put the key back from its copy; `masker doctor` says more",
             );
             return None;
         }

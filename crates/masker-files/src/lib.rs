@@ -95,7 +95,7 @@ pub fn open_private_directory(path: &Path) -> Result<File, DirectoryProblem> {
 
 pub use self::{
     open_directory::OpenDirectory,
-    pending::{PendingFile, rename_without_replacing},
+    pending::{PendingFile, remove_unnamed, rename_without_replacing},
 };
 
 /// Creates a directory and its missing ancestors durably, accessible only to this user. An existing directory stays

@@ -132,13 +132,41 @@ fn link(file: &File, name: &Path) -> io::Result<()> {
     Ok(linkat(AT_FDCWD, &descriptor_path(file), AT_FDCWD, name, AtFlags::AT_SYMLINK_FOLLOW)?)
 }
 
+/// How the temporary names end.
+const TEMPORARY_SUFFIX: &str = ".partial";
+
+/// Returns how the temporary names of a file begin.
+fn temporary_prefix(path: &Path) -> OsString {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".");
+    name
+}
+
+/// Removes what interrupted writers of a file have left beside it. No other writer of this name may be at work.
+///
+/// # Errors
+/// What the system reports.
+pub fn remove_unnamed(path: &Path) -> io::Result<()> {
+    let prefix = temporary_prefix(path);
+    for entry in fs::read_dir(directory_of(path))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let random = name.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes());
+        let random = random.and_then(|name| name.strip_suffix(TEMPORARY_SUFFIX.as_bytes()));
+        if random.is_some_and(|random| random.len() == 16 && random.iter().all(u8::is_ascii_hexdigit)) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Creates something under a temporary name beside `path` that is used by no other writer.
 fn with_temporary_name<T>(path: &Path, create: impl Fn(&Path) -> io::Result<T>) -> io::Result<(PathBuf, T)> {
     loop {
         // Hidden, so that nothing takes it for a complete file: systemd makes a credential of every other file of a directory.
-        let mut name = OsString::from(".");
-        name.push(path.file_name().unwrap_or_default());
-        name.push(format!(".{:016x}.partial", RandomState::new().hash_one(std::process::id())));
+        let mut name = temporary_prefix(path);
+        name.push(format!("{:016x}{TEMPORARY_SUFFIX}", RandomState::new().hash_one(std::process::id())));
         let temporary = directory_of(path).join(name);
         match create(&temporary) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

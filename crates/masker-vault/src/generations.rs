@@ -48,9 +48,9 @@ impl Ledger {
                 return None;
             }
             Some(format!(
-                "{} the key {kid} with fingerprint {fingerprint}, which would no longer be loaded; load it as \
-                 MASKER_KEY_{kid}_OLD if another key replaces it, or else as MASKER_KEY_{kid} again; a restart goes on \
-                 without it, and `masker vault purge --key {fingerprint}` gives the records up",
+                "{} the key {kid} with fingerprint {fingerprint}, which would no longer be loaded: put it back from its copy, \
+                 as MASKER_KEY_{kid}_OLD if another key replaces it, or else as MASKER_KEY_{kid}, and do not restart the \
+                 daemon before; `masker doctor` shows which keys are where",
                 needs(row.records, row.index_rows)
             ))
         };

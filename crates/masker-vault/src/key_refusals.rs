@@ -1,6 +1,6 @@
 //! What a start with given keys refuses, and what an operator can accept.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     KeyLoadError, KeyRules, VaultMetrics,
@@ -17,8 +17,12 @@ use masker_types::kind::Kid;
 pub struct KeyRefusals {
     /// No loaded key opens the vault's control key.
     pub control_key: Option<LostControlKey>,
+    /// Keys in the places of others: messages for an operator. Nobody can accept these.
+    pub misplaced: Vec<String>,
     /// Active keys that had been replaced.
     pub rollbacks: Vec<KeyRollback>,
+    /// Warnings of keys that records need and that are not loaded. A start goes on without them.
+    pub missing_keys: Vec<String>,
 }
 
 /// A control key that no loaded key opens.
@@ -56,10 +60,19 @@ impl KeyRefusals {
                     _ => return Err(lost.into()),
                 };
                 let control_key = Some(LostControlKey { holders, text: lost.to_string() });
-                return Ok(KeyRefusals { control_key, rollbacks: Vec::new() });
+                return Ok(KeyRefusals { control_key, ..KeyRefusals::default() });
             }
         };
         let ledger = Ledger::load(&store).await.map_err(ControlKeyError::from)?;
-        Ok(KeyRefusals { control_key: None, rollbacks: LedgerDraft::of(&ledger).key_rollbacks(keyring) })
+        let draft = LedgerDraft::of(&ledger);
+        let misplaced = draft.misplaced(keyring);
+        if !misplaced.is_empty() {
+            return Ok(KeyRefusals { misplaced, ..KeyRefusals::default() });
+        }
+        Ok(KeyRefusals {
+            rollbacks: draft.key_rollbacks(keyring),
+            missing_keys: ledger.missing_key_warnings(keyring, &BTreeSet::new()),
+            ..KeyRefusals::default()
+        })
     }
 }

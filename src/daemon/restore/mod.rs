@@ -6,7 +6,7 @@ mod later_changes;
 use std::{collections::BTreeSet, fs::File, future::Future, path::Path, sync::Arc, thread};
 
 use jiff::Timestamp;
-use nix::unistd::{Uid, User, geteuid};
+use nix::unistd::geteuid;
 
 use super::{
     acceptance, audit::recorded_position, effective_user::FileOwner, engines::driver, inputs::Inputs, run::key_rules,
@@ -70,7 +70,7 @@ pub fn restore(config: &Config, credentials: Credentials, source: &RestoreSource
         File::open(source.export).map_err(|error| format!("failed to read {}: {error}", source.export.display()))?;
     let data_dir = &config.vault.data_dir;
     let owner = FileOwner::of([data_dir, &config.audit.path]).filter(|owner| owner.uid != 0);
-    let directory = RestoreDirectory::open(data_dir, owner.or_else(|| service_user(source.service_uid)))?;
+    let directory = RestoreDirectory::open(data_dir, owner.or_else(|| FileOwner::of_service(source.service_uid)))?;
     let logs = Logs { own: &config.audit.path, copy: source.log, head: source.head, began_ms: source.began_ms };
     let LogFindings { changes, events, notes } = later_changes::read(&logs, inputs.audit_key.as_ref())?;
     let closed: Vec<_> = changes.closed.iter().copied().collect();
@@ -126,11 +126,6 @@ fn fill(
 }
 
 /// Returns the user of the installed unit, if this is root.
-fn service_user(uid: Option<u32>) -> Option<FileOwner> {
-    let user = User::from_uid(Uid::from_raw(uid.filter(|_| geteuid().is_root())?)).ok().flatten()?;
-    Some(FileOwner { uid: user.uid.as_raw(), gid: user.gid.as_raw() })
-}
-
 fn accept(config: &Path, state: AcceptableState) -> Result<(), String> {
     let path = AcceptedStates::path(config);
     let mut accepted =

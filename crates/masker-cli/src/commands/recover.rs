@@ -17,6 +17,7 @@ use masker_config::{AcceptableState, AcceptedKind, AcceptedStates};
 struct RecoverReport {
     refused: Vec<RefusalReport>,
     problems: Vec<String>,
+    missing_keys: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -32,18 +33,22 @@ pub(super) fn run(args: &RecoverArgs, ctx: &mut CommandContext<'_>) -> Result<Ex
     let config = ctx.config()?;
     let credentials = doctor::provided_keys(ctx.environment()).map_err(CommandError::Other)?;
     let has_keys = !credentials.keys.is_empty();
-    let Refusals { refused, mut problems, is_serving } = (ctx.offline.find_refusals)(&config, credentials);
-    if !has_keys && !problems.is_empty() {
-        problems.push(
+    let is_system = config.file.as_deref().and_then(Path::parent) == Some(ctx.host().system_dir);
+    let service_uid = is_system.then(doctor::service_uid).flatten();
+    let mut findings = (ctx.offline.find_refusals)(&config, credentials, service_uid);
+    if !has_keys && !findings.problems.is_empty() {
+        findings.problem(
             "this command has no keys, so it cannot see what the daemon sees: set CREDENTIALS_DIRECTORY, or the variables of the \
              keys, as for `masker serve`"
                 .to_owned(),
         );
     }
+    let Refusals { refused, problems, is_serving, .. } = &findings;
+    let is_serving = *is_serving;
     let wanted: BTreeSet<AcceptedKind> = args.accept.iter().map(|kind| kind.0).collect();
     let kinds: BTreeSet<AcceptedKind> = refused.iter().map(|refusal| refusal.state.kind).collect();
     if let Some(other) = wanted.difference(&kinds).next() {
-        show(&refused, &problems, is_serving, &AcceptedStates::default(), ctx)?;
+        show(&findings, &AcceptedStates::default(), ctx)?;
         ctx.output.flush()?;
         return Err(CommandError::Other(format!(
             "nothing was accepted: a start does not ask for `{}`",
@@ -66,7 +71,7 @@ pub(super) fn run(args: &RecoverArgs, ctx: &mut CommandContext<'_>) -> Result<Ex
     if is_new {
         accepted.write(file).map_err(|error| unusable(&format_args!("was not written: {error}")))?;
     }
-    show(&refused, &problems, is_serving, &accepted, ctx)?;
+    show(&findings, &accepted, ctx)?;
     ctx.output.flush()?;
     let open: Vec<&Refusal> = refused.iter().filter(|refusal| !accepted.covers(&refusal.state)).collect();
     if !wanted.is_empty() {
@@ -85,13 +90,8 @@ pub(super) fn run(args: &RecoverArgs, ctx: &mut CommandContext<'_>) -> Result<Ex
     })
 }
 
-fn show(
-    refused: &[Refusal],
-    problems: &[String],
-    is_serving: bool,
-    accepted: &AcceptedStates,
-    ctx: &mut CommandContext<'_>,
-) -> Result<(), CommandError> {
+fn show(findings: &Refusals, accepted: &AcceptedStates, ctx: &mut CommandContext<'_>) -> Result<(), CommandError> {
+    let Refusals { refused, problems, missing_keys, is_serving } = findings;
     if ctx.output.is_json() {
         let report = |refusal: &Refusal| RefusalReport {
             what: refusal.state.kind.as_str(),
@@ -100,10 +100,14 @@ fn show(
             accepted: accepted.covers(&refusal.state),
         };
         let refused = refused.iter().map(report).collect();
-        return ctx.output.json(&RecoverReport { refused, problems: problems.to_vec() });
+        let (problems, missing_keys) = (problems.clone(), missing_keys.clone());
+        return ctx.output.json(&RecoverReport { refused, problems, missing_keys });
     }
     for problem in problems {
         ctx.output.line(&format!("a start fails, and nothing can be accepted: {problem}"))?;
+    }
+    for missing in missing_keys {
+        ctx.output.line(&format!("a start goes on without a key: {missing}"))?;
     }
     for refusal in refused {
         let kind = refusal.state.kind;
@@ -119,7 +123,7 @@ fn show(
         }
     }
     if refused.is_empty() && problems.is_empty() {
-        ctx.output.line(match is_serving {
+        ctx.output.line(match *is_serving {
             true => "a daemon serves the vault, and its audit log asks for nothing",
             false => "a start refuses nothing",
         })?;
@@ -132,7 +136,7 @@ fn effect(kind: AcceptedKind) -> &'static str {
     match kind {
         AcceptedKind::Loss => {
             "The daemon then continues with the rows that are left. Look for a newer copy of the vault first, and keep a copy of its \
-             directory. Afterwards: masker vault check, and import the latest export"
+             directory. If it has no rows, the start says so, and only a backup helps. Afterwards: masker vault check, and import the latest export"
         }
         AcceptedKind::NewVault => {
             "Tokens of the recorded vault are then unknown, until it is restored. Is its disk mounted? Is this the right directory?"

@@ -63,6 +63,7 @@ pub(crate) async fn run(ctx: &mut CommandContext<'_>) -> Result<Exit, CommandErr
         loaded: answers.loaded.as_ref().filter(|_| subject.is_served),
         root,
         vault_entries: ctx.offline.vault_entries,
+        find_refusals: ctx.offline.find_refusals,
     };
     let mut findings = Vec::new();
     // The check `config` reports a configuration that names no socket.

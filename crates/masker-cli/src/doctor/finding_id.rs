@@ -118,6 +118,8 @@ finding_ids! {
     LockedMemory = "locked-memory";
     /// The kernel lacks a feature.
     KernelFeature = "kernel-feature";
+    /// A start is refused.
+    StartRefused = "start-refused";
     /// A part of the daemon is degraded.
     DaemonDegraded = "daemon-degraded";
     /// The daemon does not answer as it should.

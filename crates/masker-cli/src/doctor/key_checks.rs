@@ -1,5 +1,7 @@
 //! Keys: whether they are valid, differ, and are protected from other users.
 
+use std::path::Path;
+
 use super::{
     files::FileFacts,
     finding::{Finding, look_as},
@@ -11,6 +13,7 @@ use masker_config::{
     CredentialCaution, CredentialFault, CredentialProblem, CredentialWarning, OriginKind, SecretOrigin,
 };
 use masker_core::crypto::SecretKey;
+use masker_types::kind::Kid;
 
 /// What to do if a key is not there, or is not what it was. A new key would not open what is sealed under it.
 const PUT_BACK: &str =
@@ -38,6 +41,12 @@ fn read(keys: &KeyFacts) -> Vec<Finding> {
         let found = format!("{}, from which the unit takes keys, does not exist: the daemon will not start", directory.display());
         let remedy = "put the directory back with the keys from their copies, and nothing else in their place; is its disk mounted?";
         Finding::error("keys.read", FindingId::KeyMissing, found, remedy)
+    }));
+    findings.extend(keys.links.iter().map(|link| {
+        let found = format!("{} is a link, and systemd loads no links from a directory: the daemon does not get this key", link.display());
+        let remedy = "put the file itself in the place of the link, with the owner root and the mode 0400: `ls -l` shows where the link \
+                      leads. Keep the other copy until `masker doctor` finds no error";
+        Finding::error("keys.read", FindingId::KeySourceInvalid, found, remedy)
     }));
     let hidden = keys.hidden.iter().map(|directory| format!("the keys in {}", directory.display()));
     let unread: Vec<String> = keys.unreadable.iter().cloned().chain(hidden).collect();
@@ -72,14 +81,7 @@ fn problem_of(problem: &CredentialProblem) -> Finding {
         CredentialFault::Denied => Finding::not_checked("keys.read", found, look_as()),
         CredentialFault::Missing | CredentialFault::Empty => error(FindingId::KeyMissing, PUT_BACK.to_owned()),
         CredentialFault::Invalid => error(FindingId::KeyInvalid, PUT_BACK.to_owned()),
-        CredentialFault::Misnamed => {
-            let remedy =
-                "if it is a copy, move it out of the directory; if it is a key that is in use, correct its name";
-            let command = path.map_or_else(String::new, |path| {
-                format!(": `mv --no-clobber {} ~/`. A copy of a key is a key", quoted(path))
-            });
-            error(FindingId::KeyNameInvalid, format!("{remedy}{command}"))
-        }
+        CredentialFault::Misnamed => error(FindingId::KeyNameInvalid, misnamed(path)),
         CredentialFault::GivenTwice | CredentialFault::NotAPath => {
             let remedy = "let one variable or one file name the key, and change no key file";
             error(FindingId::KeySourceInvalid, remedy.to_owned())
@@ -94,6 +96,32 @@ fn problem_of(problem: &CredentialProblem) -> Finding {
                           rotation, repeat `masker keys rotate` with the same arguments";
             error(FindingId::OldKeySame, remedy.to_owned())
         }
+    }
+}
+
+/// Returns what to do about a file whose name is not that of a key.
+fn misnamed(path: Option<&Path>) -> String {
+    let Some(path) = path else {
+        return "if it is a copy, remove the variable; if it is a key that is in use, correct the name".to_owned();
+    };
+    // Only the letters are small, and no key has this name.
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let upper = name.to_ascii_uppercase();
+    let kid = upper.strip_prefix("MASKER_KEY_").unwrap_or(&upper);
+    let kid = Kid::parse(kid.strip_suffix("_OLD").unwrap_or(kid));
+    let target = path.with_file_name(&upper);
+    match kid {
+        Some(_) if upper != name && target.symlink_metadata().is_err() => format!(
+            "if it is a key that is in use, correct its name: `mv --no-clobber {} {}`. If it is a copy, move it out of the directory: a \
+             copy of a key is a key",
+            quoted(path),
+            quoted(&target)
+        ),
+        _ => format!(
+            "if it is a copy, move it out of the directory: `mv --no-clobber {} ~/`. A copy of a key is a key. If it is a key that is in \
+             use, correct its name instead",
+            quoted(path)
+        ),
     }
 }
 
@@ -169,7 +197,7 @@ fn files(files: &[KeyFileFacts]) -> Vec<Finding> {
             && mode & 0o022 != 0
             && mode & 0o1000 == 0
         {
-            let folder = path.parent().unwrap_or(std::path::Path::new("/"));
+            let folder = path.parent().unwrap_or(Path::new("/"));
             let found = format!("{} has mode {mode:04o}: other users can replace {shown}", folder.display());
             let remedy = format!("`chmod go-w {}`, as root or its owner", quoted(folder));
             findings.push(Finding::error("keys.files", FindingId::KeyFileOpen, found, remedy));
@@ -190,7 +218,7 @@ fn files(files: &[KeyFileFacts]) -> Vec<Finding> {
     findings
 }
 
-fn key_file(name: &str, path: &std::path::Path, facts: &FileFacts, by_systemd: bool) -> Option<Finding> {
+fn key_file(name: &str, path: &Path, facts: &FileFacts, by_systemd: bool) -> Option<Finding> {
     let (shown, mode) = (path.display(), facts.mode);
     let remedy = format!(
         "`chmod 0400 {}`, as root or its owner. If others may have read the key, replace it by a rotation afterwards",

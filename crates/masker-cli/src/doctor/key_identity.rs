@@ -37,6 +37,7 @@ struct KnownKey {
     /// Whether a running daemon has it, or the last one had it.
     loaded: bool,
     records: u64,
+    index_rows: u64,
     /// Its place in the order in which the keys were seen first.
     order: usize,
 }
@@ -45,7 +46,23 @@ impl KnownKey {
     /// Returns whether a key rather belongs here than to another key id, which also had it for a while: daemons may have served with
     /// keys that were swapped.
     fn is_rather(&self, other: &KnownKey) -> bool {
-        (self.records, other.order) > (other.records, self.order)
+        (self.needs(), other.order) > (other.needs(), self.order)
+    }
+
+    /// Returns how much of the vault needs it.
+    fn needs(&self) -> u64 {
+        self.records + self.index_rows
+    }
+
+    /// Returns what needs it, for the end of a sentence.
+    fn needed_by(&self) -> String {
+        match (self.records, self.index_rows) {
+            (0, 0) => String::new(),
+            (0, 1) => "; 1 index row needs it".to_owned(),
+            (0, rows) => format!("; {rows} index rows need it"),
+            (1, _) => "; 1 record needs it".to_owned(),
+            (records, _) => format!("; {records} records need it"),
+        }
     }
 }
 
@@ -58,8 +75,8 @@ impl KeyWitness<'_> {
                 let known = keys.into_iter().enumerate().filter_map(|(order, key)| {
                     let role = if key.generation == Role::Active.as_str() { Role::Active } else { Role::Old };
                     let (kid, fingerprint) = (Kid::parse(&key.kid)?, key.fingerprint.clone());
-                    let records = key.vault_records + key.vault_index_rows;
-                    Some(KnownKey { kid, fingerprint, role, loaded: key.loaded, records, order })
+                    let (records, index_rows) = (key.vault_records, key.vault_index_rows);
+                    Some(KnownKey { kid, fingerprint, role, loaded: key.loaded, records, index_rows, order })
                 });
                 known.collect()
             }
@@ -70,6 +87,7 @@ impl KeyWitness<'_> {
                     role: key.role,
                     loaded: key.is_loaded,
                     records: key.records,
+                    index_rows: 0,
                     order,
                 });
                 known.collect()
@@ -95,7 +113,9 @@ impl KeyWitness<'_> {
 /// `keys.identity`: each file has the key that the vault was served with. `of_log` is the variable that has the key of the audit
 /// log, if another one than its own has it: `audit.chain` says what to do then.
 pub(super) fn judge(keys: &KeyFacts, witness: &KeyWitness<'_>, of_log: Option<&str>) -> Vec<Finding> {
-    if keys.credentials.keys.is_empty() {
+    // `keys.read` reports what this user does not see.
+    let is_seen = keys.has_place && keys.all_known() && keys.unreadable.is_empty();
+    if keys.credentials.keys.is_empty() && !is_seen {
         return Vec::new();
     }
     if let KeyWitness::Nobody(why) = witness {
@@ -149,7 +169,7 @@ impl KeyComparison<'_> {
         let own = self.known_as(kid, key);
         let kids: BTreeSet<Kid> = self.known.iter().map(|known| known.kid).filter(|other| *other != kid).collect();
         let others = kids.into_iter().filter_map(|other| self.known_as(other, key));
-        others.filter(|other| own.is_none_or(|own| other.is_rather(own))).max_by_key(|other| other.records)
+        others.filter(|other| own.is_none_or(|own| other.is_rather(own))).max_by_key(|other| other.needs())
     }
 
     fn judge(&self, kid: Kid) -> Vec<Finding> {
@@ -171,7 +191,7 @@ impl KeyComparison<'_> {
         match (active, self.find(kid, Role::Active)) {
             (None, Some(known)) => self.absent(kid, Role::Active, known).into_iter().collect(),
             (Some(active), Some(known)) if active == known.fingerprint => {
-                let needed = self.find(kid, Role::Old).filter(|known| known.records > 0 && self.is_running());
+                let needed = self.find(kid, Role::Old).filter(|known| known.needs() > 0 && self.is_running());
                 let lost = needed.filter(|known| old.as_ref() != Some(&known.fingerprint));
                 lost.and_then(|known| self.absent(kid, Role::Old, known)).into_iter().collect()
             }
@@ -203,14 +223,17 @@ impl KeyComparison<'_> {
         if self.keys.unreadable.contains(&name) || !self.keys.all_known() || reported {
             return None;
         }
-        let (who, fingerprint, records) = (self.witness.name(), &known.fingerprint, known.records);
-        let found = match records {
-            0 => format!("{name} is not provided, and {who} knows its key {fingerprint}"),
-            _ => format!("{name} is not provided, and {who} knows its key {fingerprint}, which {records} records need"),
+        let (who, fingerprint, needed_by) = (self.witness.name(), &known.fingerprint, known.needed_by());
+        let put_back = format!("put the key {fingerprint} back from its copy, and nothing else in its place");
+        let (found, remedy) = match self.is_running() {
+            true => (
+                format!("{name} is in no file, and {who} has its key {fingerprint} in its memory only{needed_by}"),
+                format!("do not stop or restart the daemon, which loses this key; {put_back}"),
+            ),
+            false => (format!("{name} is not provided, and {who} knows its key {fingerprint}{needed_by}"), put_back),
         };
-        let remedy = format!("put the key {fingerprint} back from its copy, and nothing else in its place");
         // A key id whose records were all moved can end.
-        Some(match records {
+        Some(match known.needs() {
             0 => Finding::warning(CHECK, FindingId::KeyMissing, found, remedy),
             _ => Finding::error(CHECK, FindingId::KeyMissing, found, remedy),
         })

@@ -32,6 +32,8 @@ pub(super) enum KeyPlace<'a> {
 /// The keys that are provided, read as far as this user may.
 pub(super) struct KeyFacts {
     pub(super) credentials: PartialCredentials,
+    /// Whether it is known where the daemon's keys are.
+    pub(super) has_place: bool,
     /// The unit whose credentials the keys are. `None` if they are of an environment.
     pub(super) unit: Option<PathBuf>,
     /// Credentials of the unit that only systemd or another user can read, and variables of a running daemon.
@@ -40,6 +42,8 @@ pub(super) struct KeyFacts {
     pub(super) hidden: Vec<PathBuf>,
     /// Directories of keys that do not exist.
     pub(super) missing: Vec<PathBuf>,
+    /// Links in directories of keys, which systemd passes over.
+    pub(super) links: Vec<PathBuf>,
     /// The files that contain keys, and their directories.
     pub(super) files: Vec<KeyFileFacts>,
 }
@@ -63,6 +67,7 @@ impl KeyFacts {
             KeyPlace::Unit => Self::of_unit(installed),
             KeyPlace::Unknown => Self::of_environment(&std::iter::empty().collect()),
         };
+        keys.has_place = !matches!(place, KeyPlace::Unknown);
         keys.unreadable.extend_from_slice(in_variables);
         let files = keys.credentials.given.iter().filter_map(|given| KeyFileFacts::of(given, &keys.credentials));
         keys.files = files.collect();
@@ -72,10 +77,12 @@ impl KeyFacts {
     fn of_environment(environment: &Environment) -> Self {
         KeyFacts {
             credentials: PartialCredentials::read(environment),
+            has_place: true,
             unit: None,
             unreadable: Vec::new(),
             hidden: Vec::new(),
             missing: Vec::new(),
+            links: Vec::new(),
             files: Vec::new(),
         }
     }
@@ -97,6 +104,7 @@ impl KeyFacts {
             unreadable,
             hidden: found.hidden,
             missing: found.missing,
+            links: found.links,
             ..Self::of_environment(&variables.into_iter().collect())
         }
     }

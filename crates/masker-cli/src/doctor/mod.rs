@@ -1,7 +1,8 @@
 //! The checks of `masker doctor`, before a daemon starts and while it serves.
 //!
 //! Each check has a module with `gather`, which collects facts, and `judge`, a pure function from facts to [`Finding`]s.
-//! Gathering changes nothing: it opens no file for writing and takes no lock. No finding contains a part of a key. The
+//! Gathering changes nothing: it opens no file for writing and takes no lock, except that [`start`] opens the vault of a daemon that
+//! does not serve. No finding contains a part of a key. The
 //! facts that only a running daemon knows are requested by [`command`] and judged by [`daemon`].
 
 mod access;
@@ -25,6 +26,7 @@ pub(crate) use units::service_uid;
 mod policies;
 mod secret_names;
 mod socket;
+mod start;
 mod strays;
 mod subject;
 mod units;
@@ -35,7 +37,8 @@ use std::path::{Path, PathBuf};
 use self::{
     finding::look_as,
     key_identity::KeyWitness,
-    keys::{KeyFacts, KeyPlace},
+    keys::KeyFacts,
+    start::StartInput,
     subject::{ConfigFault, Subject},
     units::InstalledUnits,
 };
@@ -43,6 +46,7 @@ pub use self::{
     finding::{Finding, Severity},
     finding_id::FindingId,
 };
+use crate::offline::FindRefusals;
 use jiff::Timestamp;
 use masker_api::{DaemonConfiguration, KeyList};
 use masker_config::{Config, HostEnvironment};
@@ -63,6 +67,8 @@ struct DoctorInput<'a> {
     root: &'a Path,
     /// Returns the paths at which the vault in a data directory has its data.
     vault_entries: fn(&Path) -> Vec<PathBuf>,
+    /// Finds what a start refuses.
+    find_refusals: FindRefusals,
 }
 
 /// Runs every check that needs no daemon. Blocks while it reads the newest part of the audit log.
@@ -85,6 +91,7 @@ fn examine(input: &DoctorInput<'_>) -> Vec<Finding> {
 
 /// Runs the checks of the files that a configuration names.
 fn examine_files(input: &DoctorInput<'_>, config: &Config, keys: &KeyFacts, unit: &InstalledUnits) -> Vec<Finding> {
+    let installed = input.installed;
     let serving = input.serving && input.subject.is_served;
     let runs_as = match input.daemon {
         Some(daemon) => unit.runs_as_user(daemon.uid),
@@ -103,12 +110,11 @@ fn examine_files(input: &DoctorInput<'_>, config: &Config, keys: &KeyFacts, unit
         (None, None) if vault.exists => KeyWitness::Nobody("no daemon answers, and no audit log names its keys"),
         (None, None) => KeyWitness::NoVault,
     };
-    let has_place = !matches!(input.subject.keys(input.host.environment), KeyPlace::Unknown);
     let mut findings = key_checks::judge(keys, audit.exists());
-    findings.extend((!has_place && !keys.any()).then(|| no_keys(config)));
+    findings.extend((!keys.has_place && !keys.any()).then(|| no_keys(config)));
     findings.extend(key_identity::judge(keys, &witness, audit.other_key()));
-    findings.extend(policies::judge(&policies::gather(config), keys, serving, has_place));
-    findings.extend(strays::judge(&strays::gather(config, keys, unit)));
+    findings.extend(policies::judge(&policies::gather(config), keys, input.loaded));
+    findings.extend(strays::judge(&strays::gather(config, keys, installed)));
     findings.extend(access::judge(&config.access, runs_as.uid));
     findings.extend(socket::judge(&socket::gather(&config.server), &config.server, &runs_as));
     findings.extend(vault::judge(&config.vault.data_dir, &vault, &runs_as, audit.names_vault()));
@@ -117,6 +123,13 @@ fn examine_files(input: &DoctorInput<'_>, config: &Config, keys: &KeyFacts, unit
     let now = Timestamp::now();
     findings.push(clock::judge(&clock::gather(&vault, &audit), now));
     findings.push(clock::judge_jump(&audit, now));
+    if !input.serving {
+        let find_refusals = input.find_refusals;
+        let start =
+            StartInput { host: input.host, config, keys, unit, runs_as: &runs_as, vault: &vault, find_refusals };
+        let start = start::gather(&start, &findings);
+        findings.extend(start::judge(start));
+    }
     findings
 }
 

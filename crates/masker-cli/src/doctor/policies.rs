@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{finding::Finding, finding_id::FindingId, keys::KeyFacts};
+use masker_api::KeyList;
 use masker_config::{Config, ConfigErrors, load_policies};
-use masker_core::policy::PolicySet;
+use masker_core::{keyring::Role, policy::PolicySet};
 use masker_types::kind::Kid;
 
 /// Loads the policies as the daemon would.
@@ -12,13 +13,11 @@ pub(super) fn gather(config: &Config) -> Result<PolicySet, ConfigErrors> {
     load_policies(&config.policy.path, config.policy.default.as_deref())
 }
 
-/// Returns the findings of every check of policies. `has_place` says whether it is known where the keys are. A running daemon has its keys, so they need not be
-/// known here.
+/// Returns the findings of every check of policies. `loaded` are the keys of a running daemon, if it has said so.
 pub(super) fn judge(
     policies: &Result<PolicySet, ConfigErrors>,
     keys: &KeyFacts,
-    serving: bool,
-    has_place: bool,
+    loaded: Option<&KeyList>,
 ) -> Vec<Finding> {
     let policies = match policies {
         Ok(policies) => policies,
@@ -35,25 +34,29 @@ pub(super) fn judge(
         let remedy = "give the kind one normalizer in these policies, or its own kind or key id in one of them";
         Finding::warning("policies.normalizers", FindingId::PolicyNormalizers, found, remedy)
     }));
-    let no_key = !keys.any() && keys.missing.is_empty();
-    findings.extend(match no_key {
-        true if serving || !has_place => {
-            vec![Finding::not_checked("policies.keys", "nothing says where the daemon's keys are", ENVIRONMENT)]
-        }
-        _ => kids(policies.kids(), &keys.kids(), serving, keys.all_known()),
+    findings.extend(match keys.has_place || keys.any() {
+        false => vec![Finding::not_checked("policies.keys", "nothing says where the daemon's keys are", ENVIRONMENT)],
+        true => kids(policies.kids(), &keys.kids(), &loaded_kids(loaded), keys.all_known()),
     });
     findings
+}
+
+/// Returns the key ids with an active key in the memory of a running daemon.
+fn loaded_kids(loaded: Option<&KeyList>) -> BTreeSet<Kid> {
+    let keys = loaded.into_iter().flat_map(|list| &list.keys);
+    let active = keys.filter(|key| key.loaded && key.generation == Role::Active.as_str());
+    active.filter_map(|key| Kid::parse(&key.kid)).collect()
 }
 
 /// How to provide the daemon's keys.
 const ENVIRONMENT: &str = "run doctor as root, or with the variables that the daemon is started with (CREDENTIALS_DIRECTORY or MASKER_KEY_…_FILE)";
 
-/// `policies.keys`: every key id that a policy names has a key, and a policy names every key. `all_known` says whether this user
-/// sees every key id that has one.
+/// `policies.keys`: every key id that a policy names has a key, and a policy names every key. `loaded` are those of a running daemon,
+/// and `all_known` says whether this user sees every key id that has a key.
 fn kids<'p>(
     named: impl Iterator<Item = (&'p str, Kid)>,
     given: &BTreeSet<Kid>,
-    serving: bool,
+    loaded: &BTreeSet<Kid>,
     all_known: bool,
 ) -> Vec<Finding> {
     let named: BTreeSet<(&str, Kid)> = named.collect();
@@ -64,22 +67,23 @@ fn kids<'p>(
             findings.push(Finding::not_checked("policies.keys", found, ENVIRONMENT));
             continue;
         }
-        if serving {
-            let found = format!(
-                "the policy `{policy}` names the key {kid}, which is not provided here; the running daemon has its own, but may not start again"
-            );
-            let remedy = format!(
-                "if its file is missing, put it back from its copy before the next restart. If it is elsewhere, {ENVIRONMENT}"
-            );
-            findings.push(Finding::warning("policies.keys", FindingId::KeyMissing, found, remedy));
-            continue;
-        }
-        let found =
-            format!("the policy `{policy}` names the key {kid}, which is not provided: the daemon will not start");
-        let remedy = format!(
-            "put the key {kid} back from its copy, where the other keys are, and nothing else in its place. The page describes a new \
-             key id"
-        );
+        let named = format!("the policy `{policy}` names the key {kid}");
+        let (found, remedy) = match loaded.contains(kid) {
+            true => (
+                format!("{named}, which only the running daemon has, in its memory: the next start is refused"),
+                format!(
+                    "do not stop or restart the daemon, which loses this key; put the key {kid} back from its copy, where the other keys \
+                     are, and nothing else in its place"
+                ),
+            ),
+            false => (
+                format!("{named}, which is not provided: the daemon will not start"),
+                format!(
+                    "put the key {kid} back from its copy, where the other keys are, and nothing else in its place. The page describes a \
+                     new key id"
+                ),
+            ),
+        };
         findings.push(Finding::error("policies.keys", FindingId::KeyMissing, found, remedy));
     }
     for kid in given.iter().filter(|kid| named.iter().all(|(_, named)| named != *kid)) {
@@ -101,21 +105,22 @@ mod tests {
     #[test]
     fn compares_key_ids_with_keys() {
         let kid = |name: &str| Kid::parse(name).unwrap();
-        let judged = |named: &[&str], given: &[&str], serving, all_known| {
+        let all = |names: &[&str]| names.iter().map(|name| kid(name)).collect::<BTreeSet<_>>();
+        let judged = |named: &[&str], given: &[&str], loaded: &[&str], all_known| {
             let named = named.iter().map(|name| ("p", kid(name)));
-            let findings = kids(named, &given.iter().map(|name| kid(name)).collect(), serving, all_known);
-            findings.iter().map(|finding| finding.status).collect::<Vec<_>>()
+            kids(named, &all(given), &all(loaded), all_known)
         };
-        let statuses = |named: &[&str], given: &[&str]| judged(named, given, false, true);
+        let statuses = |named: &[&str], given: &[&str]| {
+            judged(named, given, &[], true).iter().map(|finding| finding.status).collect::<Vec<_>>()
+        };
         assert_eq!(statuses(&["K_A", "K_A"], &["K_A"]), [Severity::Ok]);
         assert_eq!(statuses(&["K_A", "K_B"], &["K_A"]), [Severity::Error]);
         assert_eq!(statuses(&["K_A"], &["K_A", "K_B"]), [Severity::Warning]);
         assert_eq!(statuses(&["K_A"], &[]), [Severity::Error]);
-        assert_eq!(
-            judged(&["K_A", "K_B"], &["K_A"], true, true),
-            [Severity::Warning],
-            "the running daemon may have it"
-        );
-        assert_eq!(judged(&["K_A"], &[], false, false), [Severity::NotChecked]);
+        let missing = judged(&["K_A", "K_B"], &[], &["K_A"], true);
+        let of_memory: Vec<_> = missing.iter().map(|one| one.found.contains("only the running daemon has")).collect();
+        assert_eq!(of_memory, [true, false], "a new policy has no key in memory: {missing:?}");
+        assert!(missing.iter().all(|one| one.status == Severity::Error), "{missing:?}");
+        assert_eq!(judged(&["K_A"], &[], &[], false)[0].status, Severity::NotChecked);
     }
 }

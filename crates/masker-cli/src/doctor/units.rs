@@ -60,7 +60,7 @@ pub(super) struct ServiceUser {
     pub(super) uid: u32,
     /// The unit that names the user. Without it, the user is the one who runs doctor.
     pub(super) unit: Option<PathBuf>,
-    /// Whether root runs doctor and no unit names a user: root can start the daemon as any user.
+    /// Whether nothing says as whom the daemon runs: neither a unit nor a daemon.
     pub(super) is_default_user: bool,
 }
 
@@ -109,7 +109,7 @@ impl InstalledUnits {
         });
         match (user, &self.unit) {
             (Some(uid), Some(unit)) => ServiceUser { uid, unit: Some(unit.clone()), is_default_user: false },
-            _ => ServiceUser { uid: own_uid, unit: None, is_default_user: own_uid == 0 },
+            _ => ServiceUser { uid: own_uid, unit: None, is_default_user: true },
         }
     }
 
@@ -219,6 +219,8 @@ pub(super) struct UnitCredentials {
     pub(super) hidden: Vec<PathBuf>,
     /// Directories of keys that do not exist.
     pub(super) missing: Vec<PathBuf>,
+    /// Links in directories of keys.
+    pub(super) links: Vec<PathBuf>,
 }
 
 impl UnitCredentials {
@@ -226,10 +228,13 @@ impl UnitCredentials {
         if fs::read_dir(directory).is_err() {
             self.hidden.push(directory.to_owned());
         }
-        for path in listed(directory) {
+        // systemd takes neither hidden files of a directory nor links.
+        for path in listed(directory).into_iter().filter(|path| !name_of(path).starts_with('.')) {
             let name = format!("{name}_{}", name_of(&path));
-            if path.is_dir() && depth_left > 0 {
+            if path.is_dir() && !path.is_symlink() && depth_left > 0 {
                 self.add_directory(&name, &path, depth_left - 1);
+            } else if path.is_symlink() && is_secret_name(name.as_bytes()) {
+                self.links.push(path);
             } else if is_secret_name(name.as_bytes()) {
                 self.files.push((name, path));
             }
@@ -352,7 +357,7 @@ mod tests {
         let none = host(&[]);
         let installed = InstalledUnits::read(none.path());
         assert_eq!(installed.runs_as(0), ServiceUser { uid: 0, unit: None, is_default_user: true });
-        assert_eq!(installed.runs_as(7), ServiceUser { uid: 7, unit: None, is_default_user: false });
+        assert_eq!(installed.runs_as(7), ServiceUser { uid: 7, unit: None, is_default_user: true });
         let both = host(&[
             ("usr/lib/systemd/system/masker.service", "[Service]\n# User=9\nUser=12\n"),
             ("etc/systemd/system/masker.service.d/b.conf", "[Service]\nUser=\nUser=34\n"),
@@ -392,6 +397,12 @@ mod tests {
             ]
         );
         assert_eq!(installed.encrypted_credentials(), ["MASKER_KEY_K_PAY"]);
+        // Neither hidden files nor links of a directory.
+        let keys = root.path().join("etc/masker/keys");
+        fs::write(keys.join(".K_CARE.0123456789abcdef.partial"), "").unwrap();
+        std::os::unix::fs::symlink(keys.join("K_CARE"), keys.join("K_LINK")).unwrap();
+        let credentials = installed.credentials();
+        assert_eq!((credentials.files.len(), credentials.links), (3, vec![keys.join("K_LINK")]));
     }
 
     #[test]

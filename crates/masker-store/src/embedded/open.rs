@@ -253,12 +253,16 @@ impl OpenContext<'_> {
         };
         let scratch = ScratchFolder::create(self.paths).map_err(copying)?;
         driver.copy(&database, &scratch.folder).map_err(copying)?;
-        let (engine, manifest) =
-            Engine::open(driver, &scratch.folder, self.options.cache_bytes).map_err(self.engine())?;
+        // Where a loss is accepted, such an engine opens a copy as well.
+        let opened = Engine::open(driver, &scratch.folder, self.options.cache_bytes);
+        let (engine, manifest) = match driver.may_destroy_on_open() {
+            true => opened.map_err(self.unopenable())?,
+            false => opened.map_err(self.engine())?,
+        };
         let Some(witness) = witness.filter(|_| !self.options.accept_loss) else {
             return manifest.map(drop).ok_or_else(|| self.lost("its database is empty"));
         };
-        let manifest = manifest.ok_or_else(|| self.behind(witness.position().sequence))?;
+        let manifest = manifest.ok_or_else(|| self.lost("its database is empty"))?;
         if manifest.vault_id != witness.vault_id() {
             return Err(StoreOpenError::WitnessOfAnotherVault { path: self.paths.root.clone() });
         }
@@ -288,7 +292,8 @@ impl OpenContext<'_> {
     fn start_existing(&self, folder: &Path) -> Result<(Engine, Manifest), StoreOpenError> {
         let cleaning_up = self.io("remove an unfinished or damaged side file");
         self.options.engine.clean_up(folder).map_err(cleaning_up)?;
-        let (engine, manifest) = self.start(folder)?;
+        let opened = Engine::open(self.options.engine, folder, self.options.cache_bytes);
+        let (engine, manifest) = opened.map_err(self.unopenable())?;
         // Engines create an empty database where files are missing, but the witness recorded a commit.
         Ok((engine, manifest.ok_or_else(|| self.lost("its database is empty"))?))
     }
@@ -421,6 +426,14 @@ impl OpenContext<'_> {
             EngineError::Io(source) => self.io("open the database")(source),
             EngineError::InDoubt(cause) => self.engine()(*cause),
             other => self.damaged(&other.to_string()),
+        }
+    }
+
+    /// As [`Self::engine`], for a database that cannot be opened if a loss is accepted either.
+    fn unopenable(&self) -> impl FnOnce(EngineError) -> StoreOpenError + '_ {
+        |error| match self.engine()(error) {
+            StoreOpenError::Damaged { path, what, .. } => StoreOpenError::Damaged { path, what, can_continue: false },
+            other => other,
         }
     }
 

@@ -2,9 +2,9 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, DirBuilder},
+    fs::{self, DirBuilder, Permissions},
     io::Write,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -95,7 +95,9 @@ impl RestoredFiles {
         let directory = super::directory::parent(target);
         let create = || {
             if !directory.is_dir() {
-                DirBuilder::new().mode(0o755).create(directory)?;
+                DirBuilder::new().mode(0o700).create(directory)?;
+                // Whatever the umask is: the daemon reads what is in it as another user.
+                fs::set_permissions(directory, Permissions::from_mode(0o755))?;
                 sync_directory(super::directory::parent(directory))?;
             }
             let mut file = PendingFile::create(target)?;

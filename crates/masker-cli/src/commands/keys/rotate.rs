@@ -85,6 +85,10 @@ pub(super) async fn rotate(args: &RotateKeyFileArgs, ctx: &mut CommandContext<'_
     key_files::prepare(&paths.active, &new, Some(active.owner))?
         .persist(true)
         .map_err(|error| failed_to_write(&paths.active, &error))?;
+    // What an interrupted run has left, which was never in use.
+    for path in [&paths.active, &paths.old] {
+        masker_files::remove_unnamed(path).map_err(|error| failed_to_write(path, &error))?;
+    }
 
     let next = vec![
         format!(
@@ -133,7 +137,8 @@ pub(super) async fn remove_old(args: &RemoveOldArgs, ctx: &mut CommandContext<'_
     match daemon.keys.iter().find(|key| key.fingerprint == fingerprint) {
         None => {
             return refused(format!(
-                "the daemon does not know its key {fingerprint}. Is it the daemon of this directory? If the file is new, {}",
+                "the daemon does not know its key {fingerprint}. Is it the daemon of this directory? If the file is new, let \
+                 `masker doctor` compare the keys, and if it finds no error, {}",
                 daemon.apply
             ));
         }
@@ -202,9 +207,10 @@ fn begun(kid: Kid, paths: &KeyPaths, active: &str, old: &str, daemon: &Result<Da
         (Err(reason), ..) => {
             format!("start the daemon, then run `masker keys status`, which says what to do next. {reason}")
         }
-        (Ok(daemon), None, _) | (Ok(daemon), _, None) => {
-            format!("the daemon has not loaded these keys yet: {}", daemon.apply)
-        }
+        (Ok(daemon), None, _) | (Ok(daemon), _, None) => match daemon.only_in_memory(&[active, old]) {
+            Some(lost) => daemon.keep(kid, lost),
+            None => format!("the daemon has not loaded these keys yet: {}", daemon.apply),
+        },
         (Ok(_), Some(_), Some(key)) if key.removable => format!(
             "nothing in the vault needs the old key any more: masker keys remove-old --dir {} --kid {kid}",
             quoted(paths.old.parent().unwrap_or(Path::new(".")))
@@ -221,6 +227,24 @@ fn begun(kid: Kid, paths: &KeyPaths, active: &str, old: &str, daemon: &Result<Da
 }
 
 impl DaemonKeys {
+    /// Returns a key that the daemon has and that none of the files has. Its next restart loses it.
+    fn only_in_memory(&self, files: &[&str]) -> Option<&KeyStatus> {
+        let is_used = |key: &KeyStatus| is_active(key) || key.vault_records + key.vault_index_rows > 0;
+        let loaded = self.keys.iter().filter(|key| key.loaded && is_used(key));
+        let in_no_file = loaded.filter(|key| !files.contains(&&*key.fingerprint));
+        in_no_file.max_by_key(|key| (is_active(key), key.vault_records))
+    }
+
+    /// Returns what to do about a key that is perhaps nowhere but in the daemon's memory.
+    fn keep(&self, kid: Kid, key: &KeyStatus) -> String {
+        format!(
+            "the key {} is in no file there, and the daemon has it in its memory: do not restart the daemon. Put this key back from \
+             its copy, as the old key {kid}_OLD if another key replaces it, or else as {kid}, and overwrite no file; `masker doctor` \
+             shows which keys are where",
+            key.fingerprint
+        )
+    }
+
     /// Checks that the daemon serves under this key, and that the vault needs no older one.
     fn check_before(&self, kid: Kid, active: &str, directory: &Path) -> Result<(), CommandError> {
         let refused = |why: String| Err(CommandError::Other(format!("no key was changed: {why}")));
@@ -228,11 +252,11 @@ impl DaemonKeys {
             Some(key) if key.fingerprint == active => {}
             Some(key) => {
                 return refused(format!(
-                    "the active key {kid} of the daemon is {}, and the one in {} is {active}. If the file is newer, {}. If \
-                     another daemon reads this directory, name its socket with --socket",
+                    "the active key {kid} of the daemon is {}, and the one in {} is {active}. {}. If another daemon reads this \
+                     directory, name its socket with --socket",
                     key.fingerprint,
                     directory.display(),
-                    self.apply
+                    self.keep(kid, key)
                 ));
             }
             None => {

@@ -181,7 +181,8 @@ fn examine_keys(store: EmbeddedStore, keyring: &Keyring, rules: &KeyRules) -> Re
         let metrics = Arc::new(VaultMetrics::new().map_err(|failed| failed.to_string())?);
         let found = KeyRefusals::find(Arc::clone(&store), keyring, rules, metrics).await;
         store.close().await.map_err(|failed| failed.to_string())?;
-        let KeyRefusals { control_key, misplaced, rollbacks, missing_keys } = found.map_err(|failed| failed.to_string())?;
+        let KeyRefusals { control_key, misplaced, rollbacks, missing_keys } =
+            found.map_err(|failed| failed.to_string())?;
         let lost = control_key.map(|lost| (acceptance::new_control_key(position, &lost), lost.text));
         let rollbacks = rollbacks.into_iter().map(|rollback| {
             let state = acceptance::key_rollback(position, &rollback);

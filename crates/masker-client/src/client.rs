@@ -35,14 +35,14 @@ const REPEATABLE: [&str; 4] = ["/api/v1/tokenize", "/api/v1/rehydrate", "/api/v1
 pub enum ClientError {
     /// The socket does not exist.
     #[error(
-        "the daemon cannot be reached: there is no socket {0}. Start it with `masker serve`, or give its socket with \
-         --socket, MASKER_SOCKET or `[server] socket`"
+        "the daemon cannot be reached: there is no socket {0}. Start it (`systemctl start masker.socket \
+         masker.service` for that of the package, else `masker serve`), or give its socket with --socket, MASKER_SOCKET or `[server] socket`"
     )]
     NoSocket(PathBuf),
     /// The socket exists, but no process listens on it.
     #[error(
-        "the daemon cannot be reached: nobody listens on {0}. It has stopped; start it with `masker serve` or \
-         `systemctl start masker`"
+        "the daemon cannot be reached: nobody listens on {0}. It has stopped; start it: `systemctl start \
+         masker.socket masker.service` for that of the package, else `masker serve`"
     )]
     Refused(PathBuf),
     /// The socket's mode does not permit this user to connect.

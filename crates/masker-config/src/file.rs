@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs::Metadata,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -60,6 +61,11 @@ fn is_own(host: HostEnvironment<'_>, found: &Metadata) -> bool {
     is_trusted(found, host.uid) && is_trusted_directory(host.current_dir, host.uid)
 }
 
+/// Returns whether this user may not enter the directory of a file.
+fn is_out_of_reach(file: &Path) -> bool {
+    file.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
 impl FileSettings {
     /// Returns the first file of the search order, and its settings. A file that a flag or variable names must exist. The
     /// other files are optional, but an existing file that cannot be read is an error, because its settings should apply.
@@ -87,6 +93,8 @@ impl FileSettings {
                 }
                 Ok((settings, _)) => return (Some(file), settings),
                 Err(FileError::Text(TextFileError::NotFound)) => {}
+                // As another user in root's directory, for example: nobody knows whether there is a file.
+                Err(_) if file.parent() != Some(host.system_dir) && is_out_of_reach(&file) => {}
                 Err(error) => {
                     let settings = error.report(&file, errors);
                     return (Some(file), settings);

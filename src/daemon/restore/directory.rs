@@ -62,6 +62,19 @@ impl RestoreDirectory {
         EffectiveUser::take(self.owner)
     }
 
+    /// Returns a name beside the directory that nothing has: an earlier restore may have left something as well.
+    fn free_name(&self) -> PathBuf {
+        let named = |number: u32| {
+            let mut name = self.path.clone().into_os_string();
+            name.push(".before-restore");
+            if number > 1 {
+                name.push(format!("-{number}"));
+            }
+            PathBuf::from(name)
+        };
+        (1..).map(named).find(|path| path.symlink_metadata().is_err()).unwrap_or_else(|| named(1))
+    }
+
     fn check_empty(&self) -> Result<(), String> {
         let begun = self.building().symlink_metadata().is_ok();
         let entries = fs::read_dir(&self.path).map_err(|error| self.failed("list", &error))?;
@@ -71,10 +84,11 @@ impl RestoreDirectory {
             let is_left = [RESTORING, LOST_AND_FOUND, AUDIT_DIRECTORY, "lock"].iter().any(|known| name == *known)
                 || begun && vault_entries(&self.path).contains(&path);
             if !is_left {
-                let path = self.path.display();
+                let (path, kept) = (self.path.display(), self.free_name());
                 return Err(format!(
                     "{path} is not empty: it has {name:?}, and a backup is restored into an empty directory. Stop the daemon and keep \
-                     what is there: mv --no-target-directory {path} {path}.before-restore"
+                     what is there: mv --no-target-directory {path} {}",
+                    kept.display()
                 ));
             }
         }

@@ -183,12 +183,23 @@ fn configuration_and_policies_are_put_in_place_only_where_there_are_none() {
         set_aside(&site);
         command
     };
-    let mut missing = command();
+    let missing = command();
+    // Whatever the umask of the operator is, the daemon can read what is put in place.
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "umask 077 && exec \"$0\" \"$@\""]).arg(missing.get_program()).args(missing.get_args());
+    shell
+        .env_clear()
+        .envs(missing.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .env("PATH", "/usr/bin:/bin");
+    let mut missing = shell;
     fs::remove_file(site.path("masker.toml")).unwrap();
     fs::remove_dir_all(site.path("policies")).unwrap();
     let restored = super::Ended::of(missing.output().unwrap()).json(0);
     assert_eq!(restored["placed"], json!([site.path("masker.toml"), site.path("policies/care.toml")]), "{restored}");
     assert_eq!((text_of("masker.toml"), text_of("policies/care.toml")), (configuration.clone(), policy.clone()));
+    let mode = |name: &str| fs::metadata(site.path(name)).unwrap().permissions().mode() & 0o777;
+    let modes = ["policies", "policies/care.toml", "masker.toml"].map(mode);
+    assert_eq!(modes, [0o755, 0o644, 0o644]);
 
     let mut differing = command();
     let other = "# changed\n".to_owned() + &configuration;

@@ -18,13 +18,13 @@ use super::{Outcome, contents, run};
 use crate::harness::{Daemon, Site, masker};
 
 /// A directory that `masker init` has made, with the policies of this project.
-struct Made {
+pub(super) struct Made {
     home: TempDir,
-    site: Site,
+    pub(super) site: Site,
 }
 
 /// What doctor has found.
-struct Findings(Vec<Value>);
+pub(super) struct Findings(pub(super) Vec<Value>);
 
 impl Made {
     fn new() -> Self {
@@ -35,7 +35,7 @@ impl Made {
     }
 
     /// As [`Made::new`], with a vault that has a record under each key, and an audit log.
-    fn served() -> Self {
+    pub(super) fn served() -> Self {
         let made = Self::new();
         let daemon = made.start();
         let mut client = daemon.client();
@@ -44,44 +44,44 @@ impl Made {
         made
     }
 
-    fn home(&self) -> &Path {
+    pub(super) fn home(&self) -> &Path {
         self.home.path()
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.home.path().join("d").join(name)
     }
 
-    fn key(&self, name: &str) -> PathBuf {
+    pub(super) fn key(&self, name: &str) -> PathBuf {
         self.path("keys").join(name)
     }
 
-    fn start(&self) -> Daemon {
+    pub(super) fn start(&self) -> Daemon {
         let config = self.path("masker.toml");
         let launch = self.site.launch().env("CREDENTIALS_DIRECTORY", self.path("keys"));
         launch.flag("--config").flag(config.to_str().unwrap()).socket(&self.path("masker.sock")).start()
     }
 
     /// Expects that a start is refused.
-    fn start_is_refused(&self) {
+    pub(super) fn start_is_refused(&self) {
         let config = self.path("masker.toml");
         let launch = self.site.launch().env("CREDENTIALS_DIRECTORY", self.path("keys"));
         launch.flag("--config").flag(config.to_str().unwrap()).socket(&self.path("masker.sock")).refused();
     }
 
     /// Runs a command with the configuration and the keys of the directory.
-    fn run(&self, words: &[&str]) -> Outcome {
+    pub(super) fn run(&self, words: &[&str]) -> Outcome {
         let variables = [("MASKER_CONFIG", self.path("masker.toml")), ("CREDENTIALS_DIRECTORY", self.path("keys"))];
         let variables: Vec<(&str, &Path)> = variables.iter().map(|(name, path)| (*name, path.as_path())).collect();
         run(self.home(), words, &variables)
     }
 
-    fn doctor(&self) -> Findings {
+    pub(super) fn doctor(&self) -> Findings {
         Findings::of(self.run(&["doctor", "--json"]))
     }
 
     /// Runs the commands of a remedy as an operator copies them into a shell.
-    fn follow(&self, remedy: &str) -> bool {
+    pub(super) fn follow(&self, remedy: &str) -> bool {
         let command = remedy.split('`').nth(1).unwrap_or_else(|| panic!("no command in {remedy}"));
         let path = format!("{}:/usr/bin:/bin", masker().parent().unwrap().display());
         let mut shell = Command::new("sh");
@@ -102,7 +102,7 @@ impl Made {
 }
 
 impl Findings {
-    fn of(outcome: Outcome) -> Self {
+    pub(super) fn of(outcome: Outcome) -> Self {
         let report: Value = serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("{}", outcome.stderr));
         let findings = Findings(report["checks"].as_array().unwrap().clone());
         let errors = findings.0.iter().filter(|finding| finding["status"] == "error").count();
@@ -119,7 +119,7 @@ impl Findings {
     }
 
     /// Returns the findings of the site that are neither ok nor about the host.
-    fn faults(&self) -> Vec<(&str, &str)> {
+    pub(super) fn faults(&self) -> Vec<(&str, &str)> {
         let of_site = |finding: &&Value| {
             let id = finding["id"].as_str().unwrap();
             let of_host = ["host.", "kernel.", "environment."].iter().any(|group| id.starts_with(group));
@@ -130,7 +130,7 @@ impl Findings {
     }
 
     /// Returns the only finding of this identifier, and checks its status.
-    fn one(&self, finding: &str, status: &str) -> &Value {
+    pub(super) fn one(&self, finding: &str, status: &str) -> &Value {
         let found: Vec<&Value> = self.0.iter().filter(|one| one["finding"] == finding).collect();
         let [one] = found[..] else { panic!("{finding}: {:#?}", self.0) };
         assert_eq!(one["status"], status, "{one}");
@@ -138,17 +138,17 @@ impl Findings {
         one
     }
 
-    fn status(&self, id: &str) -> &str {
+    pub(super) fn status(&self, id: &str) -> &str {
         let of = self.0.iter().find(|finding| finding["id"] == id).unwrap_or_else(|| panic!("{id}: {:#?}", self.0));
         of["status"].as_str().unwrap()
     }
 }
 
-fn remedy(finding: &Value) -> &str {
+pub(super) fn remedy(finding: &Value) -> &str {
     finding["remedy"].as_str().unwrap()
 }
 
-fn found(finding: &Value) -> &str {
+pub(super) fn found(finding: &Value) -> &str {
     finding["found"].as_str().unwrap()
 }
 
@@ -156,7 +156,7 @@ fn found(finding: &Value) -> &str {
 const STOPPED: [(&str, &str); 2] = [("daemon.configuration", "not-checked"), ("socket.mode", "not-checked")];
 
 /// Other tests run daemons on this host, which is a finding of `daemon.configuration` as well.
-fn of_site<'a>(faults: Vec<(&'a str, &'a str)>) -> Vec<(&'a str, &'a str)> {
+pub(super) fn of_site<'a>(faults: Vec<(&'a str, &'a str)>) -> Vec<(&'a str, &'a str)> {
     faults.into_iter().filter(|(id, _)| STOPPED.iter().all(|(stopped, _)| stopped != id)).collect()
 }
 
@@ -278,7 +278,7 @@ fn files_beside_keys_are_moved_away_and_not_deleted() {
 }
 
 /// Exchanges two files.
-fn exchange(one: &Path, two: &Path) {
+pub(super) fn exchange(one: &Path, two: &Path) {
     let aside = one.with_extension("aside");
     for (from, to) in [(one, &*aside), (two, one), (&aside, two)] {
         fs::rename(from, to).unwrap();

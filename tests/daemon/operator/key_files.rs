@@ -163,11 +163,13 @@ fn an_interrupted_rotation_is_completed_by_repeating_it() {
     let site = KeySite::new();
     let first = text(&site.active());
     fs::copy(site.active(), site.old()).unwrap();
+    let left = site.keys.join(".MASKER_KEY_K_CARE.0123456789abcdef.partial");
+    fs::write(&left, "what the interrupted run has left").unwrap();
     let rotated = site.rotate();
     // No daemon runs: the message names both ways.
     assert!(rotated.stderr.contains("systemctl restart masker.service"), "{}", rotated.stderr);
     rotated.ok();
-    assert!(text(&site.old()) == first && text(&site.active()) != first);
+    assert!(text(&site.old()) == first && text(&site.active()) != first && !left.exists());
     site.rotate().refused(&["No key was changed", "start the daemon", "masker keys status"]);
     site.remove_old(&["--yes"]).refused(&["stays: only the daemon knows"]);
     let files = contents(&site.keys);
@@ -192,8 +194,14 @@ fn a_key_that_the_daemon_does_not_serve_under_is_not_rotated() {
     fs::rename(site.active(), site.site.path("kept")).unwrap();
     let file = site.active();
     site.run(&["keys", "generate", "--output", file.to_str().unwrap()]).ok();
-    site.rotate().refused(&["no key was changed", "the active key K_CARE of the daemon is", "--socket"]);
+    let keep = ["in its memory: do not restart the daemon", "back from its copy"];
+    site.rotate()
+        .refused(&[&["no key was changed", "the active key K_CARE of the daemon is", "--socket"], &keep[..]].concat());
     assert!(!site.old().exists());
+    // Nor is a restart the next step of a rotation whose old key is another one than the daemon's.
+    fs::copy(site.keys.join("MASKER_KEY_K_PAY"), site.old()).unwrap();
+    let refused = site.rotate().refused(&keep);
+    assert!(!refused.contains("systemctl") && !refused.contains("keys reload"), "{refused}");
     daemon.stop();
 }
 

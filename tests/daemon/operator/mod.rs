@@ -1,5 +1,6 @@
 //! What an operator does around a daemon: with the real binary, and the steps repeated, left out and swapped.
 
+mod before_start;
 mod doctor;
 mod init;
 mod key_files;

@@ -306,7 +306,8 @@ impl Place {
             ));
         }
         if self.layout == Layout::System {
-            steps.push("systemctl start masker.socket masker.service".to_owned());
+            // Starts that failed without keys may have used up the limit of starts.
+            steps.push(super::START_AFTER_FAILURES.to_owned());
             steps.push("masker doctor".to_owned());
             return steps;
         }

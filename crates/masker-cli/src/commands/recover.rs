@@ -36,6 +36,8 @@ pub(super) fn run(args: &RecoverArgs, ctx: &mut CommandContext<'_>) -> Result<Ex
     let is_system = config.file.as_deref().and_then(Path::parent) == Some(ctx.host().system_dir);
     let service_uid = is_system.then(doctor::service_uid).flatten();
     let mut findings = (ctx.offline.find_refusals)(&config, credentials, service_uid);
+    let mut seen = BTreeSet::new();
+    findings.problems.retain(|problem| seen.insert(problem.clone()));
     if !has_keys && !findings.problems.is_empty() {
         findings.problem(
             "this command has no keys, so it cannot see what the daemon sees: set CREDENTIALS_DIRECTORY, or the variables of the \
@@ -57,7 +59,8 @@ pub(super) fn run(args: &RecoverArgs, ctx: &mut CommandContext<'_>) -> Result<Ex
     }
     let Some(file) = &config.file else {
         return Err(CommandError::Other(
-            "there is no configuration file, and so no place for what is accepted: `masker init` makes one".to_owned(),
+            "there is no configuration file, and so no place for what is accepted: put it back from a backup. If there never was one, \
+             `masker init` makes one with the defaults".to_owned(),
         ));
     };
     let runs_as = ctx.host().uid;
@@ -104,6 +107,8 @@ fn show(findings: &Refusals, accepted: &AcceptedStates, ctx: &mut CommandContext
         return ctx.output.json(&RecoverReport { refused, problems, missing_keys });
     }
     for problem in problems {
+        // One of several lines stays one problem.
+        let problem = problem.replace('\n', "\n  ");
         ctx.output.line(&format!("a start fails, and nothing can be accepted: {problem}"))?;
     }
     for missing in missing_keys {
@@ -160,9 +165,7 @@ fn effect(kind: AcceptedKind) -> &'static str {
 fn next(config: &Path, is_serving: bool, ctx: &CommandContext<'_>) -> &'static str {
     match (config.parent() == Some(ctx.host().system_dir), is_serving) {
         (true, true) => "systemctl restart masker.service",
-        (true, false) => {
-            "systemctl reset-failed masker.socket masker.service; systemctl start masker.socket masker.service"
-        }
+        (true, false) => super::START_AFTER_FAILURES,
         (false, true) => "restart the daemon",
         (false, false) => "start the daemon again",
     }

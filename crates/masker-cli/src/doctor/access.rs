@@ -29,7 +29,8 @@ fn owners(access: &AccessConfig, daemon_uid: u32) -> Finding {
         first.place,
         first.grant.scopes.to_texts().join(", ")
     );
-    let remedy = "if that is not intended, give this client the scopes that are missing or another user, then `systemctl reload masker.service`,                   or send the daemon SIGHUP: root can do that in any case";
+    let remedy = "if that is not intended, give this client the scopes that are missing or another user, then `systemctl reload masker.service`, \
+                  or send the daemon SIGHUP: root can do that in any case";
     Finding::warning(CHECK, FindingId::RootLimited, found, remedy)
 }
 

@@ -42,6 +42,8 @@ finding_ids! {
     PolicyKeyUnused = "policy-key-unused";
     /// Files that do not belong in the directories that the daemon reads.
     StrayFiles = "stray-files";
+    /// Every user can change the configuration or the policies.
+    FilesOpen = "files-open";
     /// A key is not there.
     KeyMissing = "key-missing";
     /// The file of an old key is not there.

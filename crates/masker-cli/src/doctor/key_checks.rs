@@ -25,7 +25,7 @@ pub(super) fn judge(keys: &KeyFacts, has_log: Option<bool>) -> Vec<Finding> {
     findings.extend(differ(&keys.keys()));
     findings.extend(random(&keys.keys()));
     findings.extend(files(&keys.files));
-    findings.extend(keys_from_variables(&keys.credentials.given));
+    findings.extend(keys_from_variables(&keys.credentials.given, &keys.decrypted));
     findings.extend(audit_key(keys, has_log));
     findings
 }
@@ -238,9 +238,9 @@ fn key_file(name: &str, path: &Path, facts: &FileFacts, by_systemd: bool) -> Opt
 }
 
 /// `keys.source`: keys come from files, not from variables.
-fn keys_from_variables(given: &[SecretOrigin]) -> Vec<Finding> {
-    let variables: Vec<&str> =
-        given.iter().filter(|given| given.by == OriginKind::Variable).map(|given| &*given.name).collect();
+fn keys_from_variables(given: &[SecretOrigin], decrypted: &[String]) -> Vec<Finding> {
+    let variables = given.iter().filter(|given| given.by == OriginKind::Variable).map(|given| &*given.name);
+    let variables: Vec<&str> = variables.filter(|name| decrypted.iter().all(|decrypted| decrypted != name)).collect();
     if variables.is_empty() {
         return if given.is_empty() { Vec::new() } else { vec![Finding::ok("keys.source", "keys come from files")] };
     }

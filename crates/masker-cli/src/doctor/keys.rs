@@ -14,6 +14,7 @@ use super::{files::PathStatus, secret_names::holds_secret, units::InstalledUnits
 use masker_config::{CredentialFault, Credentials, Environment, OriginKind, PartialCredentials, SecretOrigin};
 use masker_core::{crypto::SecretKey, keyring::Role};
 use masker_types::kind::Kid;
+use nix::unistd::geteuid;
 
 /// The variable of the key of the audit log.
 pub(super) const AUDIT_KEY: &str = "MASKER_AUDIT_HMAC_KEY";
@@ -38,6 +39,8 @@ pub(super) struct KeyFacts {
     pub(super) unit: Option<PathBuf>,
     /// Credentials of the unit that only systemd or another user can read, and variables of a running daemon.
     pub(super) unreadable: Vec<String>,
+    /// Encrypted credentials that were decrypted.
+    pub(super) decrypted: Vec<String>,
     /// Directories of keys that this user cannot list: any key may be there.
     pub(super) hidden: Vec<PathBuf>,
     /// Directories of keys that do not exist.
@@ -80,6 +83,7 @@ impl KeyFacts {
             has_place: true,
             unit: None,
             unreadable: Vec::new(),
+            decrypted: Vec::new(),
             hidden: Vec::new(),
             missing: Vec::new(),
             links: Vec::new(),
@@ -90,6 +94,15 @@ impl KeyFacts {
     fn of_unit(installed: &InstalledUnits) -> Self {
         let mut unreadable = installed.encrypted_credentials();
         let mut variables: Vec<(OsString, OsString)> = Vec::new();
+        let mut decrypted = Vec::new();
+        // Root can decrypt those in files, as `provided_keys` does.
+        for (name, path) in installed.encrypted_files().into_iter().filter(|_| geteuid().is_root()) {
+            if let Ok(key) = decrypt(&name, &path) {
+                unreadable.retain(|known| *known != name);
+                decrypted.push(name.clone());
+                variables.push((name.into(), key));
+            }
+        }
         let found = installed.credentials();
         for (name, path) in found.files {
             match File::open(&path) {
@@ -102,6 +115,7 @@ impl KeyFacts {
         KeyFacts {
             unit: installed.unit.clone(),
             unreadable,
+            decrypted,
             hidden: found.hidden,
             missing: found.missing,
             links: found.links,

@@ -23,6 +23,7 @@ mod key_identity;
 mod keys;
 pub(crate) use keys::provided_keys;
 pub(crate) use units::service_uid;
+mod open_files;
 mod policies;
 mod secret_names;
 mod socket;
@@ -114,7 +115,11 @@ fn examine_files(input: &DoctorInput<'_>, config: &Config, keys: &KeyFacts, unit
     findings.extend((!keys.has_place && !keys.any()).then(|| no_keys(config)));
     findings.extend(key_identity::judge(keys, &witness, audit.other_key()));
     findings.extend(policies::judge(&policies::gather(config), keys, input.loaded));
+    if matches!(witness, KeyWitness::NoVault) {
+        findings.iter_mut().for_each(of_new_host);
+    }
     findings.extend(strays::judge(&strays::gather(config, keys, installed)));
+    findings.extend(open_files::judge(&open_files::gather(config)));
     findings.extend(access::judge(&config.access, runs_as.uid));
     findings.extend(socket::judge(&socket::gather(&config.server), &config.server, &runs_as));
     findings.extend(vault::judge(&config.vault.data_dir, &vault, &runs_as, audit.names_vault()));
@@ -131,6 +136,18 @@ fn examine_files(input: &DoctorInput<'_>, config: &Config, keys: &KeyFacts, unit
         findings.extend(start::judge(start));
     }
     findings
+}
+
+/// Adds to the finding of a key that is not there that it may be the first one: there is neither a vault nor an audit log.
+fn of_new_host(finding: &mut Finding) {
+    let (Some(FindingId::KeyMissing | FindingId::AuditKeyMissing), Some(remedy)) =
+        (finding.finding, &mut finding.remedy)
+    else {
+        return;
+    };
+    *remedy = format!(
+        "if this is a new installation, `masker init` makes the first keys: there is neither a vault nor an audit log. If not, {remedy}"
+    );
 }
 
 /// `keys.read`, if nothing says where the keys are.
@@ -155,6 +172,14 @@ fn configuration(config: &Result<Config, ConfigFault>) -> Vec<Finding> {
     match config {
         Ok(Config { file: Some(file), .. }) => vec![Finding::ok("config", format!("{} is valid", file.display()))],
         Ok(_) => vec![Finding::ok("config", "there is no configuration file: every setting has its default")],
+        Err(ConfigFault::Unreadable(file, _)) if file.try_exists().is_ok_and(|exists| !exists) => {
+            let found = format!(
+                "{}, which the running daemon uses, is not there any more: its next start has other settings",
+                file.display()
+            );
+            let remedy = "put it back from a backup before the daemon is restarted; it has no secret";
+            vec![Finding::error("config", FindingId::ConfigInvalid, found, remedy)]
+        }
         Err(ConfigFault::Unreadable(file, why)) => {
             let found = format!("{}, which the daemon uses, cannot be read here: {why}", file.display());
             vec![Finding::not_checked("config", found, look_as())]

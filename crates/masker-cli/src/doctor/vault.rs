@@ -19,6 +19,8 @@ use super::{
 };
 use masker_types::{engine::EngineKind, limits::STORE_COMPACTION_ROOM_BYTES_MIN};
 
+/// The directory in which a restore builds the vault.
+const RESTORING: &str = "restoring";
 /// Maximum number of files that are counted.
 const FILES_MAX: usize = 100_000;
 
@@ -38,6 +40,8 @@ pub(super) struct VaultFacts {
     pub(super) exists: bool,
     /// Whether a part of it could not be examined.
     pub(super) partly_hidden: bool,
+    /// Whether a restore into it has begun and not ended.
+    is_restoring: bool,
 }
 
 /// Examines the directory and its `entries`, without the files of the audit log.
@@ -50,6 +54,7 @@ pub(super) fn gather(path: &Path, entries: Vec<PathBuf>, audit: &Path) -> VaultF
         engines: Vec::new(),
         exists: entries.iter().any(|entry| entry.exists()),
         partly_hidden: false,
+        is_restoring: path.join(RESTORING).exists(),
     };
     vault.partly_hidden = vault.directory.is_hidden();
     let names = EngineKind::CHOICES.map(|(name, _)| name).into_iter();
@@ -85,7 +90,8 @@ pub(super) fn judge(path: &Path, vault: &VaultFacts, runs_as: &ServiceUser, is_r
     let mut findings = vec![own_directory("vault.directory", path, &vault.directory, runs_as)];
     let shown = path.display();
     match is_recorded {
-        _ if vault.exists || vault.partly_hidden => {}
+        // `daemon.start` reports a restore that was interrupted.
+        _ if vault.exists || vault.partly_hidden || vault.is_restoring => {}
         Some(false) => {}
         Some(true) => {
             let found = format!(

@@ -79,7 +79,14 @@ async fn status(ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
         return Ok(Exit::Done);
     }
     output.table(&HEADER, list.keys.into_iter().map(row).collect())?;
-    let advice = list.advice.iter().map(|advice| format!("{}: {}", advice.kid, advice.text));
+    // The daemon does not see the files that it loads at its next start.
+    let files = |text: &str, apply: &str| match text {
+        "nothing to do" => {
+            format!("nothing to do. If its files have changed since, compare them (`masker doctor`), then {apply}")
+        }
+        text => text.to_owned(),
+    };
+    let advice = list.advice.iter().map(|advice| format!("{}: {}", advice.kid, files(&advice.text, &advice.apply)));
     if output.is_terminal() {
         output.line("")?;
         for line in advice {

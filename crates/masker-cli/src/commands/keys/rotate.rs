@@ -55,6 +55,11 @@ pub(super) async fn rotate(args: &RotateKeyFileArgs, ctx: &mut CommandContext<'_
     let Some(active) = active else {
         return Err(CommandError::Other(match old {
             Some(_) => paths.only_old_text(),
+            None if kid.as_str().starts_with("AUDIT") => {
+                "the key of the audit log is not rotated: the log cannot be verified or \
+                                                          continued with another one"
+                    .to_owned()
+            }
             None => format!(
                 "there is no key {kid} in {}{}. Put it back from its copy. If it never had one, `masker keys generate --kid {kid} \
                  --output {}` makes the first",

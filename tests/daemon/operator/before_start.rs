@@ -24,9 +24,24 @@ fn give(path: &Path, uid: u32) {
     }
 }
 
+/// Gives the site policies of its own, in place of those of this project.
+fn own_policies(made: &Made) {
+    let (project, own) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("policies"), made.path("policies"));
+    fs::create_dir(&own).unwrap();
+    for (policy, text) in contents(&project) {
+        fs::write(own.join(policy.file_name().unwrap()), text).unwrap();
+    }
+    let config = made.path("masker.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let (project, own) = (project.display().to_string(), own.display().to_string());
+    assert!(text.contains(&project), "{text}");
+    fs::write(&config, text.replace(&project, &own)).unwrap();
+}
+
 #[test]
 fn keys_that_only_the_daemons_memory_has_are_errors_and_no_restart_is_advised() {
     let made = Made::served();
+    own_policies(&made);
     let daemon = made.start();
     let kept = made.home().join("kept");
     fs::create_dir(&kept).unwrap();
@@ -52,6 +67,7 @@ fn keys_that_only_the_daemons_memory_has_are_errors_and_no_restart_is_advised() 
     for name in names {
         fs::rename(kept.join(name), made.key(name)).unwrap();
     }
+    made.run(&["keys", "reload"]).ok();
     assert_eq!(made.doctor().faults(), []);
 
     // A policy of a key that nobody has.
@@ -84,7 +100,7 @@ fn what_a_start_refuses_is_an_error_of_doctor() {
     let made = Made::served();
     let vault = made.path("vault");
     let copy = |to: &str| {
-        let copied = Command::new("cp").arg("--archive").arg(&vault).arg(made.path(to)).status().unwrap();
+        let copied = Command::new("cp").arg("--archive").arg(&vault).arg(made.home().join(to)).status().unwrap();
         assert!(copied.success());
     };
     copy("older");
@@ -92,12 +108,12 @@ fn what_a_start_refuses_is_an_error_of_doctor() {
     daemon.client().token("PHONE", "415-555-2672");
     daemon.stop();
     let put = |name: &str| {
-        fs::rename(&vault, made.path("aside")).unwrap();
-        fs::rename(made.path(name), &vault).unwrap();
+        fs::rename(&vault, made.home().join("aside")).unwrap();
+        fs::rename(made.home().join(name), &vault).unwrap();
     };
     let take_back = |name: &str| {
-        fs::rename(&vault, made.path(name)).unwrap();
-        fs::rename(made.path("aside"), &vault).unwrap();
+        fs::rename(&vault, made.home().join(name)).unwrap();
+        fs::rename(made.home().join("aside"), &vault).unwrap();
     };
     let refused = |text: &str| {
         let findings = made.doctor();
@@ -125,18 +141,18 @@ fn what_a_start_refuses_is_an_error_of_doctor() {
     sound();
 
     let witness = vault.join("witness");
-    fs::rename(&witness, made.path("aside")).unwrap();
+    fs::rename(&witness, made.home().join("aside")).unwrap();
     refused("the witness file of the vault");
-    fs::rename(made.path("aside"), &witness).unwrap();
+    fs::rename(made.home().join("aside"), &witness).unwrap();
     let engine = ["sled", "fjall"].into_iter().find(|engine| vault.join(engine).exists()).unwrap();
-    fs::rename(vault.join(engine), made.path("aside")).unwrap();
+    fs::rename(vault.join(engine), made.home().join("aside")).unwrap();
     refused("its database is missing");
     fs::create_dir(vault.join(engine)).unwrap();
     let emptied = made.doctor();
     let emptied = emptied.one("start-refused", "error");
     assert!(!found(emptied).starts_with("loss") && found(emptied).contains("restore a backup"), "{emptied}");
     fs::remove_dir_all(vault.join(engine)).unwrap();
-    fs::rename(made.path("aside"), vault.join(engine)).unwrap();
+    fs::rename(made.home().join("aside"), vault.join(engine)).unwrap();
     sound();
 
     let config = made.path("masker.toml");
@@ -173,6 +189,7 @@ fn files_that_the_daemons_user_cannot_read_are_found_by_root() {
         return;
     }
     let made = Made::served();
+    own_policies(&made);
     let (config, policies) = (made.path("masker.toml"), made.path("policies"));
     let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     give(&made.path("vault"), USER);

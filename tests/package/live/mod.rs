@@ -9,6 +9,7 @@ use host::Host;
 fn an_operator_is_told_what_to_do_and_loses_nothing() {
     let Some(host) = Host::start() else { return };
     first_start(&host);
+    doctor_of_the_unit(&host);
     let token = rotation(&host);
     older_copy(&host, &token);
 }
@@ -44,6 +45,55 @@ fn first_start(host: &Host) {
     }
     let health = host.run("masker health").ok();
     assert!(health.lines().any(|line| line.starts_with("audit log\tok")), "{health}");
+}
+
+/// What doctor says of keys and files as the unit has them.
+fn doctor_of_the_unit(host: &Host) {
+    let lines = |text: &str, check: &str| {
+        let of_check = text.lines().filter(|line| line.split('\t').nth(1) == Some(check));
+        of_check.map(str::to_owned).collect::<Vec<_>>()
+    };
+    // A user who may not look is not told to move a key or to change an owner.
+    let text = host.run("runuser -u nobody -- masker doctor").text;
+    assert!(!text.contains("audit.key") && !text.contains("chown"), "{text}");
+    // All key files are gone: the daemon has the last copies.
+    host.run("mkdir -m 0700 /run/kept && mv /etc/masker/keys/* /run/kept/").ok();
+    let text = host.run("masker doctor").code(1);
+    for check in ["keys.identity", "policies.keys"] {
+        assert!(lines(&text, check).iter().any(|line| line.contains("in its memory")), "{check}: {text}");
+    }
+    let reloaded = host.run("masker keys reload").ok();
+    assert!(reloaded.contains("`masker doctor` compare them first"), "{reloaded}");
+    // systemd loads no links from a directory, and no hidden files.
+    host.run("ln -s /run/kept/K_HEALTHCARE /etc/masker/keys/K_HEALTHCARE").ok();
+    let text = host.run("masker doctor").code(1);
+    assert!(lines(&text, "keys.read").iter().any(|line| line.contains("is a link")), "{text}");
+    host.stop_units();
+    assert!(host.run("masker recover").code(1).contains("K_HEALTHCARE"));
+    assert!(host.refused().contains("K_HEALTHCARE"));
+    host.run("rm /etc/masker/keys/K_HEALTHCARE && mv /run/kept/* /etc/masker/keys/").ok();
+    host.run("cp /etc/masker/keys/K_HEALTHCARE /etc/masker/keys/.K_HEALTHCARE.0123456789abcdef.partial").ok();
+    let text = host.run("masker recover").ok();
+    assert!(text.contains("a start refuses nothing"), "{text}");
+    let text = host.run("masker doctor").text;
+    assert!(lines(&text, "files.strays").iter().any(|line| line.contains(".partial")), "{text}");
+    host.run("rm /etc/masker/keys/.K_HEALTHCARE.0123456789abcdef.partial").ok();
+    // Modes of files that were written with the umask 077, and a vault that root owns.
+    for (bad, good) in [
+        ("chmod 0600 /etc/masker/masker.toml", "chmod 0644 /etc/masker/masker.toml"),
+        ("chmod 0700 /etc/masker/policies", "chmod 0755 /etc/masker/policies"),
+        ("chmod 0700 /etc/masker", "chmod 0755 /etc/masker"),
+        ("chown root /var/lib/masker/witness", "chown masker /var/lib/masker/witness"),
+    ] {
+        host.run(bad).ok();
+        let text = host.run("masker doctor").code(1);
+        assert!(lines(&text, "daemon.start").iter().any(|line| line.starts_with("error")), "{bad}: {text}");
+        host.run("masker recover").code(1);
+        host.run(good).ok();
+    }
+    let text = host.run("masker doctor").text;
+    assert!(lines(&text, "daemon.start").iter().all(|line| line.starts_with("ok")), "{text}");
+    host.start_units();
 }
 
 /// A rotation, with its steps repeated and too early. Returns a token from before.

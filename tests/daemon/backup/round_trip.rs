@@ -184,7 +184,7 @@ fn configuration_and_policies_are_put_in_place_only_where_there_are_none() {
         command
     };
     let missing = command();
-    // Whatever the umask of the operator is, the daemon can read what is put in place.
+    // Under any umask of the operator, the daemon can read what is put in place.
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", "umask 077 && exec \"$0\" \"$@\""]).arg(missing.get_program()).args(missing.get_args());
     shell

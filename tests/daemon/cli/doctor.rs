@@ -378,7 +378,11 @@ fn finds_faults_of_the_data_directory() {
     for directory in ["", "policies"] {
         mode(&site.place.path(directory), 0o755);
     }
-    chown(site.place.path("vault"), Some(54_321), None).unwrap();
+    fs::create_dir_all(site.place.path("audit")).unwrap();
+    mode(&site.place.path("audit"), 0o700);
+    for directory in ["vault", "audit"] {
+        chown(site.place.path(directory), Some(54_321), None).unwrap();
+    }
     // No unit names the user of the daemon, and root can start it as any user.
     site.expect("warning", "vault.directory", "belongs to uid 54321, and a daemon started here runs as root");
 }

@@ -73,7 +73,7 @@ fn keys_that_only_the_daemons_memory_has_are_errors_and_no_restart_is_advised() 
     // A policy of a key that nobody has.
     let policy = made.path("policies").join("new.toml");
     let (_, text) = contents(&made.path("policies")).into_iter().find(|(_, text)| text.contains("K_PAYMENTS")).unwrap();
-    fs::write(&policy, text.replace("K_PAYMENTS", "K_NEW")).unwrap();
+    fs::write(&policy, text.replace("K_PAYMENTS", "K_NEW").replace("\"payments\"", "\"new\"")).unwrap();
     let findings = made.doctor();
     let new = findings.0.iter().find(|one| one["id"] == "policies.keys" && found(one).contains("K_NEW")).unwrap();
     assert!(new["status"] == "error" && found(new).contains("not provided: the daemon will not start"), "{new}");
@@ -169,7 +169,10 @@ fn what_a_start_refuses_is_an_error_of_doctor() {
     // Keys that are exchanged, and an earlier one that is active again.
     let [care, pay] = ["MASKER_KEY_K_HEALTHCARE", "MASKER_KEY_K_PAYMENTS"].map(|name| made.key(name));
     exchange(&care, &pay);
-    refused("K_PAYMENTS");
+    let findings = made.doctor();
+    let of_start = findings.0.iter().filter(|one| one["finding"] == "start-refused").map(found);
+    assert!(of_start.into_iter().any(|found| found.contains("of K_PAYMENTS: put each key back")), "{:#?}", findings.0);
+    made.start_is_refused();
     exchange(&care, &pay);
     let daemon = made.start();
     made.run(&["keys", "rotate", "--dir", "d/keys", "--kid", "K_HEALTHCARE"]).ok();
@@ -215,7 +218,7 @@ fn files_that_the_daemons_user_cannot_read_are_found_by_root() {
     }
     assert_eq!(started(&made.doctor()), "ok");
 
-    // A user who may not look is told so, and not to change an owner.
+    // A user who may not look learns that, and changes no owner.
     let mut doctor = Command::new(masker());
     doctor.args(["doctor", "--json"]).env_clear().env("MASKER_CONFIG", &config).current_dir("/").stdin(Stdio::null());
     std::os::unix::process::CommandExt::uid(&mut doctor, USER + 1);

@@ -96,7 +96,7 @@ impl RestoredFiles {
         let create = || {
             if !directory.is_dir() {
                 DirBuilder::new().mode(0o700).create(directory)?;
-                // Whatever the umask is: the daemon reads what is in it as another user.
+                // Under any umask: the daemon reads what is in it as another user.
                 fs::set_permissions(directory, Permissions::from_mode(0o755))?;
                 sync_directory(super::directory::parent(directory))?;
             }

@@ -65,10 +65,11 @@ fn a_full_disk_fails_requests_until_there_is_room() {
             record(&log, 1).await;
             log.close().await;
         });
-        // The two that could not be written are of requests that were at work.
-        let last = ["tokenize"; 3];
-        let all = [["segment.opened", "tokenize", "tokenize", "log.resumed"].as_slice(), &last].concat();
-        assert_eq!(operations(folder.path()), all);
+        // The two that could not be written are of requests that were at work. The log's thread writes them.
+        let mut all = operations(folder.path());
+        all[4..].sort_unstable();
+        let later = ["rehydrate", "rehydrate", "tokenize"];
+        assert_eq!(all, [["segment.opened", "tokenize", "tokenize", "log.resumed"].as_slice(), &later].concat());
         assert_eq!(lost(folder.path()), [0]);
         verify_all(folder.path()).unwrap();
     }
@@ -93,7 +94,7 @@ fn continues_without_the_log_if_so_configured_and_writes_the_events_later() {
         assert!(log.health().is_ok());
         log.close().await;
     });
-    let later = ["tokenize"; 5];
+    let later = ["rehydrate"; 5];
     let all = [["segment.opened", "continue.chosen", "log.resumed"].as_slice(), &later].concat();
     assert_eq!(operations(folder.path()), all);
     assert_eq!(lost(folder.path()), [0]);
@@ -153,7 +154,9 @@ fn retries_to_truncate_a_partial_line() {
         record(&log, 1).await;
         log.close().await;
     });
-    assert_eq!(operations(folder.path()), ["segment.opened", "tokenize", "log.resumed", "tokenize"]);
+    let mut all = operations(folder.path());
+    all[3..].sort_unstable();
+    assert_eq!(all, ["segment.opened", "tokenize", "log.resumed", "rehydrate", "tokenize"]);
     verify_all(folder.path()).unwrap();
 }
 
@@ -180,7 +183,9 @@ fn a_disk_that_fails_during_a_rotation_breaks_nothing() {
         });
         let found = verify_all(folder.path()).unwrap();
         assert_eq!(found.segments, 2, "{room}");
-        assert_eq!(operations(folder.path()).last().unwrap(), "tokenize");
+        let all = operations(folder.path());
+        assert!(all.ends_with(&["tokenize".to_owned()]) || all.ends_with(&["rehydrate".to_owned()]), "{all:?}");
+        assert_eq!(all.iter().filter(|op| *op == "tokenize").count(), 3);
     }
 }
 

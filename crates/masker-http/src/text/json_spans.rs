@@ -14,7 +14,7 @@ pub(super) struct JsonSpans {
 
 impl JsonSpans {
     /// Finds the string values of a document; `None` if the text is not JSON, or has half of a surrogate pair in a string, which
-    /// stands for no text (RFC 8259, section 8.2).
+    /// is no character (RFC 8259, section 8.2).
     pub(super) fn read(text: &str) -> Option<Self> {
         serde_json::from_str::<IgnoredAny>(text).ok()?;
         let bytes = text.as_bytes();

@@ -48,6 +48,8 @@ pub(super) fn kids() -> [Kid; 2] {
 fn key(of: Gen, role: Role) -> LoadedKey {
     let mut bytes = Zeroizing::new([of.number; 32]);
     bytes[0] = !of.number;
+    // No kid has the key of another one.
+    bytes[1] = of.kid.as_str().bytes().fold(0, u8::wrapping_add);
     LoadedKey { kid: of.kid, role, key: SecretKey::from_bytes(bytes).unwrap() }
 }
 

@@ -265,20 +265,24 @@ impl ApiKeys {
     ) -> Result<(Arc<Principal>, SecretRole), AuthRejection> {
         let snapshot = self.snapshot.load();
         let entry = snapshot.find(&presented.digest())?;
-        let accepted = entry.key.accepts(&presented.digest(), now_ms).unwrap_or(Err(KeyRejection::Expired));
-        let role = accepted.map_err(AuthRejection::Rejected)?;
+        let role = accepts(&entry.key, &presented.digest(), now_ms)?;
         entry.uses.record(peer, presented, now_ms);
         Ok((Arc::clone(&entry.principal), role))
     }
 
-    /// Returns the principal that a secret which was accepted has now, and which secret of its key it is.
+    /// Returns the principal that a secret which was accepted has now, and which secret of its key it is. It is no further
+    /// use of the key.
     ///
     /// # Errors
-    /// Those of [`ApiKeys::check`].
-    pub(super) fn current(&self, digest: &KeyDigest) -> Result<(Arc<Principal>, SecretRole), AuthRejection> {
+    /// [`AuthRejection`] if the secret no longer authenticates.
+    pub(super) fn current(
+        &self,
+        digest: &KeyDigest,
+        now_ms: u64,
+    ) -> Result<(Arc<Principal>, SecretRole), AuthRejection> {
         let snapshot = self.snapshot.load();
         let entry = snapshot.find(digest)?;
-        let role = still_accepts(&entry.key, digest)?;
+        let role = accepts(&entry.key, digest, now_ms)?;
         Ok((Arc::clone(&entry.principal), role))
     }
 
@@ -324,6 +328,10 @@ impl ApiKeys {
             }
         }
     }
+}
+
+fn accepts(key: &ApiKey, digest: &KeyDigest, now_ms: u64) -> Result<SecretRole, AuthRejection> {
+    key.accepts(digest, now_ms).unwrap_or(Err(KeyRejection::Expired)).map_err(AuthRejection::Rejected)
 }
 
 fn still_accepts(key: &ApiKey, digest: &KeyDigest) -> Result<SecretRole, AuthRejection> {

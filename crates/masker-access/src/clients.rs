@@ -23,6 +23,8 @@ pub struct ClientRules {
     /// The same with limits for each user; `None` if there are none.
     limited_users: Option<Arc<LimitedUsers>>,
     unrestricted: Option<Unrestricted>,
+    /// Differs from that of the rules before them.
+    version: u64,
 }
 
 /// The principals of users that no client matches.
@@ -95,6 +97,7 @@ impl ClientRules {
             unlisted: Principal::local(UNLISTED_NAME, unlisted, config.unlisted_limits),
             limited_users: (!config.unlisted_limits.is_unlimited()).then(Arc::default),
             unrestricted: None,
+            version: 0,
         })
     }
 
@@ -104,8 +107,9 @@ impl ClientRules {
         ClientRules { unrestricted: Some(Unrestricted { own_uid, principal }), ..self }
     }
 
-    /// Returns these rules with the usage of the clients of the same names in `before`.
-    pub(super) fn inheriting_usage(mut self, before: &ClientRules) -> Self {
+    /// Returns these rules as those that follow `before`, with the usage of its clients of the same names.
+    pub(super) fn following(mut self, before: &ClientRules) -> Self {
+        self.version = before.version.wrapping_add(1);
         for rule in &mut self.rules {
             let known = before.rules.iter().find(|known| known.principal.name == rule.principal.name);
             if let Some(known) = known {
@@ -120,6 +124,11 @@ impl ClientRules {
             *users.lock().unwrap_or_else(PoisonError::into_inner) = inherited;
         }
         self
+    }
+
+    /// Returns which rules these are, of all that were in force.
+    pub(super) fn version(&self) -> u64 {
+        self.version
     }
 
     /// Returns the client of this name, or the principal of callers that no client matches.

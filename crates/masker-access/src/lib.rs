@@ -33,7 +33,7 @@ use masker_types::{
     grant::{Grant, UNRESTRICTED_NAME},
     share::Share,
 };
-use principal::AcceptedSecret;
+use principal::{AcceptedSecret, FoundBy};
 
 pub use api_keys::{ApiKeys, AuthRejection, UnstoredChange};
 pub use attempts::{AttemptOutcome, FailedAttempts};
@@ -117,10 +117,10 @@ impl Access {
         &self.keys
     }
 
-    /// Replaces the client rules. They apply from the next request of every connection; a client keeps what it has used
-    /// of its limits.
+    /// Replaces the client rules. They apply from the next request of every connection, and to those that wait for their
+    /// client, once they go on; a client keeps what it has used of its limits.
     pub fn replace_clients(&self, clients: ClientRules) {
-        self.clients.rcu(|before| clients.clone().inheriting_usage(before));
+        self.clients.rcu(|before| clients.clone().following(before));
         self.keys.follow_clients(self.clients.load().principals());
     }
 
@@ -149,8 +149,8 @@ impl Access {
         let principal = self.keys.authenticate(&presented, peer, now_ms);
         let principal = principal.map_err(|rejection| (rejection.into(), Some(presented.prefix())))?;
         let (principal, role) = principal;
-        let accepted = Some(AcceptedSecret { digest: presented.digest(), prefix: presented.prefix(), role });
-        Ok(Caller { peer: Arc::clone(peer), principal, accepted })
+        let accepted = AcceptedSecret { digest: presented.digest(), prefix: presented.prefix(), role };
+        Ok(Caller { peer: Arc::clone(peer), principal, found: FoundBy::Secret(accepted) })
     }
 
     /// Checks that the API key of a caller was not ended since it was accepted: by a revocation, a suspension, or a rotation
@@ -159,8 +159,8 @@ impl Access {
     /// # Errors
     /// [`AuthError::Revoked`], [`AuthError::Suspended`], or [`AuthError::Expired`] after a rotation.
     pub fn check_not_ended(&self, caller: &Caller) -> Result<(), AuthError> {
-        let Some(AcceptedSecret { digest, .. }) = caller.accepted else { return Ok(()) };
-        self.keys.check(&digest).map(drop).map_err(AuthError::from)
+        let Some(AcceptedSecret { digest, .. }) = caller.accepted() else { return Ok(()) };
+        self.keys.check(digest).map(drop).map_err(AuthError::from)
     }
 
     /// Checks that a request which was admitted may be answered: the API key of its caller was not ended since, or that is not
@@ -169,18 +169,28 @@ impl Access {
     /// # Errors
     /// Those of [`Access::check_not_ended`].
     pub fn check_may_be_answered(&self, caller: &Caller) -> Result<(), AuthError> {
-        let Some(AcceptedSecret { digest, .. }) = caller.accepted else { return Ok(()) };
-        self.keys.check_stored(&digest).map(drop).map_err(AuthError::from)
+        let Some(AcceptedSecret { digest, .. }) = caller.accepted() else { return Ok(()) };
+        self.keys.check_stored(digest).map(drop).map_err(AuthError::from)
     }
 
-    /// Brings a caller up to date after a wait whose length others control: it has the rights and limits that its API key has
-    /// now. What the client rules give is that of the request's start.
+    /// Brings a caller up to date after a wait whose length others control: it is who it would be if it called now, and has
+    /// the rights and limits that the client rules, or its API key, give it now. A caller whose client rules are the same
+    /// costs one comparison.
     ///
     /// # Errors
-    /// Those of [`Access::check_not_ended`].
-    pub fn refresh(&self, caller: &mut Caller) -> Result<(), AuthError> {
-        let Some(accepted) = &mut caller.accepted else { return Ok(()) };
-        (caller.principal, accepted.role) = self.keys.current(&accepted.digest)?;
+    /// [`AuthError::Revoked`], [`AuthError::Suspended`] or [`AuthError::Expired`] if its API key no longer works.
+    pub fn refresh(&self, caller: &mut Caller, now_ms: u64) -> Result<(), AuthError> {
+        match &mut caller.found {
+            FoundBy::Secret(accepted) => {
+                (caller.principal, accepted.role) = self.keys.current(&accepted.digest, now_ms)?;
+            }
+            FoundBy::Rules(version) => {
+                let clients = self.clients.load();
+                if *version != clients.version() {
+                    (caller.principal, *version) = (clients.principal(&caller.peer), clients.version());
+                }
+            }
+        }
         Ok(())
     }
 
@@ -229,7 +239,8 @@ impl Access {
 
     /// Identifies a caller that presents no credential, by the client rules.
     pub fn local_caller(&self, peer: &Arc<Peer>) -> Caller {
-        let principal = self.clients.load().principal(peer);
-        Caller { peer: Arc::clone(peer), principal, accepted: None }
+        let clients = self.clients.load();
+        let (principal, found) = (clients.principal(peer), FoundBy::Rules(clients.version()));
+        Caller { peer: Arc::clone(peer), principal, found }
     }
 }

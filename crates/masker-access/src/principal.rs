@@ -178,8 +178,17 @@ impl Principal {
 pub struct Caller {
     pub(super) peer: Arc<Peer>,
     pub(super) principal: Arc<Principal>,
-    /// The secret that it presented, if it acts as an API key.
-    pub(super) accepted: Option<AcceptedSecret>,
+    /// How its principal was found.
+    pub(super) found: FoundBy,
+}
+
+/// How the principal of a caller was found, so that it can be found again.
+#[derive(Clone, Copy)]
+pub(super) enum FoundBy {
+    /// By the process alone, in the client rules of this version.
+    Rules(u64),
+    /// By the secret that it presented: it acts as an API key.
+    Secret(AcceptedSecret),
 }
 
 /// The secret of an API key that was accepted.
@@ -211,7 +220,7 @@ impl Caller {
         let peer = Arc::new(Peer::for_tests(1, 1, &[]));
         let mut principal = Principal::local("tests", grant, Limits::none());
         Arc::get_mut(&mut principal).expect("nobody else has it").mode = mode;
-        Caller { peer, principal, accepted: None }
+        Caller { peer, principal, found: FoundBy::Rules(0) }
     }
 
     /// Returns the process at the other end.
@@ -221,7 +230,15 @@ impl Caller {
 
     /// Returns the first characters of the secret that it presented, if it acts as an API key.
     pub fn key_prefix(&self) -> Option<KeyPrefix> {
-        self.accepted.map(|accepted| accepted.prefix)
+        self.accepted().map(|accepted| accepted.prefix)
+    }
+
+    /// Returns the secret that it presented, if it acts as an API key.
+    pub(super) fn accepted(&self) -> Option<&AcceptedSecret> {
+        match &self.found {
+            FoundBy::Secret(accepted) => Some(accepted),
+            FoundBy::Rules(_) => None,
+        }
     }
 
     /// Returns the principal that it acts as.

@@ -155,21 +155,27 @@ impl Service {
         problem
     }
 
-    /// Gives the caller the rights that its API key has now. To be called after each wait whose length others control, before
-    /// anything is changed.
+    /// Gives the caller the rights that it has now. To be called after each wait whose length others control, before anything
+    /// is changed.
     ///
     /// # Errors
-    /// `auth.revoked`, or `auth.expired` after a rotation without a grace period.
+    /// `auth.revoked`, `auth.suspended` or `auth.expired` if its API key no longer works.
     fn refresh_caller(&self, ctx: &mut RequestContext) -> Result<(), Problem> {
-        self.access.refresh(&mut ctx.caller).map_err(auth_problem)
+        self.access.refresh(&mut ctx.caller, self.now_ms()).map_err(auth_problem)
     }
 
-    /// Returns a permit by the rights that the caller has after such a wait.
+    /// Admits a request once more after such a wait, as it would be admitted now: what it does can be recorded, its caller
+    /// still is who it was and may do this by the clients, API keys and policies in force, and its session is open. Limits refill
+    /// up to now.
     ///
     /// # Errors
-    /// Those of [`Service::refresh_caller`], or `perm.denied`.
-    pub(super) fn renew_permit<O: ScopedOperation>(&self, ctx: &mut RequestContext) -> Result<Permit<O>, Problem> {
+    /// `audit.unavailable`, those of [`Service::refresh_caller`], `session.not_found` or `perm.denied`.
+    pub(super) fn renew<O: ScopedOperation>(&self, ctx: &mut RequestContext) -> Result<Permit<O>, Problem> {
+        self.audit_ready()?;
         self.refresh_caller(ctx)?;
+        ctx.policies = self.policies.load_full();
+        ctx.timestamps = self.timestamps(Instant::now());
+        self.renew_session(ctx)?;
         ctx.permit()
     }
 
@@ -250,7 +256,7 @@ impl Service {
         Ok(())
     }
 
-    /// Returns the time of a request's start, for limits.
+    /// Returns a time as limits take it.
     pub(super) fn timestamps(&self, now: Instant) -> Timestamps {
         let unix = u64::try_from(self.vault.now().as_second()).unwrap_or(0);
         Timestamps { monotonic: now.saturating_duration_since(self.started), unix }

@@ -281,7 +281,7 @@ impl Service {
     /// Waits for other changes of API keys, one of which may end the caller's own, or take rights from it.
     async fn lock_keys(&self, ctx: &mut RequestContext) -> Result<(MutexGuard<'_, ()>, Permit<ApiKeysAdmin>), Problem> {
         let guard = self.key_changes.lock().await;
-        let permit = self.renew_permit(ctx)?;
+        let permit = self.renew(ctx)?;
         Ok((guard, permit))
     }
 

@@ -21,7 +21,7 @@ use super::{
     request_id::RequestId,
     route::{Route, route},
 };
-use masker_access::{Access, ApiKeysAdmin, Caller, Permit, ScopedOperation, VaultAdmin};
+use masker_access::{ApiKeysAdmin, Caller, Permit, ScopedOperation, VaultAdmin};
 use masker_api::ImportReport;
 use masker_audit::{AuditError, AuditEvent, AuditLog, AuditOperation, DetailValue};
 use masker_types::{error_code::Code, limits::IMPORT_BYTES_MAX};
@@ -60,7 +60,7 @@ pub(super) fn routes() -> Vec<Route> {
     responses((status = 200, description = "The file", content_type = "application/octet-stream", body = Vec<u8>)),
 )]
 async fn vault_export(
-    service: &Service,
+    service: &Arc<Service>,
     ctx: &mut RequestContext,
     permit: Permit<VaultAdmin>,
     input: &Input,
@@ -80,7 +80,7 @@ async fn vault_export(
         bytes: 0,
         ended: false,
         audit: service.audit.clone(),
-        access: Arc::clone(&service.access),
+        service: Arc::clone(service),
         caller: ctx.caller.clone(),
         runtime: Handle::current(),
         connection: Arc::clone(&ctx.connection),
@@ -114,7 +114,7 @@ async fn vault_import(
     let mut upload = ReceivedExport { body: input.unread_body(), timeout: service.timeouts.body, received: 0 };
     let file = upload.spool(&service.data_dir).await?;
     let bytes = upload.received;
-    let permit = service.renew_permit(ctx)?;
+    let permit = service.renew(ctx)?;
     let outcome = service.vault.import(&permit, file, rules).await?;
     let merged = outcome.merged;
     ctx.number("records", outcome.records);
@@ -157,7 +157,7 @@ struct ExportStream {
     ended: bool,
     /// `None` once the end is recorded, or without an audit log.
     audit: Option<Arc<AuditLog>>,
-    access: Arc<Access>,
+    service: Arc<Service>,
     caller: Caller,
     /// The daemon's main runtime, which outlives that of the connection.
     runtime: Handle,
@@ -166,10 +166,10 @@ struct ExportStream {
 }
 
 impl ExportStream {
-    /// Returns the next piece. It is made when the connection has room for it. A key that ends or loses the scope cuts the
-    /// export short.
+    /// Returns the next piece. It is made when the connection has room for it. A caller whose key ends, or who loses the scope,
+    /// gets no further one.
     async fn next(mut self) -> io::Result<Option<(Frame<Bytes>, Self)>> {
-        self.access.refresh(&mut self.caller).map_err(io::Error::other)?;
+        self.service.access.refresh(&mut self.caller, self.service.now_ms()).map_err(io::Error::other)?;
         self.caller.require(VaultAdmin::SCOPE).map_err(io::Error::other)?;
         if self.control {
             self.caller.require(ApiKeysAdmin::SCOPE).map_err(io::Error::other)?;

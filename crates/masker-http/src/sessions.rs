@@ -204,6 +204,15 @@ impl Service {
         Ok(())
     }
 
+    /// Enters the session again that a request works in, if any.
+    ///
+    /// # Errors
+    /// Those of [`Service::enter_session`].
+    pub(super) fn renew_session(&self, ctx: &mut RequestContext) -> Result<(), Problem> {
+        let entered = ctx.session.as_ref().map(|session| SessionReference(Some(session.id())));
+        entered.map_or(Ok(()), |session| self.enter_session(ctx, session))
+    }
+
     /// Finds who opened a session. Text that is not an id is the id of none.
     async fn find_session(&self, id: &str) -> Result<(SessionId, SessionOwner), Problem> {
         let id = SessionId::parse(id).ok_or(SessionError::NotFound)?;

@@ -168,7 +168,8 @@ impl Caller {
     /// # Errors
     /// [`Denied::Scope`] if it is missing.
     pub fn require(&self, scope: Scope) -> Result<(), Denied> {
-        if scope == Scope::ApiKeysAdmin && self.accepted().is_some_and(|accepted| accepted.role == SecretRole::Replaced) {
+        if scope == Scope::ApiKeysAdmin && self.accepted().is_some_and(|accepted| accepted.role == SecretRole::Replaced)
+        {
             return Err(Denied::ReplacedSecret { scope });
         }
         if self.principal.grant.scopes.allows_some(scope) { Ok(()) } else { Err(Denied::Scope { scope }) }

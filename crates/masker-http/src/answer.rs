@@ -25,6 +25,8 @@ use masker_types::{
 /// The body of an answer.
 pub(super) struct AnswerBody {
     content: Content,
+    /// Whether its client may read it as slowly as it likes.
+    may_be_slow: bool,
     /// The place of the connection that it is sent on.
     seat: Option<Arc<Seat>>,
 }
@@ -39,17 +41,24 @@ enum Content {
 impl AnswerBody {
     /// Returns a body of bytes that are in memory.
     pub(super) fn whole(bytes: Bytes) -> Self {
-        AnswerBody { content: Content::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())), seat: None }
+        let content = Content::Whole(Some(bytes).filter(|bytes| !bytes.is_empty()));
+        AnswerBody { content, may_be_slow: false, seat: None }
     }
 
     /// Returns a body that is made while it is sent.
     pub(super) fn streamed(body: UnsyncBoxBody<Bytes, io::Error>) -> Self {
-        AnswerBody { content: Content::Streamed(body), seat: None }
+        AnswerBody { content: Content::Streamed(body), may_be_slow: false, seat: None }
+    }
+
+    /// Lets its client read it as slowly as it likes.
+    pub(super) fn for_slow_readers(mut self) -> Self {
+        self.may_be_slow = true;
+        self
     }
 
     /// Begins to send it on the connection of a seat.
     pub(super) fn begin(&mut self, seat: &Arc<Seat>) {
-        seat.begin_answer(matches!(self.content, Content::Streamed(_)));
+        seat.begin_answer(matches!(self.content, Content::Streamed(_)), self.may_be_slow);
         self.seat = Some(Arc::clone(seat));
     }
 }

@@ -85,7 +85,8 @@ async fn vault_export(
         runtime: Handle::current(),
         connection: Arc::clone(&ctx.connection),
     };
-    Ok(Reply::streamed(StreamBody::new(try_unfold(sending, ExportStream::next)).boxed_unsync(), OCTETS))
+    let body = StreamBody::new(try_unfold(sending, ExportStream::next)).boxed_unsync();
+    Ok(Reply::streamed(body, OCTETS).for_slow_readers())
 }
 
 /// Merge an export into the vault, once all of it is verified. Overwrites nothing. Control rows are left out: only `masker backup

@@ -9,7 +9,7 @@ use std::{
 };
 
 use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body, Bytes};
+use hyper::body::{Body, Bytes, Incoming};
 use serde::Deserialize;
 use tokio::time::timeout;
 
@@ -66,24 +66,33 @@ impl BodyReader {
     }
 
     /// Passes the rest of a refused request's body on, piece by piece, at most [`BODY_BYTES_MAX`] of it. Keeps nothing.
-    pub(super) async fn watch(
+    pub(super) async fn watch(&self, kind: BodyKind, input: &mut Input, seat: &Arc<Seat>, note: impl FnMut(&[u8])) {
+        let is_held_back = input.is_held_back;
+        let Some(body) = input.unread_body().filter(|_| !is_held_back) else { return };
+        self.watch_body(kind, body, seat, note).await;
+    }
+
+    /// Does so for what is left of a body. The client of a streamed one may wait for its answer before it sends more, so the
+    /// answer does not wait for the client.
+    pub(super) async fn watch_body(
         &self,
-        input: &mut Input,
+        kind: BodyKind,
+        body: &mut Incoming,
         seat: &Arc<Seat>,
         mut note: impl FnMut(&[u8]),
-    ) -> Result<(), Problem> {
-        let is_held_back = input.is_held_back;
-        let Some(body) = input.unread_body().filter(|_| !is_held_back) else { return Ok(()) };
+    ) {
+        let pause = if kind == BodyKind::Streamed { Duration::from_millis(DRAIN_MS_MAX) } else { self.timeout };
         let mut body = Limited::new(body, BODY_BYTES_MAX);
         let watching = async {
-            while let Some(frame) = body.frame().await {
+            while let Ok(Some(frame)) = timeout(pause, body.frame()).await {
                 if let Some(piece) = frame?.data_ref() {
                     note(piece);
                 }
             }
             Ok(())
         };
-        self.within_time(seat, watching).await
+        // A body that ends early has shown what arrived of it.
+        let _ = self.within_time(seat, watching).await;
     }
 
     /// Reads, until the time is over or the connection is displaced. That wakes the connection's task, which polls this.

@@ -157,6 +157,20 @@ impl RequestContext {
         RequestContext { route: self.route, admitted: self.admitted, ..head }
     }
 
+    /// Returns whether it has done something that an event has to tell.
+    pub(super) fn has_to_record(&self) -> bool {
+        !self.details.counts.is_empty() || !self.honeytokens.is_empty() || !self.budget_warnings.is_empty()
+    }
+
+    /// Begins a further event of the same request: what was recorded is not recorded again.
+    pub(super) fn begin_event(&mut self) {
+        self.details.counts.clear();
+        self.details.facts.clear();
+        self.details.erased.clear();
+        self.honeytokens = HoneytokenUses::default();
+        self.budget_warnings.clear();
+    }
+
     /// Returns whether the caller is known.
     pub(super) fn is_identified(&self) -> bool {
         self.incident.is_none()

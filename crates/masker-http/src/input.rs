@@ -66,6 +66,11 @@ impl Input {
         self.unread.take()
     }
 
+    /// Gives back a body that was taken, and what was read of it to no effect.
+    pub(super) fn put_back(&mut self, read: Vec<u8>, unread: Option<Incoming>) {
+        (self.body, self.unread) = (read.into(), unread);
+    }
+
     /// Returns the rest of the body, unless it was read to its end.
     pub(super) fn into_unread(self) -> Option<Incoming> {
         self.unread.filter(|body| !body.is_end_stream())

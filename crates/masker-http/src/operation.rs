@@ -77,6 +77,11 @@ impl Reply {
         Reply { body: AnswerBody::streamed(body), content_type, status: None }
     }
 
+    /// Lets the client read it as slowly as it likes.
+    pub(super) fn for_slow_readers(self) -> Self {
+        Reply { body: self.body.for_slow_readers(), ..self }
+    }
+
     /// Replaces the status of the route's description.
     pub(super) fn with_status(self, status: StatusCode) -> Self {
         Reply { status: Some(status), ..self }

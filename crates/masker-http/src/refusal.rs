@@ -110,7 +110,7 @@ impl RefusalStream {
     /// Waits for the client to read, unless it is too slow.
     fn keep_pace(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.note_written(&written);
-        if written.is_ready() || self.info.seat.is_streamed() {
+        if written.is_ready() || self.info.seat.may_be_slow() {
             return written;
         }
         let window = self.service.timeouts.write;

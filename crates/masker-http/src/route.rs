@@ -45,6 +45,8 @@ pub struct Route {
     pub(super) audit: AuditRule,
     pub(super) cost: Cost,
     pub(super) body: BodyKind,
+    /// Whether its requests contain tokens, or texts that may.
+    takes_tokens: bool,
     /// Memory that its answer takes at most beyond a small one, in bytes.
     answer_bytes_max: usize,
     pub(super) query_names: Vec<String>,
@@ -190,6 +192,7 @@ impl Route {
             audit,
             cost,
             body,
+            takes_tokens: false,
             answer_bytes_max: 0,
             query_names: named(&ParameterIn::Query),
             accepts_session: named(&ParameterIn::Header).iter().any(|name| name.eq_ignore_ascii_case(SESSION_HEADER)),
@@ -227,9 +230,14 @@ impl Route {
         self.access
     }
 
-    /// Returns whether its requests contain tokens.
+    /// Says that its requests contain tokens, or texts that may: those that are refused are searched for honeytokens.
+    pub(super) fn taking_tokens(self) -> Self {
+        Route { takes_tokens: true, ..self }
+    }
+
+    /// Returns whether its requests contain tokens, or texts that may.
     pub(super) fn takes_tokens(&self) -> bool {
-        self.cost == Cost::Tokens
+        self.takes_tokens
     }
 
     /// Returns whether a request whose body was announced with this size runs on the thread that read it: it has a few
@@ -331,6 +339,14 @@ mod tests {
         assert!(!find("/api/v1/tokenize").runs_in_place(Some(INLINE_BODY_BYTES_MAX + 1)));
         assert!(!find("/api/v1/tokenize").runs_in_place(None));
         assert!(!find("/api/v1/vault/check").runs_in_place(Some(0)));
+    }
+
+    #[test]
+    fn requests_that_cost_tokens_and_texts_are_searched_for_honeytokens() {
+        let is_text = |route: &&Route| route.path.starts_with("/api/v1/text/");
+        let searched = routes().iter().filter(|route| route.cost == Cost::Tokens || is_text(route));
+        let searched: Vec<bool> = searched.map(Route::takes_tokens).collect();
+        assert_eq!(searched, vec![true; 8]);
     }
 
     #[test]

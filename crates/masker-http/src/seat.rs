@@ -47,8 +47,8 @@ pub(super) struct Seat {
     active_ms: AtomicU64,
     /// The last answer is in the connection's buffer as a whole.
     answer_ended: AtomicBool,
-    /// The answer is made while it is sent, so its client may be slow.
-    is_streamed: AtomicBool,
+    /// The client may read the answer as slowly as it likes.
+    may_be_slow: AtomicBool,
     /// Bytes of an answer wait for the client to read.
     unsent: AtomicBool,
     /// Wakes the connection's task.
@@ -62,7 +62,7 @@ impl Seat {
             phase: AtomicU8::new(Phase::Idle as u8),
             active_ms: AtomicU64::new(now_ms()),
             answer_ended: AtomicBool::new(true),
-            is_streamed: AtomicBool::new(false),
+            may_be_slow: AtomicBool::new(false),
             unsent: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             account,
@@ -100,9 +100,9 @@ impl Seat {
         self.unsent.load(Ordering::Relaxed) || !self.answer_ended.load(Ordering::Relaxed)
     }
 
-    /// Returns whether the answer is made while it is sent.
-    pub(super) fn is_streamed(&self) -> bool {
-        self.is_streamed.load(Ordering::Relaxed)
+    /// Returns whether the client may read the answer as slowly as it likes.
+    pub(super) fn may_be_slow(&self) -> bool {
+        self.may_be_slow.load(Ordering::Relaxed)
     }
 
     /// Begins an operation. From then on, the connection cannot be displaced until [`OperationSlot`] is dropped.
@@ -119,9 +119,9 @@ impl Seat {
         if began.is_err() { Err(displaced()) } else { Ok(slot) }
     }
 
-    /// Notes that an answer is about to be sent.
-    pub(super) fn begin_answer(&self, is_streamed: bool) {
-        self.is_streamed.store(is_streamed, Ordering::Relaxed);
+    /// Notes that an answer is about to be sent: whether it is made while it is sent, and whether its client may be slow.
+    pub(super) fn begin_answer(&self, is_streamed: bool, may_be_slow: bool) {
+        self.may_be_slow.store(may_be_slow, Ordering::Relaxed);
         self.answer_ended.store(false, Ordering::Relaxed);
         self.change(Phase::Receiving, Phase::Sending);
         // A streamed answer is a part of its operation.
@@ -223,7 +223,7 @@ mod tests {
         let operation = begin(&seat).ok().expect("it is not displaced");
         assert_eq!(seat.activity(u64::MAX), Activity::Working);
         assert!(!seat.displace() && !seat.is_displaced());
-        seat.begin_answer(false);
+        seat.begin_answer(false, false);
         drop(operation);
         assert!(seat.has_unsent() && seat.displace() && seat.is_displaced());
         assert_eq!(begin(&seat).err().map(|problem| problem.code), Some(Code::Overloaded));
@@ -239,7 +239,7 @@ mod tests {
         assert!(matches!(seat.activity(now), Activity::Moving(_)), "a request arrives");
         assert!(matches!(seat.activity(now + STALLED_MS_MIN + 1_000), Activity::Idle(_)), "it has stalled");
         drop(begin(&seat));
-        seat.begin_answer(false);
+        seat.begin_answer(false, false);
         seat.note_unsent(true);
         seat.note_flushed(false);
         assert!(seat.has_unsent(), "a part of the body may be missing");
@@ -253,9 +253,9 @@ mod tests {
         let seat = seat();
         seat.note_bytes_read();
         drop(begin(&seat));
-        seat.begin_answer(true);
+        seat.begin_answer(true, true);
         seat.note_flushed(false);
-        assert!(seat.is_streamed() && !seat.displace());
+        assert!(seat.may_be_slow() && !seat.displace());
         seat.note_answer_ended();
         seat.note_flushed(false);
         assert!(matches!(seat.activity(now_ms()), Activity::Idle(_)));

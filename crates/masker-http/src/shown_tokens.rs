@@ -2,33 +2,65 @@
 //!
 //! Nobody's body is parsed before it is known that they may. So the body of a refused request is not parsed, but searched for
 //! the texts of tokens, piece by piece and without keeping it: a few bytes in a row that have the form of a token are all
-//! that is held. That happens only for routes that take tokens, and only while there are honeytokens.
+//! that is held. That happens only for routes that take tokens, and only while there are honeytokens. Texts are searched as
+//! well before anything is decided about them, for what a text has shown does not depend on what becomes of it.
 
 use std::sync::Arc;
 
-use super::{Service, context::RequestContext, input::Input};
-use masker_core::token::TOKEN_BYTES_MAX;
-use masker_vault::HoneytokenId;
+use hyper::body::Incoming;
 
-/// How every token begins.
-const SCHEMES: [&[u8]; 2] = [b"MSK1.", b"MSKV1."];
+use super::{Service, context::RequestContext, input::Input, route::BodyKind};
+use masker_core::token::{TOKEN_BYTES_MAX, tokens_in};
+use masker_vault::HoneytokenId;
 
 impl Service {
     /// Notes the honeytokens in the body of a refused request, at most as much of it as a body may have. What a client holds
     /// back until it is asked for (`Expect: 100-continue`) was not shown.
     pub(super) async fn watch_refused(&self, ctx: &mut RequestContext, input: &mut Input) {
-        let takes_tokens = ctx.route.is_some_and(|route| route.takes_tokens());
-        if !takes_tokens || !self.vault.has_honeytokens() || !ctx.honeytokens.is_empty() {
+        let Some(route) = ctx.route.filter(|route| route.takes_tokens()) else { return };
+        if !self.vault.has_honeytokens() || !ctx.honeytokens.is_empty() {
             return;
         }
         let mut shown: Vec<HoneytokenId> = Vec::new();
         let mut search = ShownTokenSearch::default();
         let mut note = |token: &str| shown.extend(self.vault.honeytoken(token));
         search.read(input.whole_body(), &mut note);
-        // A body that ends early has shown what arrived of it.
         let seat = Arc::clone(&ctx.connection.seat);
-        let _ = self.bodies.watch(input, &seat, |piece| search.read(piece, &mut note)).await;
+        self.bodies.watch(route.body, input, &seat, |piece| search.read(piece, &mut note)).await;
         search.finish(&mut note);
+        self.record_honeytokens(ctx, shown.into_iter());
+    }
+
+    /// Notes the honeytokens in what a stream that failed has read to no effect, and in the rest of its body, if that is given.
+    pub(super) async fn watch_failed_stream(
+        &self,
+        ctx: &mut RequestContext,
+        read: &[u8],
+        unread: Option<&mut Incoming>,
+    ) {
+        if !self.vault.has_honeytokens() {
+            return;
+        }
+        let mut shown: Vec<HoneytokenId> = Vec::new();
+        let mut search = ShownTokenSearch::default();
+        let mut note = |token: &str| shown.extend(self.vault.honeytoken(token));
+        search.read(read, &mut note);
+        if let Some(body) = unread {
+            let seat = Arc::clone(&ctx.connection.seat);
+            let piece = |piece: &[u8]| search.read(piece, &mut note);
+            self.bodies.watch_body(BodyKind::Streamed, body, &seat, piece).await;
+        }
+        search.finish(&mut note);
+        self.record_honeytokens(ctx, shown.into_iter());
+    }
+
+    /// Notes the honeytokens among the tokens of texts, whatever becomes of the texts.
+    pub(super) fn note_tokens_in_texts<'t>(&self, ctx: &mut RequestContext, texts: impl IntoIterator<Item = &'t str>) {
+        if !self.vault.has_honeytokens() {
+            return;
+        }
+        let tokens = texts.into_iter().flat_map(|text| tokens_in(text).into_iter().map(|range| &text[range]));
+        let shown: Vec<HoneytokenId> = tokens.filter_map(|token| self.vault.honeytoken(token)).collect();
         self.record_honeytokens(ctx, shown.into_iter());
     }
 }
@@ -69,26 +101,33 @@ impl ShownTokenSearch {
     }
 
     fn push(&mut self, byte: u8, found: &mut impl FnMut(&str)) {
-        if byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'.' {
-            // Nothing that is longer is a token.
-            if self.run.len() <= TOKEN_BYTES_MAX {
-                self.run.push(byte);
-            }
-        } else {
-            self.finish(found);
+        if !(byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'.') {
+            return self.finish(found);
+        }
+        self.run.push(byte);
+        if self.run.len() >= 2 * TOKEN_BYTES_MAX {
+            // No token that begins in the first half reaches beyond what is here.
+            self.search(TOKEN_BYTES_MAX, found);
         }
     }
 
     /// Ends a row of characters.
     fn finish(&mut self, found: &mut impl FnMut(&str)) {
-        if self.run.len() > SCHEMES[0].len()
-            && let Ok(run) = std::str::from_utf8(&self.run)
-        {
-            let begins = (0..run.len())
-                .filter(|begin| SCHEMES.iter().any(|scheme| run.as_bytes()[*begin..].starts_with(scheme)));
-            begins.for_each(|begin| found(&run[begin..]));
+        if !self.run.is_empty() {
+            self.search(self.run.len(), found);
         }
-        self.run.clear();
+    }
+
+    /// Finds the tokens that begin before a place in the row, and forgets what is before it.
+    fn search(&mut self, before: usize, found: &mut impl FnMut(&str)) {
+        // It is ASCII.
+        let run = std::str::from_utf8(&self.run).unwrap_or_default();
+        let mut end = before;
+        for range in tokens_in(run).into_iter().take_while(|range| range.start < before) {
+            end = end.max(range.end);
+            found(&run[range]);
+        }
+        self.run.drain(..end);
     }
 }
 
@@ -115,6 +154,7 @@ mod tests {
             format!("{VAULT}{AEAD}").replace("MJMSK1", "MJ\nMSK1"),
             format!("[\"{escaped}\" \"x\\n{AEAD}"),
             format!("\\u0041{VAULT}\\\\{AEAD}"),
+            format!("{}{VAULT}.{} {AEAD}.", "A.".repeat(TOKEN_BYTES_MAX), "B".repeat(3 * TOKEN_BYTES_MAX)),
         ];
         for text in texts {
             for piece in [1, 2, 7, text.len()] {
@@ -127,7 +167,7 @@ mod tests {
     fn holds_no_more_than_a_token() {
         let mut search = ShownTokenSearch::default();
         search.read("A".repeat(1 << 20).as_bytes(), &mut |_: &str| panic!("no token"));
-        assert!(search.run.len() <= TOKEN_BYTES_MAX + 1);
+        assert!(search.run.len() < 2 * TOKEN_BYTES_MAX);
         assert_eq!(found(&format!("{} {VAULT}", "A".repeat(1 << 20)), 4_096), [VAULT]);
         for text in ["", "MSK1.", "mskv1.PHONE.K_A.X", "\\u00", "\\", "MSKV1\\u12.PHONE"] {
             assert_eq!(found(text, 1), Vec::<String>::new(), "{text}");

@@ -41,6 +41,7 @@ pub(super) fn routes() -> Vec<Route> {
             cost: Tokens,
             body: Buffered,
         }
+        .taking_tokens()
         .with_answer_bytes_max(REHYDRATION_BYTES_MAX),
         route! {
             handler: lookup / __path_lookup,
@@ -56,14 +57,16 @@ pub(super) fn routes() -> Vec<Route> {
             audit: Operation(Rewrap),
             cost: Tokens,
             body: Buffered,
-        },
+        }
+        .taking_tokens(),
         route! {
             handler: forget / __path_forget,
             access: Scope(Forget),
             audit: Operation(Forget),
             cost: Tokens,
             body: Buffered,
-        },
+        }
+        .taking_tokens(),
     ]
 }
 

@@ -6,7 +6,7 @@ use super::{
     offsets::OffsetMap,
     policies_of,
     search::SearchedText,
-    searched_texts, text_error,
+    text_error,
 };
 use crate::{
     Service,
@@ -54,8 +54,8 @@ pub(super) async fn text_detect(
     let policies = policies_of(ctx);
     let request: TextMaskRequest<'_> = input.json()?;
     let job = SearchJob::admit(ctx, &permit, &request, &policies)?;
+    service.note_tokens_in_texts(ctx, job.texts.iter().copied());
     let searched = job.run(service, ctx, &permit, "detect").await?;
-    service.note_tokens_in_texts(ctx, searched_texts(&job.texts, &searched));
     service.charge_found(ctx, searched.iter().flatten().map(|text| text.findings.len()).sum())?;
     let mut results = Vec::with_capacity(job.texts.len());
     for (position, (text, searched)) in job.texts.iter().zip(&searched).enumerate() {

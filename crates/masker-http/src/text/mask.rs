@@ -73,8 +73,8 @@ pub(super) async fn text_mask(
     let policies = policies_of(ctx);
     let request: TextMaskRequest<'_> = input.json()?;
     let job = SearchJob::admit(ctx, &permit, &request, &policies)?;
+    service.note_tokens_in_texts(ctx, job.texts.iter().copied());
     let searched = job.run(service, ctx, &permit, "mask").await?;
-    service.note_tokens_in_texts(ctx, searched_texts(&job.texts, &searched));
     let found = || {
         searched_texts(&job.texts, &searched)
             .flat_map(|(text, searched)| searched.findings.iter().map(move |finding| (text, finding)))

@@ -66,7 +66,7 @@ pub(super) fn routes() -> Vec<Route> {
         },
     ];
     routes.extend(stream::routes());
-    routes
+    routes.into_iter().map(Route::taking_tokens).collect()
 }
 
 /// The texts of a request to mask or to detect, with what they are searched by.
@@ -221,24 +221,6 @@ fn searched_texts<'t>(
     searched: &'t [Result<SearchedText, TextFailure>],
 ) -> impl Iterator<Item = (&'t str, &'t SearchedText)> {
     texts.iter().zip(searched).filter_map(|(text, searched)| Some((*text, searched.as_ref().ok()?)))
-}
-
-impl Service {
-    /// Notes the honeytokens among the tokens of texts that are searched.
-    fn note_tokens_in_texts<'t>(
-        &self,
-        ctx: &mut RequestContext,
-        texts: impl IntoIterator<Item = (&'t str, &'t SearchedText)>,
-    ) {
-        if !self.vault.has_honeytokens() {
-            return;
-        }
-        let tokens = texts.into_iter().flat_map(|(text, searched)| {
-            searched.existing.iter().filter(|one| one.is_token).map(|one| &text[one.range.clone()])
-        });
-        let honeytokens: Vec<_> = tokens.filter_map(|token| self.vault.honeytoken(token)).collect();
-        self.record_honeytokens(ctx, honeytokens.into_iter());
-    }
 }
 
 impl Service {

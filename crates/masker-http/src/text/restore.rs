@@ -28,7 +28,7 @@ use masker_types::{
     error_code::Code,
     limits::{ITEMS_PER_REQUEST_MAX, TEXT_MISS_MS, TEXT_MISSES_MS_MAX},
 };
-use masker_vault::{EnteredSession, ItemFailure, ItemOutcomeKey, Rehydrated, TokenInput};
+use masker_vault::{EnteredSession, HoneytokenId, ItemFailure, ItemOutcomeKey, Rehydrated, TokenInput};
 
 /// Replace the tokens and placeholders in texts by their values. What cannot be restored stays as it is.
 #[utoipa::path(
@@ -55,6 +55,7 @@ pub(super) async fn text_restore(
 ) -> Outcome {
     let request: TextRestoreRequest<'_> = input.json()?;
     let texts = texts_of(request.text.as_ref(), request.texts.as_deref())?;
+    service.note_tokens_in_texts(ctx, texts.iter().copied());
     let context = checked_context(&permit, request.context.as_deref())?;
     let placeholders = placeholders_in_texts(&texts, &ctx.policies);
     let found: Vec<Result<Vec<FoundMark>, TextFailure>> = off_async_threads(|| {
@@ -119,13 +120,12 @@ pub(super) async fn open_marks(
         })
         .collect();
     let tokens: Vec<TokenInput<'_>> = resolved.iter().flatten().map(|token| TokenInput { token, context }).collect();
-    let outcomes = ctx.record_outcomes(service.vault.rehydrate(permit, &tokens).await?);
-    let honeytokens = tokens.iter().zip(&outcomes).filter_map(|(input, outcome)| match outcome {
-        Ok(rehydrated) => rehydrated.honeytoken,
-        Err(_) => service.vault.honeytoken(input.token),
-    });
-    let honeytokens: Vec<_> = honeytokens.collect();
+    // Those of tokens were noted with the text.
+    let by_placeholder = marked.iter().zip(&resolved).filter(|((_, mark), _)| mark.placeholder.is_some());
+    let honeytokens: Vec<HoneytokenId> =
+        by_placeholder.filter_map(|(_, token)| service.vault.honeytoken(token.as_ref().ok()?)).collect();
     service.record_honeytokens(ctx, honeytokens.into_iter());
+    let outcomes = ctx.record_outcomes(service.vault.rehydrate(permit, &tokens).await?);
     if let Some(session) = &ctx.session {
         let rehydrated = tokens.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
         session.note_rehydrated(rehydrated.map(|(input, _)| input.token));

@@ -2,25 +2,25 @@
 
 use std::sync::Arc;
 
-use super::{LineSender, PartReader, StreamFailure, begin, catching, cut::cut, lines_of, no_options};
-use crate::policies::required_policy;
+use super::{BodyLines, RunningStream, StreamFailure, begin, begun, catching, cut::cut, lines_of, no_options};
 use crate::{
     Service,
     context::RequestContext,
     input::Input,
     operation::Outcome,
+    policies::required_policy,
     problem::Problem,
     text::{
         checked_context, existing_placeholders, language,
         mask::{masked, tokenize_found, value_input},
         offsets::OffsetMap,
+        policies_of,
         search::{SearchedText, existing, off_async_threads, outside},
     },
 };
 use masker_access::{Permit, TextMask};
 use masker_api::{TextMaskStreamOptions, TextMaskStreamPart};
-use masker_core::policy::{Policy, PolicySet};
-use masker_text::{Detector, FindError, Finding, Request, Stream};
+use masker_text::{Detector, FindError, Finding, Language, Request, Stream};
 use masker_vault::ValueInput;
 
 /// Replace the personal data in a text while it arrives. The body has a line of JSON for the options, and then one for each
@@ -50,116 +50,107 @@ pub(in crate::text) async fn text_mask_stream(
     input: &mut Input,
 ) -> Outcome {
     let mut lines = lines_of(service, input);
+    let (options, language) = match options(ctx, &permit, &mut lines).await {
+        Ok(options) => options,
+        Err(problem) => return begun(Err((problem, lines)), input),
+    };
+    let context = options.context.clone();
+    let streaming = begin(service, ctx, context.as_deref(), lines, move |mut running| async move {
+        let worked = catching(work(&mut running, language, &options)).await;
+        (running, worked)
+    });
+    begun(streaming.await, input)
+}
+
+/// Reads the options, and checks them.
+async fn options(
+    ctx: &mut RequestContext,
+    permit: &Permit<TextMask>,
+    lines: &mut BodyLines,
+) -> Result<(TextMaskStreamOptions, Option<Language>), Problem> {
     let options: TextMaskStreamOptions = lines.next().await?.ok_or_else(no_options)?;
-    let policies = Arc::clone(&ctx.policies);
+    let policies = policies_of(ctx);
     let policy = required_policy(policies.get(options.policy.as_deref()))?;
     permit.check_policy(&policy.name)?;
     ctx.set_policy(policy);
-    checked_context(&permit, options.context.as_deref())?;
+    checked_context(permit, options.context.as_deref())?;
     let language = options.language.as_deref().map(|code| language(policy, code)).transpose()?;
     policy.text.detector(language).map_err(|failed| Problem::internal(failed.to_string()))?;
-    let name = policy.name.clone();
-    begin(service, ctx, move |service, mut ctx, sender| async move {
-        let parts = PartReader::new(lines);
-        let working = work(&service, &mut ctx, &sender, parts, &policies, &name, language, &options);
-        let worked = catching(working).await;
-        (ctx, sender, worked)
-    })
+    Ok((options, language))
 }
 
 /// Masks the parts of a text. Returns how many bytes it had.
-#[expect(clippy::too_many_arguments, reason = "the options of one stream")]
 async fn work(
-    service: &Service,
-    ctx: &mut RequestContext,
-    sender: &LineSender,
-    mut parts: PartReader,
-    policies: &PolicySet,
-    policy: &str,
-    language: Option<masker_text::Language>,
+    running: &mut RunningStream,
+    language: Option<Language>,
     options: &TextMaskStreamOptions,
 ) -> Result<u64, StreamFailure> {
-    let policy = required_policy(policies.get(Some(policy)))?;
+    // The text is searched by the rules of its beginning. What is done with a value is up to the policy of the moment.
+    let policies = policies_of(&running.ctx);
+    let policy = required_policy(policies.get(running.ctx.details.policy.as_deref()))?;
     let detector = policy.text.detector(language).map_err(|failed| Problem::internal(failed.to_string()))?;
     let mut masking = StreamedMask::new(detector, options);
-    while let Some(piece) = parts.next().await? {
-        let end = masking.push(&piece)?;
-        masking.send(service, ctx, policy, sender, end).await?;
+    while let Some(piece) = running.next_piece().await? {
+        let end = masking.push(&piece, &running.pending)?;
+        masking.send(running, end).await?;
     }
-    let end = masking.finish()?;
-    masking.send(service, ctx, policy, sender, end).await?;
-    Ok(parts.bytes)
+    masking.finish()?;
+    masking.send(running, running.pending.len()).await?;
+    Ok(running.bytes())
 }
 
-/// The part of a text that was not answered yet.
+/// How far a text was masked.
 struct StreamedMask<'d> {
     /// `None` once the text has ended.
     stream: Option<Stream<'d>>,
     options: &'d TextMaskStreamOptions,
-    pending: String,
-    /// The offset of `pending` in the text, in bytes and in the unit of the options.
+    /// The offset of what is pending in the text, in bytes and in the unit of the options.
     base: usize,
     base_units: u64,
-    /// What was found in `pending`, with offsets in the text.
+    /// What was found in it, with offsets in the text.
     findings: Vec<Finding>,
 }
 
 impl<'d> StreamedMask<'d> {
     fn new(detector: &'d Detector, options: &'d TextMaskStreamOptions) -> Self {
-        StreamedMask {
-            stream: Some(Stream::new(detector)),
-            options,
-            pending: String::new(),
-            base: 0,
-            base_units: 0,
-            findings: Vec::new(),
-        }
+        StreamedMask { stream: Some(Stream::new(detector)), options, base: 0, base_units: 0, findings: Vec::new() }
     }
 
-    /// Takes a piece of the text. Returns how much of what is pending can be answered.
-    fn push(&mut self, piece: &str) -> Result<usize, Problem> {
-        self.pending.push_str(piece);
+    /// Searches a piece of the text, the last of what is pending. Returns how much of that can be answered.
+    fn push(&mut self, piece: &str, pending: &str) -> Result<usize, Problem> {
         let Some(stream) = &mut self.stream else { return Ok(0) };
         let request = Request { explain: self.options.explain, stop: None };
         let found = off_async_threads(|| stream.push(piece, &request)).map_err(stopped)?;
         self.findings.extend(found);
         let settled = stream.settled().saturating_sub(self.base);
-        Ok(cut(&self.pending, settled, self.base, &self.findings))
+        Ok(cut(pending, settled, self.base, &self.findings))
     }
 
     /// Ends the text.
-    fn finish(&mut self) -> Result<usize, Problem> {
+    fn finish(&mut self) -> Result<(), Problem> {
         let request = Request { explain: self.options.explain, stop: None };
         if let Some(stream) = self.stream.take() {
             self.findings.extend(off_async_threads(|| stream.finish(&request)).map_err(stopped)?);
         }
-        Ok(self.pending.len())
+        Ok(())
     }
 
     /// Masks the first bytes of what is pending, and sends them.
-    async fn send(
-        &mut self,
-        service: &Service,
-        ctx: &mut RequestContext,
-        policy: &Policy,
-        sender: &LineSender,
-        end: usize,
-    ) -> Result<(), StreamFailure> {
+    async fn send(&mut self, running: &mut RunningStream, end: usize) -> Result<(), StreamFailure> {
         if end == 0 {
             return Ok(());
         }
-        // The key of the caller may have ended meanwhile.
-        let permit: Permit<TextMask> = service.renew_permit(ctx)?;
-        let rest = self.pending.split_off(end);
-        let text = std::mem::replace(&mut self.pending, rest);
+        let permit: Permit<TextMask> = running.renew()?;
+        let text = running.take_pending(end);
+        let RunningStream { service, ctx, context, .. } = running;
+        let policies = policies_of(ctx);
+        let policy = required_policy(policies.get(ctx.details.policy.as_deref()))?;
         let later = self.findings.partition_point(|finding| finding.start < self.base + end);
         let found = self.findings.drain(..later).map(|finding| moved(finding, self.base, text.len())).collect();
         let placeholders = existing_placeholders(service, ctx, &permit, &[&text]).await?;
         let existing = existing(&text, placeholders.first().map_or(&[], Vec::as_slice), None);
         let findings = outside(&text, found, &existing, None);
         let searched = SearchedText { findings, existing, in_numbers: Vec::new() };
-        service.note_tokens_in_texts(ctx, [(text.as_str(), &searched)]);
-        let context = self.options.context.as_deref().unwrap_or_default();
         let items: Vec<ValueInput<'_>> = searched
             .findings
             .iter()
@@ -173,7 +164,7 @@ impl<'d> StreamedMask<'d> {
         let findings = masked.findings(&searched, &offsets);
         (self.base, self.base_units) = (self.base + text.len(), offsets.at(text.len()));
         let existing = searched.existing.len() as u64;
-        sender.send(&TextMaskStreamPart { text: masked.text.into(), findings, existing }).await
+        running.send::<TextMask>(&TextMaskStreamPart { text: masked.text.into(), findings, existing }).await
     }
 }
 

@@ -8,35 +8,37 @@ mod cut;
 mod lines;
 mod mask;
 mod restore;
+mod running;
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
-use hyper::{
-    StatusCode,
-    body::{Bytes, Frame},
-    header::HeaderValue,
+use hyper::{body::Frame, header::HeaderValue};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
 };
-use serde::Serialize;
-use tokio::sync::mpsc;
 
 use crate::{
     Service,
-    answer::to_json,
-    audit::RequestResult,
     context::RequestContext,
     input::Input,
     operation::{Outcome, Reply, catch_panics},
     problem::Problem,
     route::{Route, route},
+    shares::Shares,
 };
 use lines::BodyLines;
 use mask::{__path_text_mask_stream, text_mask_stream};
-use masker_api::{ItemError, TextStreamEnd, TextStreamError, TextStreamPart};
+use masker_access::Resource;
 use masker_audit::AuditOperation;
-use masker_types::{error_code::Code, limits::TEXT_HELD_BYTES_MAX};
+use masker_types::{
+    error_code::Code,
+    limits::{TEXT_HELD_BYTES_MAX, TEXT_STREAM_BYTES, TEXT_STREAM_SECONDS_MAX},
+};
 use restore::{__path_text_restore_stream, text_restore_stream};
+use running::{LinePlace, RunningStream, StreamFailure};
 
 const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
@@ -67,91 +69,56 @@ pub(in crate::text) fn routes() -> Vec<Route> {
     ]
 }
 
-/// Where the lines of an answer go.
-struct LineSender(mpsc::Sender<Bytes>);
-
-impl LineSender {
-    async fn send(&self, line: &impl Serialize) -> Result<(), StreamFailure> {
-        let mut line = to_json(line)?;
-        line.push(b'\n');
-        self.0.send(line.into()).await.map_err(|_| StreamFailure::Gone)
-    }
-}
-
-/// Why a stream ended early.
-enum StreamFailure {
-    /// A problem.
-    Refused(Box<Problem>),
-    /// The client reads no more.
-    Gone,
-}
-
-impl From<Problem> for StreamFailure {
-    fn from(problem: Problem) -> Self {
-        StreamFailure::Refused(Box::new(problem))
-    }
-}
-
-/// The parts of a text, put together in pieces of [`FEED_BYTES`], however they arrive.
-struct PartReader {
-    lines: BodyLines,
-    waiting: String,
-    ended: bool,
-    bytes: u64,
-}
-
-impl PartReader {
-    fn new(lines: BodyLines) -> Self {
-        PartReader { lines, waiting: String::new(), ended: false, bytes: 0 }
-    }
-
-    /// Returns the next piece; `None` at the end.
-    async fn next(&mut self) -> Result<Option<String>, Problem> {
-        while self.waiting.len() < FEED_BYTES && !self.ended {
-            match self.lines.next::<TextStreamPart>().await? {
-                Some(TextStreamPart { text }) => self.waiting.push_str(&text),
-                None => self.ended = true,
-            }
-        }
-        if self.waiting.is_empty() {
-            return Ok(None);
-        }
-        let longest = self.waiting.len().min(FEED_BYTES);
-        let end = (0..=longest).rev().find(|end| self.waiting.is_char_boundary(*end)).unwrap_or(longest);
-        let rest = self.waiting.split_off(end);
-        let piece = std::mem::replace(&mut self.waiting, rest);
-        self.bytes += piece.len() as u64;
-        Ok(Some(piece))
-    }
-}
-
 /// Begins to answer a request with the lines that `work` sends. It runs to the stream's end and its audit event, with a
-/// context of its own.
-fn begin<W, F>(service: &Arc<Service>, ctx: &mut RequestContext, work: W) -> Outcome
+/// context of its own. It counts as an operation of its caller, and is charged for its memory, until then.
+///
+/// # Errors
+/// `overloaded` if there is no memory for it, with the lines.
+async fn begin<W, F>(
+    service: &Arc<Service>,
+    ctx: &mut RequestContext,
+    context: Option<&str>,
+    lines: BodyLines,
+    work: W,
+) -> Result<Reply, (Problem, BodyLines)>
 where
-    W: FnOnce(Arc<Service>, RequestContext, LineSender) -> F,
-    F: Future<Output = (RequestContext, LineSender, Result<u64, StreamFailure>)> + Send + 'static,
+    W: FnOnce(RunningStream) -> F,
+    F: Future<Output = (RunningStream, Result<u64, StreamFailure>)> + Send + 'static,
 {
+    let charge = match Shares::charge(Resource::Answers, &ctx.connection.seat, TEXT_STREAM_BYTES).await {
+        Ok(charge) => charge,
+        Err(overloaded) => return Err((overloaded, lines)),
+    };
     let mut own = ctx.copy_of_head();
     own.audit_as = Some(AuditOperation::TextStreamed);
     own.details.policy = ctx.details.policy.clone();
     own.details.session = ctx.details.session;
     own.session = ctx.session.take();
-    // It counts as an operation of its caller until it ends.
     own.operation = ctx.operation.take();
+    own.charge = Some(charge);
     ctx.flag("streamed", true);
-    let (sender, receiver) = mpsc::channel(1);
-    let working = work(Arc::clone(service), own, LineSender(sender));
-    let service = Arc::clone(service);
+    let (places, asked) = mpsc::channel::<LinePlace>(1);
+    let context = context.unwrap_or_default().to_owned();
+    let working = work(RunningStream::new(Arc::clone(service), own, context, lines, asked));
     tokio::spawn(async move {
-        let (ctx, sender, worked) = working.await;
-        service.finish_stream(ctx, sender, worked).await;
+        let (running, worked) = working.await;
+        running.finish(worked).await;
     });
-    let lines = stream::unfold(receiver, |mut receiver| async move {
-        let line = receiver.recv().await?;
-        Some((Ok::<_, io::Error>(Frame::data(line)), receiver))
+    // A line is asked for only when the connection has room for it, so none waits for a slow client.
+    let lines = stream::unfold(places, |places| async move {
+        let (place, line) = oneshot::channel();
+        places.send(place).await.ok()?;
+        Some((Ok::<_, io::Error>(Frame::data(line.await.ok()?)), places))
     });
     Ok(Reply::streamed(StreamBody::new(lines).boxed_unsync(), LINES))
+}
+
+/// Answers with a stream, or gives back the body of a request that is refused.
+fn begun(begun: Result<Reply, (Problem, BodyLines)>, input: &mut Input) -> Outcome {
+    begun.map_err(|(problem, lines)| {
+        lines.give_back(input);
+        problem
+    })
 }
 
 /// Turns a panic into a failure.
@@ -159,43 +126,10 @@ async fn catching(work: impl Future<Output = Result<u64, StreamFailure>>) -> Res
     catch_panics(async { Ok(work.await) }).await.unwrap_or_else(|problem| Err(problem.into()))
 }
 
-impl Service {
-    /// Records the end of a stream, and then sends its last line.
-    async fn finish_stream(&self, mut ctx: RequestContext, sender: LineSender, worked: Result<u64, StreamFailure>) {
-        let code = match &worked {
-            Ok(bytes) => {
-                ctx.number("bytes", *bytes);
-                None
-            }
-            Err(StreamFailure::Refused(problem)) => Some(problem.code),
-            Err(StreamFailure::Gone) => {
-                ctx.flag("incomplete", true);
-                None
-            }
-        };
-        let result = RequestResult { status: StatusCode::OK, code, took: ctx.started.elapsed() };
-        let recorded = self.record(&ctx, result).await;
-        let last = match (worked, recorded) {
-            (Ok(bytes), Ok(())) => sender.send(&TextStreamEnd { end: true, bytes }).await,
-            (Err(StreamFailure::Refused(problem)), Ok(())) => sender.send(&error_line(&problem, &ctx)).await,
-            (Err(StreamFailure::Gone), Ok(())) => Ok(()),
-            (_, Err(unrecorded)) => sender.send(&error_line(&unrecorded, &ctx)).await,
-        };
-        // A client that has gone needs no last line.
-        drop(last);
-    }
-}
-
-fn error_line(problem: &Problem, ctx: &RequestContext) -> TextStreamError {
-    if let Some(cause) = &problem.cause {
-        tracing::error!(request_id = ctx.id.as_str(), code = %problem.code, cause, "stream failed");
-    }
-    TextStreamError { error: ItemError { code: problem.code.to_string(), detail: problem.detail.clone() } }
-}
-
 /// Takes the body of a request as lines.
 fn lines_of(service: &Service, input: &mut Input) -> BodyLines {
-    BodyLines::new(input.take_unread(), service.timeouts.body)
+    let deadline = Instant::now() + Duration::from_secs(TEXT_STREAM_SECONDS_MAX);
+    BodyLines::new(input.take_unread(), service.timeouts.body, deadline)
 }
 
 /// Returns the problem of a stream without its first line.

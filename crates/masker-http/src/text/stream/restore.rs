@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{LineSender, PartReader, StreamFailure, begin, catching, cut::cut, lines_of, no_options};
+use super::{BodyLines, RunningStream, StreamFailure, begin, begun, catching, cut::cut, lines_of, no_options};
 use crate::{
     Service,
     context::RequestContext,
@@ -46,69 +46,65 @@ pub(in crate::text) async fn text_restore_stream(
     input: &mut Input,
 ) -> Outcome {
     let mut lines = lines_of(service, input);
+    let options = match options(&permit, &mut lines).await {
+        Ok(options) => options,
+        Err(problem) => return begun(Err((problem, lines)), input),
+    };
+    let context = options.context.clone();
+    let streaming = begin(service, ctx, context.as_deref(), lines, move |mut running| async move {
+        let worked = catching(work(&mut running, &options)).await;
+        (running, worked)
+    });
+    begun(streaming.await, input)
+}
+
+/// Reads the options, and checks them.
+async fn options(permit: &Permit<TextRestore>, lines: &mut BodyLines) -> Result<TextRestoreStreamOptions, Problem> {
     let options: TextRestoreStreamOptions = lines.next().await?.ok_or_else(no_options)?;
-    checked_context(&permit, options.context.as_deref())?;
-    begin(service, ctx, move |service, mut ctx, sender| async move {
-        let worked = catching(work(&service, &mut ctx, &sender, PartReader::new(lines), &options)).await;
-        (ctx, sender, worked)
-    })
+    checked_context(permit, options.context.as_deref())?;
+    Ok(options)
 }
 
 /// Restores the parts of a text. Returns how many bytes it had.
-async fn work(
-    service: &Service,
-    ctx: &mut RequestContext,
-    sender: &LineSender,
-    mut parts: PartReader,
-    options: &TextRestoreStreamOptions,
-) -> Result<u64, StreamFailure> {
-    let mut restoring = StreamedRestore { options, pending: String::new(), base_units: 0 };
-    while let Some(piece) = parts.next().await? {
-        restoring.pending.push_str(&piece);
-        let end = cut(&restoring.pending, restoring.pending.len(), 0, &[]);
-        restoring.send(service, ctx, sender, end).await?;
+async fn work(running: &mut RunningStream, options: &TextRestoreStreamOptions) -> Result<u64, StreamFailure> {
+    let mut restoring = StreamedRestore { options, base_units: 0 };
+    while running.next_piece().await?.is_some() {
+        let end = cut(&running.pending, running.pending.len(), 0, &[]);
+        restoring.send(running, end).await?;
     }
-    restoring.send(service, ctx, sender, restoring.pending.len()).await?;
-    Ok(parts.bytes)
+    restoring.send(running, running.pending.len()).await?;
+    Ok(running.bytes())
 }
 
-/// The part of a text that was not answered yet.
+/// How far a text was restored.
 struct StreamedRestore<'o> {
     options: &'o TextRestoreStreamOptions,
-    pending: String,
-    /// The offset of `pending` in the text, in the unit of the options.
+    /// The offset of what is pending in the text, in the unit of the options.
     base_units: u64,
 }
 
 impl StreamedRestore<'_> {
     /// Restores the first bytes of what is pending, and sends them.
-    async fn send(
-        &mut self,
-        service: &Service,
-        ctx: &mut RequestContext,
-        sender: &LineSender,
-        end: usize,
-    ) -> Result<(), StreamFailure> {
+    async fn send(&mut self, running: &mut RunningStream, end: usize) -> Result<(), StreamFailure> {
         if end == 0 {
             return Ok(());
         }
-        // The key of the caller may have ended meanwhile.
-        let permit: Permit<TextRestore> = service.renew_permit(ctx)?;
-        let rest = self.pending.split_off(end);
-        let text = std::mem::replace(&mut self.pending, rest);
+        let permit: Permit<TextRestore> = running.renew()?;
+        let text = running.take_pending(end);
+        let RunningStream { service, ctx, context, .. } = running;
         let placeholders = placeholders_in_texts(&[&text], &ctx.policies).pop().unwrap_or_default();
         let marks = marks(&text, TextFormat::Plain, placeholders)
             .map_err(|failure| Problem::new(failure.code(), failure.detail()))?;
         let marked: Vec<(&str, &FoundMark)> = marks.iter().map(|mark| (text.as_str(), mark)).collect();
         service.charge_found(ctx, marked.len())?;
         service.charge_tokens(ctx, marked.len())?;
-        let context = self.options.context.as_deref().unwrap_or_default();
         let opened = open_marks(service, ctx, &permit, context, &marked).await?;
         service.metrics.http.text_bytes.with_label_values(&["restore"]).inc_by(text.len() as u64);
         let offsets = OffsetMap::new(&text, self.options.offsets).with_base(self.base_units);
         let RestoredText { text: restored, restored: count, unrestored } =
             restored(&text, &marks, &opened, &offsets, TextFormat::Plain);
         self.base_units = offsets.at(text.len());
-        sender.send(&TextRestoreStreamPart { text: restored.into(), restored: count, unrestored }).await
+        let part = TextRestoreStreamPart { text: restored.into(), restored: count, unrestored };
+        running.send::<TextRestore>(&part).await
     }
 }

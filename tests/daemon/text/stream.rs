@@ -4,16 +4,13 @@ use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 use serde_json::{Value, json};
 
 use super::{
-    MASK, NOTE, ask, launch, notes,
+    MASK, MASK_STREAM, NOTE, RESTORE_STREAM, ask, launch, notes,
     placeholders::{open, rows_of_placeholders},
 };
 use crate::{
     api_keys::create,
     harness::{Client, error_code, events_of},
 };
-
-const MASK_STREAM: &str = "/api/v1/text/mask/stream";
-const RESTORE_STREAM: &str = "/api/v1/text/restore/stream";
 
 /// The answer to a stream.
 #[derive(Debug, PartialEq)]

@@ -60,7 +60,7 @@ fn requests() -> Vec<Row> {
     vec![
         row("items in a request", count(limits::ITEMS_PER_REQUEST_MAX)),
         row("body of a request", size(limits::BODY_BYTES_MAX as u64)),
-        row("answer, except for exports", size(limits::ANSWER_BYTES_MAX as u64)),
+        row("answer, except for exports and texts that arrive in parts", size(limits::ANSWER_BYTES_MAX as u64)),
         row(
             "least rate at which an answer is read, except for exports",
             format!("{} per second, over 30 s", size(limits::READ_BYTES_PER_SECOND_MIN)),
@@ -90,6 +90,12 @@ fn texts() -> Vec<Row> {
         row("label, and name of a caller", size(limits::LABEL_BYTES_MAX as u64)),
         row("policy file, and configuration file", size(limits::TEXT_FILE_BYTES_MAX)),
         row("key file", size(limits::KEY_FILE_BYTES_MAX)),
+        row("line of a text that arrives in parts", size(limits::TEXT_LINE_BYTES_MAX as u64)),
+        row("text that is held back until more of it arrives", size(limits::TEXT_HELD_BYTES_MAX as u64)),
+        row(
+            "time in which a text arrives in parts, until the code `request.timeout`",
+            format!("{} minutes", limits::TEXT_STREAM_SECONDS_MAX / 60),
+        ),
     ]
 }
 
@@ -119,6 +125,7 @@ fn daemon() -> Vec<Row> {
             ),
             size(limits::ANSWERS_IN_FLIGHT_BYTES_MAX as u64),
         ),
+        row("part of that which a text that arrives in parts takes", size(limits::TEXT_STREAM_BYTES as u64)),
         row(
             "requests that wait for the vault's writer, and those of one caller",
             format!("{}, {}", count(limits::WRITER_QUEUE_MAX), count(limits::WRITER_LANE_MAX)),

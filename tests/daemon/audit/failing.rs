@@ -14,7 +14,10 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{assert_whole, complaint, events, launch, of, only, site};
-use crate::harness::{Client, Site, item};
+use crate::{
+    harness::{Client, Site, item},
+    text::{MASK_STREAM, RESTORE_STREAM, open_stream::OpenStream},
+};
 
 /// A file system of a megabyte, unmounted when dropped. Needs root.
 struct SmallDisk(PathBuf);
@@ -139,6 +142,32 @@ fn refuses_requests_while_the_disk_is_full() {
     // Of the records that the vault has, the log has each.
     let minted = |event: &&Value| event["outcome"] == "ok" && event["op"] == "tokenize";
     assert!(resumed.iter().filter(minted).count() > 1, "{resumed:?}");
+    drop(disk);
+}
+
+#[test]
+fn a_stream_ends_where_its_parts_cannot_be_recorded() {
+    let Some((site, disk)) = on_small_disk() else { return };
+    let daemon = launch(&site).start();
+    let mut client = daemon.client();
+    let token = client.token("PHONE", "212-555-0147");
+    let mut restoring = OpenStream::open(&daemon, RESTORE_STREAM, "", &json!({}));
+    restoring.say(&token);
+    assert!(restoring.hear().text.contains("0147"));
+    let mut masking = OpenStream::open(&daemon, MASK_STREAM, "", &json!({"context": "clinic-7"}));
+    disk.fill();
+    ask_until_refused(&mut client);
+    let records = client.metric("masker_vault_records").unwrap();
+    restoring.say(&token);
+    masking.say("call (212) 555-0148");
+    for (stream, values) in [(restoring, 1), (masking, 0)] {
+        let heard = stream.end();
+        assert_eq!((heard.code(), heard.text.matches("0147").count()), ("audit.unavailable", values));
+        assert!(!heard.text.contains("MSKV1") && !heard.text.contains("0148"), "{}", heard.text);
+    }
+    assert_eq!(client.metric("masker_vault_records").unwrap(), records, "nothing was minted");
+    disk.make_room();
+    daemon.stop();
     drop(disk);
 }
 

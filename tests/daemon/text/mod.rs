@@ -19,7 +19,7 @@ use super::harness::{Client, Launch, Site, TestKey, shape_of};
 const MASK: &str = "/api/v1/text/mask";
 const RESTORE: &str = "/api/v1/text/restore";
 const DETECT: &str = "/api/v1/text/detect";
-const MASK_STREAM: &str = "/api/v1/text/mask/stream";
+pub(crate) const MASK_STREAM: &str = "/api/v1/text/mask/stream";
 pub(crate) const RESTORE_STREAM: &str = "/api/v1/text/restore/stream";
 
 /// A policy for texts: the default of each site here.

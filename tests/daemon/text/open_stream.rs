@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::MASK_STREAM;
 use crate::harness::{Client, Daemon};
 
 /// A stream whose text has not ended.
@@ -10,6 +11,8 @@ pub(crate) struct OpenStream {
     received: Vec<u8>,
     /// Bytes of the text that were sent.
     sent: usize,
+    /// The most of it that waits for more.
+    held: usize,
 }
 
 /// The answer to a stream so far.
@@ -43,16 +46,16 @@ impl OpenStream {
             "POST {path} HTTP/1.1\r\nhost: masker\r\n{headers}content-type: application/x-ndjson\r\n\
              transfer-encoding: chunked\r\n\r\n"
         );
-        let mut stream = OpenStream { client: daemon.client(), received: Vec::new(), sent: 0 };
+        let held = if path == MASK_STREAM { 36 * 1_024 } else { 8 * 1_024 };
+        let mut stream = OpenStream { client: daemon.client(), received: Vec::new(), sent: 0, held };
         stream.client.send_raw(head.as_bytes()).expect("the head is read");
         stream.send_line(&options.to_string());
         stream
     }
 
-    /// Sends a line as it is.
+    /// Sends a line as it is. If the stream has ended, the answer says so.
     pub(crate) fn send_line(&mut self, line: &str) {
-        let chunk = format!("{:x}\r\n{line}\n\r\n", line.len() + 1);
-        self.client.send_raw(chunk.as_bytes()).expect("the body is read");
+        let _ = self.client.send_raw(format!("{:x}\r\n{line}\n\r\n", line.len() + 1).as_bytes());
     }
 
     /// Sends a part of the text, with enough behind it that it is answered at once.
@@ -62,11 +65,11 @@ impl OpenStream {
         self.send_line(&json!({ "text": text }).to_string());
     }
 
-    /// Reads the answer, until it has what can be answered of the text by now, or ends. At most 32 KiB are held back.
+    /// Reads the answer, until it has what can be answered of the text by now, or ends.
     pub(crate) fn hear(&mut self) -> Heard {
         loop {
             let heard = self.heard();
-            if heard.last.is_some() || heard.text.len() + 36 * 1_024 >= self.sent {
+            if heard.last.is_some() || heard.text.len() + self.held >= self.sent {
                 return heard;
             }
             assert!(self.client.receive_chunk(&mut self.received) > 0, "the answer has no last line");
@@ -75,7 +78,7 @@ impl OpenStream {
 
     /// Ends the text, and reads the rest of the answer.
     pub(crate) fn end(mut self) -> Heard {
-        self.client.send_raw(b"0\r\n\r\n").expect("the body is read");
+        let _ = self.client.send_raw(b"0\r\n\r\n");
         self.received.extend(self.client.receive_chunks());
         self.heard()
     }

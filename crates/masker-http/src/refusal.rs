@@ -43,7 +43,7 @@ pub(super) struct RefusalStream {
     service: Arc<Service>,
     info: Arc<ConnectionInfo>,
     progress: Arc<ConnectionProgress>,
-    /// How fast the client reads, while an answer waits for it; and the end of the window.
+    /// How fast the client reads, once an answer has waited for it; and the end of the window.
     pace: Option<(ReadingPace, Pin<Box<Sleep>>)>,
     is_shut: bool,
     lines: RequestLines,
@@ -114,16 +114,21 @@ impl RefusalStream {
             return written;
         }
         let window = self.service.timeouts.write;
+        let now = Instant::now();
         let (pace, window_end) = self.pace.get_or_insert_with(|| {
-            let pace = ReadingPace::new(window, Instant::now());
-            let window_end = Box::pin(sleep_until(pace.window_end().into()));
+            let pace = ReadingPace::new(window, now);
+            let window_end = Box::pin(sleep_until(pace.window_end(now).into()));
             (pace, window_end)
         });
+        if pace.go_on(now) {
+            window_end.as_mut().reset(pace.window_end(now).into());
+        }
         while window_end.as_mut().poll(cx).is_ready() {
-            if pace.is_too_slow(Instant::now()) {
+            let now = Instant::now();
+            if pace.is_too_slow(now) {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
-            window_end.as_mut().reset(pace.window_end().into());
+            window_end.as_mut().reset(pace.window_end(now).into());
         }
         Poll::Pending
     }
@@ -182,8 +187,14 @@ impl AsyncWrite for RefusalStream {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.stream.as_mut().poll_flush(cx))?;
-        // hyper flushes once it has written everything.
-        self.pace = None;
+        // hyper flushes once it has written everything that there is.
+        if self.info.seat.has_more() {
+            if let Some((pace, _)) = &mut self.pace {
+                pace.pause(Instant::now());
+            }
+        } else {
+            self.pace = None;
+        }
         self.info.seat.note_flushed(self.progress.has_unread_bytes());
         Poll::Ready(Ok(()))
     }

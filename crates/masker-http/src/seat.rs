@@ -97,7 +97,12 @@ impl Seat {
 
     /// Returns whether a part of an answer was sent, and the rest was not.
     pub(super) fn has_unsent(&self) -> bool {
-        self.unsent.load(Ordering::Relaxed) || !self.answer_ended.load(Ordering::Relaxed)
+        self.unsent.load(Ordering::Relaxed) || self.has_more()
+    }
+
+    /// Returns whether more of the answer follows what is in the connection's buffer.
+    pub(super) fn has_more(&self) -> bool {
+        !self.answer_ended.load(Ordering::Relaxed)
     }
 
     /// Returns whether the client may read the answer as slowly as it likes.

@@ -228,7 +228,7 @@ fn a_stream_whose_session_is_closed_writes_no_more_placeholders() {
 }
 
 #[test]
-fn a_stream_has_an_event_at_its_beginning_and_at_its_end() {
+fn a_stream_has_events_at_its_beginning_for_its_parts_and_at_its_end() {
     let site = notes();
     let daemon = launch(&site).start();
     let mut client = daemon.client();
@@ -238,11 +238,13 @@ fn a_stream_has_an_event_at_its_beginning_and_at_its_end() {
     daemon.stop();
     let events = site.audit_events();
     for (operation, at) in [("text.mask", 0), ("text.restore", 1)] {
-        let (began, ended) = (&events_of(&events, operation)[0], &events_of(&events, "text.streamed")[at]);
+        let (began, streamed) = (&events_of(&events, operation)[0], events_of(&events, "text.streamed"));
+        let (part, ended) = (&streamed[2 * at], &streamed[2 * at + 1]);
         assert_eq!((&began["detail"]["streamed"], &began["outcome"]), (&json!(true), &json!("ok")), "{began}");
-        assert_eq!(began["request_id"], ended["request_id"]);
-        let counts = ended["counts"].to_string();
-        assert!(counts.contains("PHONE") && counts.contains("EMAIL"), "{ended}");
+        assert_eq!((&began["request_id"], &began["request_id"]), (&part["request_id"], &ended["request_id"]));
+        let counts = part["counts"].to_string();
+        assert!(counts.contains("PHONE") && counts.contains("EMAIL"), "{part}");
+        assert_eq!((&part["detail"], &ended["detail"]["parts"]), (&json!({"part": 1}), &json!(1)), "{ended}");
         assert!(ended["detail"]["bytes"].as_u64().is_some(), "{ended}");
     }
     let text = serde_json::to_string(&events).unwrap();

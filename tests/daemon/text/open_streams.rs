@@ -241,8 +241,8 @@ fn limits_refill_while_a_stream_is_open() {
     let mut stream = OpenStream::open(&daemon, RESTORE_STREAM, &header_of(&key), &json!({}));
     stream.say(&format!("{token} ").repeat(20));
     stream.hear();
-    let mut client = key.client(&daemon);
-    wait_until(|| client.get("/api/v1/auth/whoami").ok()["limits_left"]["values_per_second"].as_u64() >= Some(12));
+    // Only time refills a limit, and another request would note that it has.
+    thread::sleep(Duration::from_millis(1_500));
     stream.say(&format!("{token} ").repeat(10));
     let heard = stream.end();
     assert_eq!((&heard.last.unwrap()["end"], heard.text.matches("555-0147").count()), (&json!(true), 30));

@@ -132,14 +132,14 @@ mod tests {
     fn a_line_with_a_problem_is_not_taken() {
         let mut lines = lines("{\"text\": \"a\"}\n \n[1]\nrest", Instant::now() + Duration::from_secs(60));
         assert_eq!(next(&mut lines).ok().flatten().as_deref(), Some("a"));
-        let problem = next(&mut lines).err().expect("a list is no part");
+        let problem = next(&mut lines).expect_err("a list is no part");
         assert!(problem.detail.starts_with("line 3 of the body: "), "{}", problem.detail);
         assert_eq!(lines.rest().0, b"[1]\nrest");
     }
 
     #[test]
     fn a_text_whose_time_is_over_ends_also_where_more_of_it_is_there() {
-        let problem = next(&mut lines("{\"text\": \"a\"}\n", Instant::now())).err().expect("it is too late");
+        let problem = next(&mut lines("{\"text\": \"a\"}\n", Instant::now())).expect_err("it is too late");
         assert_eq!(problem.code, Code::RequestTimeout);
         assert!(problem.detail.contains("15 minutes"), "{}", problem.detail);
     }

@@ -82,7 +82,7 @@ async fn begin<W, F>(
     work: W,
 ) -> Result<Reply, (Problem, BodyLines)>
 where
-    W: FnOnce(RunningStream) -> F,
+    W: FnOnce(RunningStream) -> F + Send + 'static,
     F: Future<Output = (RunningStream, Result<u64, StreamFailure>)> + Send + 'static,
 {
     let charge = match Shares::charge(Resource::Answers, &ctx.connection.seat, TEXT_STREAM_BYTES).await {
@@ -99,9 +99,12 @@ where
     ctx.flag("streamed", true);
     let (places, asked) = mpsc::channel::<LinePlace>(1);
     let context = context.unwrap_or_default().to_owned();
-    let working = work(RunningStream::new(Arc::clone(service), own, context, lines, asked));
+    let mut running = RunningStream::new(Arc::clone(service), own, context, lines, asked);
     tokio::spawn(async move {
-        let (running, worked) = working.await;
+        let (running, worked) = match running.begun().await {
+            Ok(()) => work(running).await,
+            Err(gone) => (running, Err(gone)),
+        };
         running.finish(worked).await;
     });
     // A line is asked for only when the connection has room for it, so none waits for a slow client.

@@ -122,6 +122,11 @@ impl RunningStream {
         RunningStream { service, ctx, context, pending: String::new(), parts, answer, recorded: 0 }
     }
 
+    /// Waits until the head of the answer is sent. So the event of the beginning is recorded before anything is done.
+    pub(super) async fn begun(&mut self) -> Result<(), StreamFailure> {
+        self.answer.ready().await
+    }
+
     /// Returns the next piece of the text; `None` at the end. It is pending then.
     pub(super) async fn next_piece(&mut self) -> Result<Option<String>, Problem> {
         let piece = self.parts.next().await?;

@@ -3,7 +3,7 @@
 //! Nobody's body is parsed before it is known that they may. So the body of a refused request is not parsed, but searched for
 //! the texts of tokens, piece by piece and without keeping it: a few bytes in a row that have the form of a token are all
 //! that is held. That happens only for routes that take tokens, and only while there are honeytokens. Texts are searched as
-//! well before anything is decided about them, for what a text has shown does not depend on what becomes of it.
+//! well before anything is decided about them, for what a text has shown does not depend on the result.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ impl Service {
         self.record_honeytokens(ctx, shown.into_iter());
     }
 
-    /// Notes the honeytokens among the tokens of texts, whatever becomes of the texts.
+    /// Notes the honeytokens among the tokens of texts, with any result.
     pub(super) fn note_tokens_in_texts<'t>(&self, ctx: &mut RequestContext, texts: impl IntoIterator<Item = &'t str>) {
         if !self.vault.has_honeytokens() {
             return;

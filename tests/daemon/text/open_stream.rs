@@ -19,7 +19,7 @@ pub(crate) struct OpenStream {
 #[derive(Debug)]
 pub(crate) struct Heard {
     pub(crate) text: String,
-    /// The last line, once it has come.
+    /// The last line, once it arrived.
     pub(crate) last: Option<Value>,
 }
 

@@ -113,10 +113,67 @@ pub(super) fn value_in_json(written: &str) -> String {
     serde_json::from_slice(&[b"\"", written.as_bytes(), b"\""].concat()).unwrap_or_default()
 }
 
-/// Returns a value as it is written into a string of a JSON document, with those escapes only that JSON needs.
-pub(super) fn written_in_json(value: &str) -> String {
-    let quoted = serde_json::to_string(value).unwrap_or_default();
-    quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned()
+/// Which escapes a document has that JSON does not need, so that a value which is put into it has the same.
+pub(super) struct EscapeStyle {
+    /// Characters beyond ASCII are escaped, with these digits above 9.
+    beyond_ascii: Option<HexCase>,
+    /// `/` is escaped.
+    slash: bool,
+}
+
+#[derive(Clone, Copy)]
+enum HexCase {
+    Lower,
+    Upper,
+}
+
+impl EscapeStyle {
+    /// Reads the style off a document.
+    pub(super) fn of(document: &str) -> Self {
+        let mut style = EscapeStyle { beyond_ascii: None, slash: false };
+        let (mut slashes, mut is_upper) = (0_usize, false);
+        let mut rest = document;
+        while let Some(at) = rest.find('\\') {
+            let escape = &rest[at + 1..];
+            slashes += usize::from(escape.starts_with('/'));
+            if let Some(code) = escape.strip_prefix('u').and_then(|code| code.get(..4)) {
+                is_upper |= code.bytes().any(|digit| digit.is_ascii_uppercase());
+                let is_beyond = u16::from_str_radix(code, 16).is_ok_and(|code| code > 0x7F);
+                style.beyond_ascii = style.beyond_ascii.or(is_beyond.then_some(HexCase::Lower));
+            }
+            // What follows a backslash is ASCII.
+            rest = escape.get(1..).unwrap_or_default();
+        }
+        style.slash = slashes > 0 && document.matches('/').count() == slashes;
+        // A document that has some as they are has all so.
+        style.beyond_ascii = style.beyond_ascii.filter(|_| document.is_ascii());
+        if is_upper {
+            style.beyond_ascii = style.beyond_ascii.map(|_| HexCase::Upper);
+        }
+        style
+    }
+
+    /// Returns a value as it is written into a string of the document.
+    pub(super) fn write(&self, value: &str) -> String {
+        let quoted = serde_json::to_string(value).unwrap_or_default();
+        let needed = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
+        let mut written = String::with_capacity(needed.len());
+        for character in needed.chars() {
+            match (character, self.beyond_ascii) {
+                ('/', _) if self.slash => written.push_str(r"\/"),
+                (character, Some(case)) if !character.is_ascii() => {
+                    for unit in character.encode_utf16(&mut [0; 2]) {
+                        written.push_str(&match case {
+                            HexCase::Lower => format!(r"\u{unit:04x}"),
+                            HexCase::Upper => format!(r"\u{unit:04X}"),
+                        });
+                    }
+                }
+                (character, _) => written.push(character),
+            }
+        }
+        written
+    }
 }
 
 #[cfg(test)]
@@ -164,8 +221,25 @@ mod tests {
             (r"\u001F", "\u{1f}", r"\u001f"),
             (r"\ud83d\ude00", "😀", "😀"),
         ] {
-            assert_eq!((value_in_json(written).as_str(), written_in_json(value).as_str()), (value, canonical));
+            let plain = EscapeStyle::of("{}").write(value);
+            assert_eq!((value_in_json(written).as_str(), plain.as_str()), (value, canonical));
             assert_eq!(value_in_json(canonical), value);
+        }
+    }
+
+    #[test]
+    fn a_value_gets_the_escapes_of_its_document() {
+        for (document, written) in [
+            (r#"{"a": "b"}"#, "\"é/😀\""),
+            (r#"["\u00e9"]"#, r#""\u00e9/\ud83d\ude00""#),
+            (r#"["\u00C9\/"]"#, r#""\u00E9\/\uD83D\uDE00""#),
+            (r#"["\u00e9", "é"]"#, "\"é/😀\""),
+            (r#"["\/", "/"]"#, "\"é/😀\""),
+            (r#"["\\u00e9", "\u001f"]"#, "\"é/😀\""),
+        ] {
+            let style = EscapeStyle::of(document);
+            assert_eq!(format!("\"{}\"", style.write("é/😀")), written, "{document}");
+            assert_eq!(value_in_json(&style.write("a\"\\/é\n")), "a\"\\/é\n");
         }
     }
 

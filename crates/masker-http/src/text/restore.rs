@@ -5,7 +5,7 @@ use std::{borrow::Cow, ops::Range, time::Duration};
 use super::{
     assemble::{Replacement, assemble},
     checked_context,
-    json_spans::written_in_json,
+    json_spans::EscapeStyle,
     offsets::OffsetMap,
     placeholders_in_texts,
     search::{TextFailure, off_async_threads, read_format},
@@ -201,6 +201,7 @@ pub(super) fn restored(
     offsets: &OffsetMap<'_>,
     format: TextFormat,
 ) -> RestoredText {
+    let style = EscapeStyle::of(if format == TextFormat::Json { text } else { "" });
     let mut unrestored = Vec::new();
     let mut values: Vec<(&Range<usize>, Cow<'_, str>)> = Vec::with_capacity(marks.len());
     for (FoundMark { range, .. }, opened) in marks.iter().zip(opened) {
@@ -209,7 +210,7 @@ pub(super) fn restored(
                 let value = rehydrated.value.as_str();
                 let value = match format {
                     TextFormat::Plain => value.into(),
-                    TextFormat::Json => written_in_json(value).into(),
+                    TextFormat::Json => style.write(value).into(),
                 };
                 values.push((range, value));
             }

@@ -361,6 +361,42 @@ fn test_credentials_find_and_forget_nothing_of_live_ones() {
     daemon.stop();
 }
 
+/// What a policy says now may not be what it said when a token was minted.
+#[test]
+fn forgetting_by_value_does_not_depend_on_what_the_policy_says_now() {
+    let site = site();
+    let daemon = launch(&site).start();
+    let mut client = daemon.client();
+    for (number, rule) in [
+        "action = \"redact\"",
+        "action = \"passthrough\"",
+        "kid = \"K_PAY\"",
+        "tokenization = \"reversible-aead\"",
+        "normalize = \"exact\"",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        site.policy("care.toml", POLICY);
+        client.post("/api/v1/policies/reload", &json!({})).ok();
+        let value = format!("415-555-010{number}");
+        let token = client.token("PHONE", &value);
+        let changed = POLICY.replace("normalize = \"phone_nanp\"", rule);
+        assert_ne!(changed, POLICY);
+        site.policy("care.toml", &changed);
+        client.post("/api/v1/policies/reload", &json!({})).ok();
+        let forgotten = forget(&mut client, &[item("PHONE", &value)]).remove(0);
+        let rehydrated = client.ask_tokens("/api/v1/rehydrate", &[token.as_str()]).remove(0);
+        assert_eq!(error_code(&rehydrated), "token.not_found", "{rule}: {forgotten}");
+        // A token that contains its value cannot be erased.
+        match rule.contains("reversible") {
+            true => assert_eq!(error_code(&forgotten), "lookup.impossible", "{forgotten}"),
+            false => assert_eq!(forgotten, json!({"forgotten": true, "count": 1}), "{rule}"),
+        }
+    }
+    daemon.stop();
+}
+
 #[test]
 fn no_search_by_value_finds_a_honeytoken() {
     let site = site();

@@ -17,19 +17,20 @@ use super::{
     reader::Reader,
     rehydrate::{ParsedToken, check_reach, open_record, rows_of},
     search::{MatchedRecord, SearchBasis},
-    tokenize::{ValueAction, check},
+    tokenize::{CheckedValue, ValueAction, check},
     writer::{Change, CommitDraft, Lane, ReadPlan, WriterHandle},
 };
 use masker_access::{Denied, Forget, Lookup, Permit};
 use masker_core::{
     crypto::{Fingerprint, TokenId},
     keyring::Keyring,
-    policy::{Policy, Scheme},
+    normalize::Normalizer,
+    policy::{Policy, Scheme, TokenizeRule},
 };
 use masker_store::record::Record;
 use masker_types::{
     grant::Scope,
-    kind::{Context, EntityKind, Kid},
+    kind::{Context, EntityKind, Kid, Value},
     limits::LOOKUP_TOKENS_MAX,
     mode::Mode,
 };
@@ -243,12 +244,12 @@ impl Eraser {
         let lane = Lane::Caller(permits.0.caller_id());
         let (mut positions, mut searches) = (Vec::new(), Vec::new());
         for position in pending {
-            match search_to_forget(&keys, &ledger, permits, policy, &items[position]) {
-                Ok(Some(search)) => {
-                    positions.push(position);
-                    searches.push(search);
+            match searches_to_forget(&keys, &ledger, permits, policy, &items[position]) {
+                Ok(found) => {
+                    positions.resize(positions.len() + found.searches.len(), position);
+                    searches.extend(found.searches);
+                    found.failure.into_iter().for_each(|failure| results[position].fail(failure));
                 }
-                Ok(None) => {}
                 Err(failure) => results[position].fail(failure),
             }
         }
@@ -300,6 +301,8 @@ impl Eraser {
         }
         // Another search finds others only if some of what this one found is gone.
         more.retain(|position| gone.contains(position));
+        more.sort_unstable();
+        more.dedup();
         Ok(more)
     }
 
@@ -397,29 +400,53 @@ impl Eraser {
     }
 }
 
-/// Returns the search for the tokens of a value to forget; `None` if none was ever minted for its kind.
+/// The searches for the tokens of a value to forget.
+struct ForgetSearches<'a, 'k> {
+    searches: Vec<TokenSearch<'a, 'k>>,
+    /// Why the value can have other tokens, which no search finds.
+    failure: Option<ItemFailure>,
+}
+
+/// Returns the searches for the tokens of a value to forget. They are under all loaded key ids: what a policy says of the kind
+/// now may not be what it said when the tokens were minted.
 ///
 /// # Errors
-/// [`ItemFailure::KeyUnavailable`] while some tokens could not be found, and [`ItemFailure::NotErasable`] for tokens that
-/// contain their value.
-fn search_to_forget<'a, 'k>(
+/// [`ItemFailure::KeyUnavailable`] while some tokens could not be found, and that the caller may not forget the value.
+fn searches_to_forget<'a, 'k>(
     keys: &'k KeysInForce,
     ledger: &Ledger,
     (permit, lookup): (&Permit<Forget>, &Permit<Lookup>),
     policy: &Policy,
     item: &ValueInput<'a>,
-) -> Result<Option<TokenSearch<'a, 'k>>, ItemFailure> {
+) -> Result<ForgetSearches<'a, 'k>, ItemFailure> {
     check(lookup, policy, item)?;
-    let checked = match check(permit, policy, item)? {
-        ValueAction::Redact(_) | ValueAction::Passthrough => return Ok(None),
-        ValueAction::Tokenize(checked) => checked,
+    let mut found = ForgetSearches { searches: Vec::new(), failure: None };
+    let own = match check(permit, policy, item)? {
+        ValueAction::Redact(_) | ValueAction::Passthrough => None,
+        ValueAction::Tokenize(checked) if checked.rule.scheme != Scheme::VaultDeterministic => {
+            found.failure = Some(ItemFailure::NotErasable(checked.kind));
+            None
+        }
+        ValueAction::Tokenize(checked) => {
+            permit.check_token(checked.kind, checked.rule.kid)?;
+            ledger.check_not_found(checked.rule.kid, &keys.ring)?;
+            Some(checked.rule.kid)
+        }
     };
-    if checked.rule.scheme != Scheme::VaultDeterministic {
-        return Err(ItemFailure::NotErasable(checked.kind));
+    let (Some(kind), Some(context), Some(value)) =
+        (EntityKind::parse(item.kind), Context::new(item.context), Value::new(item.value))
+    else {
+        // No token was ever minted for a value that is empty or too long.
+        return Ok(found);
+    };
+    let others = keys.ring.iter().map(|(kid, _)| kid).filter(|kid| Some(*kid) != own);
+    for kid in own.into_iter().chain(others) {
+        let rule =
+            TokenizeRule { kid, scheme: Scheme::VaultDeterministic, normalizer: Normalizer::Exact, validation: None };
+        let checked = CheckedValue { kind, context, value, rule };
+        found.searches.push(TokenSearch::new(keys, ledger, permit.mode(), checked)?);
     }
-    permit.check_token(checked.kind, checked.rule.kid)?;
-    ledger.check_not_found(checked.rule.kid, &keys.ring)?;
-    TokenSearch::new(keys, ledger, permit.mode(), checked).map(Some)
+    Ok(found)
 }
 
 fn forgotten_under(kid: Kid, fingerprint: Fingerprint) -> ItemOutcomeKey {

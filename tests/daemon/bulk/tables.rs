@@ -349,3 +349,34 @@ fn what_never_was_a_token_comes_back_and_what_was_one_fails() {
     }
     daemon.stop();
 }
+
+#[test]
+fn the_header_of_a_joined_file_is_no_row() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let line = "tokenize --csv --column name=NAME";
+    for second in ["id,name\n2,Bob\n", "name,id\nBob,2\n"] {
+        let table = format!("id,name\n1,Ann\n{second}");
+        let ended = masker(&daemon, line, &table);
+        assert!(
+            ended.refused(2).contains("row 2 (line 3)") && ended.stderr.contains("were files joined?"),
+            "{}",
+            ended.stderr
+        );
+    }
+    daemon.stop();
+}
+
+/// Such as notes in a column that is redacted.
+#[test]
+fn a_long_cell_is_as_long_as_the_policy_allows() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let long = "x".repeat(300_000);
+    let table = format!("id,note\n1,{long}\n");
+    let ended = masker(&daemon, "tokenize --csv --column note=NOTE", &table);
+    assert_eq!(ended.text(), "id,note\n1,[REDACTED:NOTE]\n", "{}", ended.stderr);
+    let ended = masker(&daemon, "tokenize --csv --column note=NAME", &table);
+    assert!(ended.refused(2).contains("value.invalid"), "{}", ended.stderr);
+    daemon.stop();
+}

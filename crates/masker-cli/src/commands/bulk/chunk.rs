@@ -9,7 +9,7 @@ use super::{
     failures::RowFailure,
     fill::{self, ProcessedChunk},
     layout::{OutputLayout, write_json},
-    plan::BulkPlan,
+    plan::{BulkOperation, BulkPlan},
     request::ChunkRequest,
     token_text,
     wiped_bytes::WipedBytes,
@@ -25,6 +25,8 @@ const CHUNK_BYTES: usize = 1024 * 1024;
 const CHUNK_ROWS: usize = 8 * 1024;
 /// Size in bytes at which a request takes no more values.
 const REQUEST_BYTES: usize = 1024 * 1024;
+/// Longest value that is sent. Escaped, and after others in its request, it fits into the body of a request.
+const VALUE_BYTES_SENT_MAX: usize = 1024 * 1024;
 
 /// Rows that were read. Their contents are wiped on drop.
 pub(super) struct Chunk {
@@ -143,9 +145,14 @@ impl Chunk {
             self.fail_value(column, code, detail);
             return;
         }
-        // Tokens can be longer than values, so this bounds both, and the size of requests.
-        if value.len() > TOKEN_BYTES_MAX {
-            self.fail_value(column, plan.operation.invalid_code(), "too long");
+        // The daemon says what is too long for a token. Values of kinds that it redacts or passes through can be longer.
+        let bytes_max = match plan.operation {
+            BulkOperation::Tokenize => VALUE_BYTES_SENT_MAX,
+            BulkOperation::Rehydrate => TOKEN_BYTES_MAX,
+        };
+        if value.len() > bytes_max {
+            let detail = format!("longer than {bytes_max} bytes");
+            self.fail_value(column, plan.operation.invalid_code(), detail);
             return;
         }
         let start = self.originals.len();

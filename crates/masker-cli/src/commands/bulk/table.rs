@@ -30,6 +30,8 @@ pub(super) struct TableReader {
     /// For each cell of a row, the index of its column in the plan.
     columns: Vec<Option<usize>>,
     header: Vec<u8>,
+    /// The cells of the header as they are written, sorted; empty without a header of several columns.
+    names: Vec<Vec<u8>>,
     /// The end of the row that was read. Its bytes are consumed with the next row.
     end: RowEnd,
     /// The line that the row begins on, and the first one after it.
@@ -76,7 +78,12 @@ impl TableReader {
         let table =
             TableLayout { dialect, encoding, utf16: input.utf16, nulls: format.nulls.clone(), width: columns.len() };
         let mut header = input.mark.to_vec();
+        let mut names = Vec::new();
         if format.header {
+            if columns.len() > 1 {
+                names.extend(scanner.cells().iter().map(|cell| row[cell.start..cell.end].to_vec()));
+                names.sort_unstable();
+            }
             header.extend_from_slice(&buffer.bytes()[..end.total]);
         }
         let first_row = !format.header && end.total > 0;
@@ -88,6 +95,7 @@ impl TableReader {
             table,
             columns,
             header,
+            names,
             end,
             line: 1,
             next_line: 2 + end.breaks,
@@ -102,6 +110,20 @@ impl TableReader {
     /// Returns whether the row that was read is an empty line. In a table with one column, that is an empty cell.
     fn is_empty_line(&self) -> bool {
         self.end.content == 0 && self.table.width != 1
+    }
+
+    /// Returns whether the row has the names of the header, in any order. Then another file follows, whose columns may be in other
+    /// places.
+    fn repeats_header(&self) -> bool {
+        let bytes = self.buffer.bytes();
+        let mut cells = self.scanner.cells().iter().map(|cell| &bytes[cell.start..cell.end]);
+        let is_name = |cell: &[u8]| self.names.binary_search_by(|name| name.as_slice().cmp(cell)).is_ok();
+        if !cells.next().is_some_and(is_name) || !cells.all(is_name) {
+            return false;
+        }
+        let mut all: Vec<&[u8]> = self.scanner.cells().iter().map(|cell| &bytes[cell.start..cell.end]).collect();
+        all.sort_unstable();
+        all == self.names
     }
 
     /// Notes the end of a row, and checks the width of the first ones.
@@ -224,6 +246,9 @@ impl RowSource for TableReader {
             Some((self.line, "the row is too long".to_owned()))
         } else if !self.is_empty_line() && cells != self.table.width {
             Some((self.line, format!("the row has {cells} cells, and the first line {}", self.table.width)))
+        } else if self.repeats_header() {
+            let detail = "the row has the names of the header: were files joined? Their columns may be in other places";
+            Some((self.line, detail.to_owned()))
         } else {
             None
         }

@@ -37,7 +37,7 @@ fn a_json_document_keeps_keys_order_and_escapes() {
     daemon.stop();
 }
 
-/// Whatever escapes a document has, its values are those that they are elsewhere.
+/// The escapes of a document are no part of its values.
 #[test]
 fn a_value_of_a_document_is_what_its_string_holds() {
     let site = notes();

@@ -168,7 +168,7 @@ pub enum TextReplacementArg {
     /// The token
     #[default]
     Token,
-    /// A placeholder such as [PHONE_7F3KQ2XA]
+    /// A placeholder such as `[PHONE_7F3KQ2XA]`
     Placeholder,
 }
 

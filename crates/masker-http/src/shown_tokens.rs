@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     const VAULT: &str = "MSKV1.PHONE.K_A.M2TULLO3NWEDDQVQ7B4CCFBLIRLFK3MJ";
-    const AEAD: &str = "MSK1.IBAN.K_A.AFBSUDDWECOB6UOCCK5E6XOI7SXTCCVAG25A26FL2FFYPN2OJIM5Q";
+    const AEAD: &str = "MSK1.PHONE.K_HEALTHCARE.AFBSUDDWECOB6UOCCK5E6XOI7SXTCCVAG25A26FL2FFYPN2OJIM5QSUO76EJKG7ADY4AYPGX43MB2WMVF44QSMTSUEYUYQHJ24";
 
     fn found(text: &str, piece: usize) -> Vec<String> {
         let (mut search, mut found) = (ShownTokenSearch::default(), Vec::new());

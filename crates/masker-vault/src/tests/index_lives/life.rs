@@ -332,15 +332,21 @@ impl Life {
             }
         };
         let is_blind = world.is_blind(kid);
-        let searched = world.searched(kid);
         for (position, item) in items.iter().enumerate() {
             if is_blind {
                 let refused = |forgotten: &Vec<_>| matches!(forgotten[position], Err(ItemFailure::KeyUnavailable(_)));
                 assert!(forgotten.as_ref().is_none_or(refused));
                 continue;
             }
-            let mut found = world.model.other_spellings(&searched, mode, item);
-            found.extend(world.exact(kid, mode, item));
+            // Under every kid, for the policy may have had another one before.
+            let found: BTreeSet<TokenId> = kids()
+                .into_iter()
+                .flat_map(|kid| {
+                    let mut found = world.model.other_spellings(&world.searched(kid), mode, item);
+                    found.extend(world.exact(kid, mode, item));
+                    found
+                })
+                .collect();
             for id in &found {
                 world.model.erase(*id, true);
             }

@@ -167,7 +167,7 @@ struct KeyFindings {
     refused: Vec<(AcceptableState, String)>,
     /// What nobody can accept.
     problems: Vec<String>,
-    /// The keys without which a start goes on.
+    /// Missing keys that do not stop a start.
     missing: Vec<String>,
 }
 

@@ -92,7 +92,7 @@ enum FlushQueueState {
     MorePending,
 }
 
-/// Events that could not be written, in their order. They are written once that is possible: what they record is done, and may be
+/// Events that could not be written, in order. They are written when the log recovers: what they record is done, and may be
 /// in the vault already.
 struct KeptEvents<B> {
     batches: Vec<B>,

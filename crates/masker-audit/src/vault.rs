@@ -35,7 +35,7 @@ pub struct RecordedVault {
 /// log. Lines that do not verify do not count. Blocks.
 ///
 /// # Errors
-/// [`AuditOpenError`] if the log cannot be read, is in use, or is not of this key.
+/// [`AuditOpenError`] if the log cannot be read, is in use, or was written with another key.
 pub fn recorded_position(directory: &Path, key: &SecretKey) -> Result<Option<VaultPosition>, AuditOpenError> {
     find_position(directory, key, |_| true)
 }

@@ -36,7 +36,7 @@ pub struct Refusals {
     pub refused: Vec<Refusal>,
     /// What nobody can accept: messages for the user.
     pub problems: Vec<String>,
-    /// Keys that records need and that are not provided, without which a start goes on: messages for the user.
+    /// Missing keys that records need. A start continues without them. Messages for the user.
     pub missing_keys: Vec<String>,
     /// Whether a daemon has the vault open. Then only the audit log was examined.
     pub is_serving: bool,

@@ -148,7 +148,7 @@ impl Output {
         let _ = writeln!(io::stderr(), "{text}");
     }
 
-    /// Writes an error to standard error. A name in it may be of somebody else's making, so control characters are escaped.
+    /// Writes an error to standard error. Control characters are escaped, because a name in it may come from an attacker.
     pub(super) fn error(&self, text: &str) {
         // If standard error is closed, the exit code still reports the error.
         let _ = writeln!(io::stderr(), "{}", printable(text, "\n\t"));

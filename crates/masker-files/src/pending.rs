@@ -143,7 +143,7 @@ fn temporary_prefix(path: &Path) -> OsString {
     name
 }
 
-/// Removes what interrupted writers of a file have left beside it. No other writer of this name may be at work.
+/// Removes temporary files that interrupted writes of a file left beside it. No other write of this file may be in progress.
 ///
 /// # Errors
 /// What the system reports.

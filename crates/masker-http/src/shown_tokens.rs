@@ -31,7 +31,7 @@ impl Service {
         self.record_honeytokens(ctx, shown.into_iter());
     }
 
-    /// Notes the honeytokens in what a stream that failed has read to no effect, and in the rest of its body, if that is given.
+    /// Notes the honeytokens in what a failed stream has read but not processed, and in the rest of its body, if given.
     pub(super) async fn watch_failed_stream(
         &self,
         ctx: &mut RequestContext,

@@ -44,7 +44,7 @@ pub const TEXT_HELD_BYTES_MAX: usize = 32 * 1024;
 /// Time in which a text can arrive in parts, in seconds.
 pub const TEXT_STREAM_SECONDS_MAX: u64 = 15 * 60;
 /// Memory that a text which arrives in parts takes at most, in bytes: what is held back of it, what was found in that, and the
-/// lines of the request and of the answer that are at work. Measured are 2.7 MiB, where every seventh byte begins a value.
+/// lines of the request and of the answer in progress. Measured: 2.7 MiB, if every seventh byte begins a value.
 pub const TEXT_STREAM_BYTES: usize = 3 * 1024 * 1024;
 /// Time for the search of the texts of one request, in seconds.
 pub const TEXT_SECONDS_MAX: u64 = 10;

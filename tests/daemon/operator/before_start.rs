@@ -218,7 +218,7 @@ fn files_that_the_daemons_user_cannot_read_are_found_by_root() {
     }
     assert_eq!(started(&made.doctor()), "ok");
 
-    // A user who may not look learns that, and changes no owner.
+    // For a user without rights, doctor says so, and suggests no change of the owner.
     let mut doctor = Command::new(masker());
     doctor.args(["doctor", "--json"]).env_clear().env("MASKER_CONFIG", &config).current_dir("/").stdin(Stdio::null());
     std::os::unix::process::CommandExt::uid(&mut doctor, USER + 1);

@@ -53,7 +53,7 @@ fn doctor_of_the_unit(host: &Host) {
         let of_check = text.lines().filter(|line| line.split('\t').nth(1) == Some(check));
         of_check.map(str::to_owned).collect::<Vec<_>>()
     };
-    // A user who may not look is not told to move a key or to change an owner.
+    // For a user without rights, doctor suggests neither to move a key nor to change an owner.
     let text = host.run("runuser -u nobody -- masker doctor").text;
     assert!(!text.contains("audit.key") && !text.contains("chown"), "{text}");
     // All key files are gone: the daemon has the last copies.

@@ -65,7 +65,7 @@ fn a_full_disk_fails_requests_until_there_is_room() {
             record(&log, 1).await;
             log.close().await;
         });
-        // The two that could not be written are of requests that were at work. The log's thread writes them.
+        // The log's thread writes the two events that could not be written before.
         let mut all = operations(folder.path());
         all[4..].sort_unstable();
         let later = ["rehydrate", "rehydrate", "tokenize"];

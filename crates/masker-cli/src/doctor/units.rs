@@ -60,7 +60,7 @@ pub(super) struct ServiceUser {
     pub(super) uid: u32,
     /// The unit that names the user. Without it, the user is the one who runs doctor.
     pub(super) unit: Option<PathBuf>,
-    /// Whether nothing says as whom the daemon runs: neither a unit nor a daemon.
+    /// Whether the daemon's user is unknown, because there is neither a unit nor a running daemon.
     pub(super) is_default_user: bool,
 }
 

@@ -145,7 +145,7 @@ impl EscapeStyle {
             rest = escape.get(1..).unwrap_or_default();
         }
         style.slash = slashes > 0 && document.matches('/').count() == slashes;
-        // A document that has some as they are has all so.
+        // If the document has unescaped characters beyond ASCII, none is escaped.
         style.beyond_ascii = style.beyond_ascii.filter(|_| document.is_ascii());
         if is_upper {
             style.beyond_ascii = style.beyond_ascii.map(|_| HexCase::Upper);

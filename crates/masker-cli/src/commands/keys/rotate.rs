@@ -240,7 +240,7 @@ impl DaemonKeys {
         in_no_file.max_by_key(|key| (is_active(key), key.vault_records))
     }
 
-    /// Returns what to do about a key that is perhaps nowhere but in the daemon's memory.
+    /// Returns what to do about a key that may exist only in the daemon's memory.
     fn keep(&self, kid: Kid, key: &KeyStatus) -> String {
         format!(
             "the key {} is in no file there, and the daemon has it in its memory: do not restart the daemon. Put this key back from \

@@ -85,7 +85,7 @@ async fn work(
     language: Option<Language>,
     options: &TextMaskStreamOptions,
 ) -> Result<u64, StreamFailure> {
-    // The text is searched by the rules of its beginning. What is done with a value is up to the policy of the moment.
+    // The search rules are those at the start of the stream. The current policy decides what happens to a value.
     let policies = policies_of(&running.ctx);
     let policy = required_policy(policies.get(running.ctx.details.policy.as_deref()))?;
     let detector = policy.text.detector(language).map_err(|failed| Problem::internal(failed.to_string()))?;

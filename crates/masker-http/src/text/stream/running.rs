@@ -1,4 +1,4 @@
-//! A stream at work: its request, the text that arrives, and the answer.
+//! A running stream: its request, the text that arrives, and the answer.
 //!
 //! Every part of the answer is recorded before it is sent, and its caller's rights are looked at twice: before anything is done,
 //! and again once the client takes the part. Nothing waits between the second look and the connection.
@@ -95,7 +95,7 @@ impl PartReader {
     }
 }
 
-/// A stream at work.
+/// A running stream.
 pub(super) struct RunningStream {
     pub(super) service: Arc<Service>,
     pub(super) ctx: RequestContext,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{File, OpenOptions},
+    fs::OpenOptions,
     io::{self, BufRead, BufReader, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
@@ -39,7 +39,7 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 fn copy_segment(segment: &Segment, to: &Path) -> io::Result<()> {
-    let mut source = BufReader::with_capacity(1 << 17, File::open(&segment.path)?);
+    let mut source = BufReader::with_capacity(1 << 17, segment::open(&segment.path)?);
     let name = segment.path.file_name().unwrap_or_default();
     let mut target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to.join(name))?;
     let (mut written, mut whole) = (0_u64, 0_u64);

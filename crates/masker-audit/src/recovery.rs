@@ -5,16 +5,12 @@
 //! done by someone or by a damaged disk. It stays as evidence, and the log continues in a new segment whose first line
 //! records the break.
 
-use std::{
-    fs::{self, OpenOptions},
-    io,
-    path::Path,
-};
+use std::{fs, io, path::Path};
 
 use super::{
     chain::{ChainHead, ChainVerifier, KeyCheck, LineError, VerifiedLine},
     event::AuditOperation,
-    segment::{DirectoryListing, NextLine, Segment, SegmentLines, is_damage},
+    segment::{self, DirectoryListing, NextLine, Segment, SegmentLines, is_damage},
     trusted_time::TrustedTime,
     writer::LogPosition,
 };
@@ -354,7 +350,7 @@ impl ExaminedSegment {
 
 /// Truncates a segment to `bytes`, durably. Returns how many bytes were removed.
 fn truncate_tail(segment: &Segment, bytes: u64) -> io::Result<u64> {
-    let file = OpenOptions::new().write(true).open(&segment.path)?;
+    let file = segment::append_to(&segment.path)?;
     let length = file.metadata()?.len();
     file.set_len(bytes)?;
     file.sync_all()?;

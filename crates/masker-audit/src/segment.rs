@@ -155,9 +155,18 @@ pub(super) fn append_to(path: &Path) -> io::Result<File> {
 
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
-    // The standard library adds O_CLOEXEC.
-    options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    // The standard library adds O_CLOEXEC. Non-blocking, because opening a pipe without a writer would never return.
+    options.mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     options
+}
+
+/// Opens a segment for reading. A file of another type in its place is damage.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    let file = options().read(true).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file")),
+    }
 }
 
 /// The result of reading a line.
@@ -184,7 +193,7 @@ pub(super) struct SegmentLines<'a> {
 impl SegmentLines<'_> {
     /// Opens a segment. If it was compressed after it was listed, opens the compressed file.
     pub(super) fn open(path: &Path, compressed: bool) -> io::Result<SegmentLines<'static>> {
-        let file = match options().read(true).open(path) {
+        let file = match open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !compressed => {
                 return SegmentLines::open(&path.with_extension("jsonl.zst"), true);
             }
@@ -263,7 +272,7 @@ fn write_compressed(original: &Segment, path: &Path) -> io::Result<()> {
     let target = options().create(true).truncate(true).write(true).open(path)?;
     let mut encoder = zstd::Encoder::new(target, LEVEL)?;
     encoder.include_checksum(true)?;
-    let original = options().read(true).open(&original.path)?;
+    let original = open(&original.path)?;
     io::copy(&mut BufReader::with_capacity(READ_BYTES, original), &mut encoder)?;
     let mut target = encoder.finish()?;
     target.flush()?;
@@ -272,12 +281,12 @@ fn write_compressed(original: &Segment, path: &Path) -> io::Result<()> {
 
 /// Returns whether a compressed file exists and decompresses to the original.
 fn has_same_content(compressed: &Path, original: &Segment) -> io::Result<bool> {
-    let file = match options().read(true).open(compressed) {
+    let file = match open(compressed) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         opened => opened?,
     };
     let mut decoder = BufReader::with_capacity(READ_BYTES, zstd::Decoder::new(file)?);
-    let mut plain = BufReader::with_capacity(READ_BYTES, options().read(true).open(&original.path)?);
+    let mut plain = BufReader::with_capacity(READ_BYTES, open(&original.path)?);
     loop {
         let expected = plain.fill_buf()?;
         let found = match decoder.fill_buf() {

@@ -55,6 +55,9 @@ pub(super) enum CommandError {
     /// A row of a file of records whose end, or the rows after it, cannot be found.
     #[error("{text}")]
     BrokenRow { row: u64, text: String },
+    /// The file of `--failures` cannot be written.
+    #[error("{0}")]
+    FailureList(String),
     /// The name of the signal.
     #[error("interrupted by {0}")]
     Interrupted(&'static str),
@@ -100,7 +103,10 @@ impl CommandError {
             CommandError::Invalid(_) => Exit::Invalid,
             CommandError::Usage(_) => Exit::Usage,
             CommandError::Refused { denied: false, .. } => Exit::Error,
-            CommandError::Input(_) | CommandError::Output(_) | CommandError::Other(_) => Exit::Error,
+            CommandError::Input(_)
+            | CommandError::Output(_)
+            | CommandError::Other(_)
+            | CommandError::FailureList(_) => Exit::Error,
             CommandError::Interrupted(_) | CommandError::Terminal(_) | CommandError::Runtime(_) => Exit::Error,
         }
     }

@@ -59,7 +59,7 @@ impl ExistingKeyFile {
             return Err(failed(&"is not a regular file: a key file is one, and not a link"));
         }
         let mut text = Zeroizing::new(Vec::with_capacity(KEY_FILE_BYTES_MAX as usize));
-        fs::File::open(path)
+        masker_files::read_regular(path)
             .and_then(|file| file.take(KEY_FILE_BYTES_MAX).read_to_end(&mut text))
             .map_err(|error| failed(&format_args!("cannot be read: {error}{}", as_whom(&error))))?;
         let key = SecretKey::parse_base64(&text).map_err(|error| failed(&error))?;

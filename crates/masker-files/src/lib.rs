@@ -31,6 +31,15 @@ pub fn open_regular(path: &Path) -> io::Result<Option<(File, Metadata)>> {
     Ok(metadata.is_file().then_some((file, metadata)))
 }
 
+/// Opens a file for reading, as [`open_regular`], where only a regular file is of use.
+///
+/// # Errors
+/// An I/O error if it cannot be opened; one of the kind `InvalidData` if it is not a regular file.
+pub fn read_regular(path: &Path) -> io::Result<File> {
+    let not_regular = || io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file");
+    open_regular(path)?.map(|(file, _)| file).ok_or_else(not_regular)
+}
+
 /// Returns what to do about an error of the files in a private directory, as it follows the error in a message; empty if nothing
 /// is known. Files that another user has put there, as root by a copy, are the usual cause.
 pub fn owner_advice(directory: &Path, error: &io::Error) -> String {

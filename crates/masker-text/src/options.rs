@@ -69,11 +69,9 @@ impl Options {
 /// Why options are refused. No variant holds a value of a list.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OptionsError {
-    /// The regular expression does not compile.
-    #[error(
-        "recognizer {0:?}: the regular expression does not compile; look-around and back-references are not supported"
-    )]
-    Regex(String),
+    /// The regular expression of this recognizer does not compile, for this reason.
+    #[error("recognizer {0:?}: the regular expression does not compile: {1}")]
+    Regex(String, String),
     /// The compiled regular expression is too large.
     #[error("recognizer {0:?}: the regular expression is too large; use smaller repetitions")]
     RegexSize(String),

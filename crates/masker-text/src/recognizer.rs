@@ -1,5 +1,7 @@
 //! Recognizers that a policy adds.
 
+use std::fmt::Display;
+
 use crate::{
     candidate::{Candidate, Rank},
     kind::Kind,
@@ -112,6 +114,17 @@ impl Validator {
     }
 }
 
+/// Returns the reason of an error of the parser, which shows the expression before it, and what to do.
+fn compile_error(regex: &str, error: &dyn Display) -> String {
+    let text = error.to_string();
+    let reason = text.rsplit("error: ").next().unwrap_or_default();
+    let is_of_characters = !regex.is_ascii() && reason.starts_with("Unicode");
+    match is_of_characters {
+        true => "a class cannot have characters beyond ASCII; write `(?:ä|ö)` instead of `[äö]`".to_owned(),
+        false => reason.to_owned(),
+    }
+}
+
 /// A recognizer with its compiled regular expression.
 pub(crate) struct Compiled {
     recognizer: Recognizer,
@@ -129,7 +142,8 @@ impl Compiled {
             return Err(OptionsError::Confidence);
         }
         let syntax = syntax::Config::new().unicode(false).utf8(false).nest_limit(64);
-        let hir = parse_with(&recognizer.regex, &syntax).map_err(|_| OptionsError::Regex(name()))?;
+        let invalid = |error: &dyn Display| OptionsError::Regex(name(), compile_error(&recognizer.regex, error));
+        let hir = parse_with(&recognizer.regex, &syntax).map_err(|error| invalid(&error))?;
         if hir.properties().minimum_len() == Some(0) {
             return Err(OptionsError::RegexEmpty(name()));
         }

@@ -90,9 +90,16 @@ fn bad_options_are_refused() {
     for empty in ["a*", "", "(?:x|)", r"\b", "^"] {
         assert_eq!(error(empty), OptionsError::RegexEmpty("badge".to_owned()), "{empty}");
     }
-    for broken in ["(", r"(a)\1", "(?=x)x"] {
-        assert_eq!(error(broken), OptionsError::Regex("badge".to_owned()), "{broken}");
+    for (broken, reason) in [
+        ("(", "unclosed group"),
+        (r"(a)\1", "backreferences are not supported"),
+        ("(?=x)x", "look-around, including look-ahead and look-behind, is not supported"),
+        ("[äö]x", "a class cannot have characters beyond ASCII; write `(?:ä|ö)` instead of `[äö]`"),
+    ] {
+        assert_eq!(error(broken), OptionsError::Regex("badge".to_owned(), reason.to_owned()), "{broken}");
     }
+    let beyond = Options { recognizers: vec![recognizer("Z(?:ä|ö)[0-9]")], ..Options::default() };
+    assert_eq!(find(beyond, "at Zö7"), pairs(&[("BADGE", "Zö7")]));
     for large in ["(?:[a-z]{500}){500}", &"x".repeat(5000)] {
         assert_eq!(error(large), OptionsError::RegexSize("badge".to_owned()));
     }

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{BufRead, BufReader, Read, Write},
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
 };
 
 use nix::{
@@ -188,6 +188,28 @@ fn rows_of_a_failed_output_do_not_count_as_done() {
             "{}",
             ended.stderr
         );
+    }
+    daemon.stop();
+}
+
+/// The list comes before the rows, so that no row is done.
+#[test]
+fn a_list_of_failures_that_cannot_be_written_ends_the_run_with_what_is_done() {
+    let site = Site::new();
+    let daemon = start(&site);
+    for (on_error, rows) in [("stop", "id,phone,card\n1\n"), ("keep-others", "id,phone,card\n1,,\n2\n")] {
+        let list = site.path(on_error);
+        let line = format!("{SWAP} --on-error {on_error} --failures {}", list.display());
+        let command = command(&daemon, &line);
+        let mut limited = Command::new("/bin/sh");
+        // No file may be longer than 0 bytes. Pipes may.
+        limited.args(["-c", "ulimit -f 0; exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
+        limited.env_clear().env("MASKER_SOCKET", daemon.socket()).current_dir("/");
+        limited.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let ended = feed(limited, rows);
+        assert_eq!((ended.code, ended.text()), (Some(1), ""), "{}", ended.stderr);
+        assert!(ended.stderr.contains("failed to write --failures"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("No row is done"), "{}", ended.stderr);
     }
     daemon.stop();
 }

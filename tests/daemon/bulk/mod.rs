@@ -93,12 +93,13 @@ fn reports_usage_errors_before_writing() {
     let daemon = start(&site);
     for (line, input, code, part) in [
         ("tokenize --csv --column fone=PHONE", "phone\n415-555-0001\n", 1, "has no column \"fone\""),
-        ("tokenize --csv --column phnoe=PHONE", "phone\n1\n", 1, "did you mean \"phone\"?"),
+        ("tokenize --csv --column phnoe=PHONE", "phone\n1\n", 1, "did you mean the name of column 1?"),
         ("tokenize --csv --column phone=PHONE", "id;phone\n1;2\n", 1, "use --delimiter ';'"),
         ("tokenize --csv --column phone=PHONE", "\"id\";\"phone\"\n1;2\n", 2, "use --delimiter ';'"),
         ("tokenize --csv --delimiter ; --column phone=PHONE", "id\tphone\n1\t2\n", 1, "use --delimiter '\\t'"),
         ("tokenize --csv --no-header --column 2=PHONE", "1|415-555-0001\n", 1, "use --delimiter '|'"),
         ("tokenize --csv --column Phone=PHONE", "phone\n1\n", 1, "did you mean \"phone\"?"),
+        ("tokenize --csv --column phone=PHONE", "sep=;\nid;phone\n1;2\n", 1, "remove it"),
         ("rehydrate --csv --column phone=PHONE", "phone\n1\n", 1, "use --column phone"),
         ("tokenize --csv --column phone=PHONE", "", 1, "the input is empty"),
         ("tokenize --csv --no-header --column 2=PHONE", "1\n", 1, "there is no column 2"),

@@ -335,7 +335,11 @@ fn what_never_was_a_token_comes_back_and_what_was_one_fails() {
     let back = table.replace("fell", "[REDACTED:NOTE]");
     let ended = masker(&daemon, &format!("rehydrate --csv {columns}"), &swapped);
     assert_eq!((ended.code, ended.text()), (Some(2), back.as_str()));
-    assert!(ended.stderr.starts_with("values that never were tokens were copied: 3. "), "{}", ended.stderr);
+    assert!(
+        ended.stderr.starts_with("values that never were tokens were copied: 3, the first in row 1, city. "),
+        "{}",
+        ended.stderr
+    );
     let whole = masker(&daemon, &format!("rehydrate --csv --passthrough {columns}"), &swapped).whole();
     assert_eq!(String::from_utf8_lossy(&whole), back);
     let bytes = masker(&daemon, "rehydrate --csv --passthrough --column c", b"id,c\n1,caf\xE9\n").whole();
@@ -355,7 +359,7 @@ fn the_header_of_a_joined_file_is_no_row() {
     let site = Site::new();
     let daemon = start(&site);
     let line = "tokenize --csv --column name=NAME";
-    for second in ["id,name\n2,Bob\n", "name,id\nBob,2\n"] {
+    for second in ["id,name\n2,Bob\n", "name,id\nBob,2\n", "\u{feff}id,name\n2,Bob\n"] {
         let table = format!("id,name\n1,Ann\n{second}");
         let ended = masker(&daemon, line, &table);
         assert!(

@@ -3,9 +3,12 @@
 use std::{
     fs::{self, File},
     path::Path,
+    process::Command,
 };
 
-use super::super::{ChainHead, ExpectedHead, LineError, LogSource, VerifyError, chain, test_support::*, verify};
+use super::super::{
+    AuditLog, ChainHead, ExpectedHead, LineError, LogSource, VerifyError, chain, test_support::*, verify,
+};
 use masker_core::crypto::{ChainKey, SecretKey};
 
 /// Creates a log of one segment. Returns its lines with their line ends, and its head.
@@ -281,4 +284,21 @@ fn the_largest_number_of_an_unverified_line_is_no_overflow() {
     };
     assert_eq!(why(u64::MAX), LineError::Malformed);
     assert_eq!(why(u64::MAX - 1), LineError::Reordered { expected: u64::MAX, found: 1 });
+}
+
+/// Opening a pipe waits for a writer, which never comes.
+#[test]
+fn a_pipe_in_the_place_of_a_segment_is_damage() {
+    for index in 0..3 {
+        let (folder, clock) = (scratch(), ManualClock::new());
+        three_segments(folder.path(), &clock);
+        let path = files(folder.path()).swap_remove(index);
+        fs::remove_file(&path).unwrap();
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        assert_eq!(failing(folder.path(), None), (path, 1, LineError::Damaged));
+        let events = operations(folder.path());
+        assert_eq!(events.iter().filter(|op| *op == "tokenize").count(), 8, "segment {index}");
+        let opened = AuditLog::open(options(folder.path()), None, None, clock.clock());
+        assert!(opened.is_err_and(|error| error.to_string().contains("regular file")), "segment {index}");
+    }
 }

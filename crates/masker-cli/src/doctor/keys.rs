@@ -105,7 +105,7 @@ impl KeyFacts {
         }
         let found = installed.credentials();
         for (name, path) in found.files {
-            match File::open(&path) {
+            match masker_files::open_regular(&path) {
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => unreadable.push(name),
                 // A store of encrypted credentials or `SetCredential=` may have it as well.
                 Err(error) if error.kind() == ErrorKind::NotFound && unreadable.contains(&name) => {}

@@ -145,7 +145,7 @@ fn load_of_daemon(
         let config = load(&environment, HostEnvironment { current_dir: nowhere, system_dir: nowhere, ..host });
         return config;
     };
-    if let Err(error) = File::open(file) {
+    if let Err(error) = masker_files::open_regular(Path::new(file)) {
         return Err(ConfigFault::Unreadable(file.into(), error.to_string()));
     }
     settings.insert("MASKER_CONFIG".to_owned(), file.clone());

@@ -66,8 +66,9 @@ impl Witness {
     /// Reads the file.
     pub(super) fn open(path: &Path) -> io::Result<WitnessFile> {
         let mut bytes = Vec::with_capacity(BYTES);
-        match OpenOptions::new().read(true).open(path) {
-            Ok(file) => file.take(BYTES as u64 + 1).read_to_end(&mut bytes)?,
+        match masker_files::open_regular(path) {
+            Ok(Some((file, _))) => file.take(BYTES as u64 + 1).read_to_end(&mut bytes)?,
+            Ok(None) => return Ok(WitnessFile::Damaged),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(WitnessFile::Missing),
             Err(error) => return Err(error),
         };

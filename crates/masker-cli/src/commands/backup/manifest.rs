@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::failed;
 use crate::{commands::vault::ExportKey, context::CommandError};
-use masker_files::open_regular;
+use masker_files::read_regular;
 
 /// The file of the manifest. It is written last.
 pub(super) const MANIFEST: &str = "manifest.json";
@@ -72,8 +72,7 @@ struct VersionOnly {
 impl ManifestFile {
     /// Describes the file of this path in a directory.
     pub(super) fn of(directory: &Path, path: String) -> io::Result<Self> {
-        let not_regular = || io::Error::other("it is not a regular file");
-        let (mut file, _) = open_regular(&directory.join(&path))?.ok_or_else(not_regular)?;
+        let mut file = read_regular(&directory.join(&path))?;
         let mut hash = Sha256::new();
         let (mut piece, mut bytes) = (vec![0; 1 << 17], 0);
         loop {
@@ -114,7 +113,7 @@ impl BackupManifest {
         let path = directory.join(MANIFEST);
         let read = || {
             let mut text = String::new();
-            File::open(&path)?.take(MANIFEST_BYTES_MAX).read_to_string(&mut text)?;
+            read_regular(&path)?.take(MANIFEST_BYTES_MAX).read_to_string(&mut text)?;
             Ok(text)
         };
         let text = read().map_err(|error: io::Error| match error.kind() {

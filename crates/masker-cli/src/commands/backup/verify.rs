@@ -155,7 +155,7 @@ fn export(
     ctx: &CommandContext<'_>,
 ) -> (PartFinding, String) {
     let path = directory.join(EXPORT);
-    let header = File::open(&path).map_err(|error| failed("read", &path, &error));
+    let header = masker_files::read_regular(&path).map_err(|error| failed("read", &path, &error));
     let header = match header.and_then(|file| ExportDescription::read(file, &path)) {
         Ok(header) => header,
         Err(error) => return (PartFinding::Wrong, error.to_string()),

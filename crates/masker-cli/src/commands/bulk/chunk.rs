@@ -44,10 +44,27 @@ pub(super) struct Chunk {
     /// The bytes of the values that were sent, as they are in the file. A value that comes back as it was keeps them.
     pub(super) originals: WipedBytes,
     pub(super) failures: Vec<RowFailure>,
-    /// Number of values that never were tokens, and are copied.
-    pub(super) passed: u64,
+    /// The values that never were tokens, and are copied.
+    pub(super) passed: PassedValues,
     requests: Vec<ChunkRequest>,
     row_failed: bool,
+}
+
+/// Values that never were tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct PassedValues {
+    /// How many.
+    pub(super) count: u64,
+    /// The row, from 1, and the column of the first.
+    pub(super) first: Option<(u64, usize)>,
+}
+
+impl PassedValues {
+    /// Adds values that follow these.
+    pub(super) fn add(&mut self, later: PassedValues) {
+        self.count += later.count;
+        self.first = self.first.or(later.first);
+    }
 }
 
 /// A row in the text of a chunk.
@@ -85,7 +102,7 @@ impl Chunk {
             gaps: Vec::new(),
             originals: WipedBytes::default(),
             failures: Vec::new(),
-            passed: 0,
+            passed: PassedValues::default(),
             requests: Vec::new(),
             row_failed: false,
         }
@@ -134,8 +151,8 @@ impl Chunk {
     }
 
     /// Notes that a value of the current row is copied, because it never was a token.
-    pub(super) fn pass(&mut self) {
-        self.passed += 1;
+    pub(super) fn pass(&mut self, column: usize) {
+        self.passed.add(PassedValues { count: 1, first: Some((self.first_row + self.rows(), column)) });
     }
 
     /// Adds a value, which is in this cell of a row of the file, to a request, and a gap for its result to the current row. A

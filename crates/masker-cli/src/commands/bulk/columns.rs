@@ -66,12 +66,15 @@ pub(super) fn quote_advice(error: RowError) -> &'static str {
 /// Returns the cells of a row as text. Bytes that are not text are replaced.
 pub(super) fn texts(dialect: Dialect, encoding: CellEncoding, row: &[u8], scanner: &RowScanner) -> Vec<String> {
     let mut scratch = Vec::new();
-    let text = |bytes: &[u8]| encoding.decode(bytes).map_or_else(|| "\u{fffd}".to_owned(), |text| text.into_owned());
+    let text = |bytes: &[u8]| encoding.decode(bytes).map_or_else(|_| "\u{fffd}".to_owned(), |text| text.into_owned());
     scanner.cells().iter().map(|cell| text(dialect.decode(row, cell, &mut scratch))).collect()
 }
 
-/// Suggests another delimiter with which the first row has all columns.
+/// Suggests another delimiter with which the first row has all columns, or the removal of a line that names the delimiter.
 fn suggested_delimiter(plan: &BulkPlan, format: &TableFormat, row: &[u8]) -> Option<String> {
+    if row.len() == b"sep=,".len() && row.starts_with(b"sep=") {
+        return Some("the first line names the delimiter for Excel and is no header: remove it".to_owned());
+    }
     let encoding = format.encoding.cells();
     DELIMITERS.iter().filter(|(delimiter, _)| *delimiter != format.dialect.delimiter).find_map(
         |(delimiter, spelled)| {
@@ -113,13 +116,17 @@ pub(super) fn is_plain(name: &str) -> bool {
         && name.chars().all(|character| character.is_alphanumeric() || matches!(character, '_' | '-' | ' '))
 }
 
-/// Returns the message for a missing column. Of the header, which could be a row of values, it contains only a similar name,
-/// if that is plain.
+/// Returns the message for a missing column. Of the header, which could be a row of values, it contains only a plain name that
+/// differs in case, spaces and punctuation.
 fn missing(name: &str, header: &[String]) -> String {
     if header.is_empty() {
         return "the input is empty, so it has no header: is it also the output?".to_owned();
     }
-    let alike = |cell: &&String| cell.trim().eq_ignore_ascii_case(name.trim());
+    let plain_text = |text: &str| -> String {
+        let letters = text.chars().filter(|character| character.is_alphanumeric());
+        letters.flat_map(char::to_lowercase).collect()
+    };
+    let alike = |cell: &&String| plain_text(cell) == plain_text(name);
     let names: Vec<&str> = header.iter().map(String::as_str).collect();
     // Who gives a number has forgotten --no-header. A cell of one character is like any other, and may be a value.
     let is_number = name.bytes().all(|byte| byte.is_ascii_digit());
@@ -130,8 +137,11 @@ fn missing(name: &str, header: &[String]) -> String {
         (_, Some((before, _))) if header.iter().any(|cell| cell == before) => {
             format!("the kind is in the token: use --column {before}")
         }
-        (Some(alike), _) if is_plain(alike) => format!("did you mean {alike:?}?"),
-        (Some(alike), _) => format!("did you mean the name of column {}?", number(alike)),
+        // What differs in more may be a value.
+        (Some(similar), _) if is_plain(similar) && plain_text(similar) == plain_text(name) => {
+            format!("did you mean {similar:?}?")
+        }
+        (Some(similar), _) => format!("did you mean the name of column {}?", number(similar)),
         _ => "for a table without a header use --no-header and column numbers".to_owned(),
     };
     format!("the header ({} cells) has no column {name:?}; {advice}", header.len())

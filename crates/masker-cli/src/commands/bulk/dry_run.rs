@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use super::{failures::FailureLog, fill, plan::BulkPlan, reader::ChunkReader};
+use super::{chunk::PassedValues, failures::FailureLog, fill, plan::BulkPlan, reader::ChunkReader};
 use crate::{context::CommandError, exit::Exit, output::Output};
 
 /// Reads standard input to its end, and reports the number of values of each column or field. Asks no daemon.
@@ -23,7 +23,7 @@ pub(super) fn run(plan: &Arc<BulkPlan>, output: &mut Output) -> Result<Exit, Com
             return Err(stopped(cause, 0));
         }
     };
-    let (mut rows, mut passed, mut values) = (0, 0, vec![0_u64; plan.columns.len()]);
+    let (mut rows, mut passed, mut values) = (0, PassedValues::default(), vec![0_u64; plan.columns.len()]);
     let outcome = loop {
         let chunk = match source.next_chunk() {
             Ok(Some(chunk)) => chunk,
@@ -35,7 +35,7 @@ pub(super) fn run(plan: &Arc<BulkPlan>, output: &mut Output) -> Result<Exit, Com
         }
         let checked = fill::without_results(chunk, plan);
         rows += checked.rows;
-        passed += checked.passed;
+        passed.add(checked.passed);
         failures.record(&checked.failures, plan)?;
     };
     if let Err(cause) = &outcome {
@@ -48,8 +48,9 @@ pub(super) fn run(plan: &Arc<BulkPlan>, output: &mut Output) -> Result<Exit, Com
         table.push(vec![format!("values of {}", plan.name(column)), values.to_string()]);
     }
     source.notes().get().into_iter().flatten().for_each(|note| output.note(note));
-    if passed > 0 {
-        table.push(vec!["values that never were tokens".to_owned(), passed.to_string()]);
+    if let Some((row, column)) = passed.first {
+        let name = format!("values that never were tokens (the first in row {row}, {})", plan.name(column));
+        table.push(vec![name, passed.count.to_string()]);
     }
     output.table(&["DRY RUN", ""], table)?;
     Ok(if failures.is_empty() { Exit::Done } else { Exit::Failure })

@@ -35,6 +35,19 @@ pub(super) enum FileEncoding {
     Utf16(Option<ByteOrder>),
 }
 
+/// Why bytes cannot be swapped as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum DecodeError {
+    #[error("not {} text; use --encoding if the file has another one", .0.name())]
+    NotText(CellEncoding),
+    /// Encodings of several bytes have more than one code for some characters, of which encoders write one.
+    #[error(
+        "a character has several codes in {}, and this one would not come back; convert the file to UTF-8 first",
+        .0.name()
+    )]
+    SecondCode(CellEncoding),
+}
+
 impl FileEncoding {
     /// The default.
     pub(super) const UTF_8: Self = FileEncoding::Cells(CellEncoding::Utf8);
@@ -91,16 +104,22 @@ impl CellEncoding {
         }
     }
 
-    /// Returns the text of these bytes. `None` if they are not text, or if [`CellEncoding::encode`] would give other bytes:
-    /// what goes in must come back.
-    pub(super) fn decode(self, bytes: &[u8]) -> Option<Cow<'_, str>> {
-        match self {
+    /// Returns the text of these bytes.
+    ///
+    /// # Errors
+    /// They are not text, or [`CellEncoding::encode`] would give other bytes: what goes in must come back.
+    pub(super) fn decode(self, bytes: &[u8]) -> Result<Cow<'_, str>, DecodeError> {
+        let text = match self {
             CellEncoding::Utf8 => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
             CellEncoding::Latin1 => Some(bytes.iter().copied().map(char::from).collect()),
-            CellEncoding::Other(encoding) => {
-                let text = encoding.decode_without_bom_handling_and_without_replacement(bytes)?;
-                (self.encode(&text)? == bytes).then_some(text)
+            CellEncoding::Other(encoding) => encoding.decode_without_bom_handling_and_without_replacement(bytes),
+        };
+        let text = text.ok_or(DecodeError::NotText(self))?;
+        match self {
+            CellEncoding::Other(_) if self.encode(&text).as_deref() != Some(bytes) => {
+                Err(DecodeError::SecondCode(self))
             }
+            _ => Ok(text),
         }
     }
 
@@ -193,22 +212,24 @@ mod tests {
         for name in ["latin-1", "ISO-8859-1", "windows-1252", "cp1252", "windows-1251", "iso-8859-15", "koi8-r"] {
             let encoding = cells(name);
             for byte in 0..=u8::MAX {
-                if let Some(text) = encoding.decode(&[byte]) {
+                if let Ok(text) = encoding.decode(&[byte]) {
                     assert_eq!(encoding.encode(&text).as_deref(), Some(&[byte][..]), "{name} {byte}");
                 }
             }
         }
-        assert_eq!(cells("latin-1").decode(b"Zo\xEB \x80").as_deref(), Some("Zoë \u{80}"));
-        assert_eq!(cells("windows-1252").decode(b"Zo\xEB \x80").as_deref(), Some("Zoë €"));
+        assert_eq!(cells("latin-1").decode(b"Zo\xEB \x80").as_deref(), Ok("Zoë \u{80}"));
+        assert_eq!(cells("windows-1252").decode(b"Zo\xEB \x80").as_deref(), Ok("Zoë €"));
         assert_eq!(cells("latin-1").encode("€"), None);
         assert_eq!(cells("windows-1252").encode("渚"), None);
-        assert_eq!(cells("utf-8").decode(b"\xEB"), None);
+        assert_eq!(cells("utf-8").decode(b"\xEB"), Err(DecodeError::NotText(CellEncoding::Utf8)));
     }
 
     #[test]
     fn bytes_of_longer_characters_are_not_delimiters() {
         let shift_jis = cells("shift_jis");
-        assert_eq!(shift_jis.decode(b"\x95\x5C").as_deref(), Some("表"));
+        assert_eq!(shift_jis.decode(b"\x95\x5C").as_deref(), Ok("表"));
+        // The NEC code of a character that IBM's code is written for.
+        assert_eq!(shift_jis.decode(b"\xED\x40"), Err(DecodeError::SecondCode(shift_jis)));
         assert!(!shift_jis.is_single(b'\\') && !shift_jis.is_single(b'|') && shift_jis.is_single(b';'));
         assert!(cells("windows-1252").is_single(b'|') && !cells("utf-8").is_single(0xE9));
         for name in

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::plan::BulkPlan;
-use crate::{context::CommandError, output::Output};
+use crate::{context::CommandError, format::io_error, output::Output};
 use masker_csv::{Dialect, Quoting};
 
 /// Number of failures that are reported one by one. Further ones are counted.
@@ -230,7 +230,7 @@ fn add_record(to: &mut Vec<u8>, cells: &[&str]) {
 }
 
 fn write_error(path: &Path, error: &io::Error) -> CommandError {
-    CommandError::Other(format!("failed to write --failures {}: {error}", path.display()))
+    CommandError::FailureList(format!("failed to write --failures {}: {}", path.display(), io_error(error)))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{
-    chunk::{Chunk, Gap, RowMark},
+    chunk::{Chunk, Gap, PassedValues, RowMark},
     failures::RowFailure,
     plan::BulkPlan,
     wiped_bytes::WipedBytes,
@@ -20,8 +20,8 @@ pub(super) struct ProcessedChunk {
     pub(super) rows: u64,
     /// Number of values that were sent.
     pub(super) values: u64,
-    /// Number of values that never were tokens, and were copied.
-    pub(super) passed: u64,
+    /// The values that never were tokens, and were copied.
+    pub(super) passed: PassedValues,
     pub(super) bytes_read: u64,
     pub(super) is_confirmed: bool,
     pub(super) failures: Vec<RowFailure>,

@@ -230,11 +230,11 @@ fn add_line(chunk: &mut Chunk, plan: &BulkPlan, line: &[u8], found: &[FieldMatch
         match value {
             FieldValue::String(string) if string.is_empty() => continue,
             FieldValue::String(string) if rehydrate && !was_token(string.as_bytes()) => {
-                chunk.pass();
+                chunk.pass(*path);
                 continue;
             }
             FieldValue::Other if rehydrate && !matches!(line[span.start], b'"' | b'{') => {
-                chunk.pass();
+                chunk.pass(*path);
                 continue;
             }
             _ => {}

@@ -77,8 +77,8 @@ impl OutputLayout {
             OutputLayout::Table(table) => {
                 let mut scratch = WipedBytes::default();
                 let decoded = table.encoding.decode(table.dialect.decode(row, cell, &mut scratch));
-                let is_same = decoded.as_deref() == Some(text);
-                if let Some(Cow::Owned(mut decoded)) = decoded {
+                let is_same = decoded.as_deref() == Ok(text);
+                if let Ok(Cow::Owned(mut decoded)) = decoded {
                     decoded.zeroize();
                 }
                 is_same

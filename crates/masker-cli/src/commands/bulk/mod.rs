@@ -49,6 +49,7 @@ use std::{
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use self::{
+    chunk::PassedValues,
     connections::ConnectionPool,
     encoding::FileEncoding,
     failures::{FailureLog, RowFailure},
@@ -105,12 +106,13 @@ async fn run(plan: BulkPlan, ctx: &mut CommandContext<'_>) -> Result<Exit, Comma
     let (source, wait_for) = match open(&plan, &mut signals).await {
         Ok(Opened::Rows(source, wait_for)) => (source, wait_for),
         Ok(Opened::Failed(failure)) => {
-            failures.record(std::slice::from_ref(&failure), &plan)?;
+            let listed = failures.record(std::slice::from_ref(&failure), &plan);
+            listed.map_err(|cause| stopped(&plan, cause))?;
             failures.report(&plan, &ctx.output);
             return Err(stopped(&plan, CommandError::Row(failure.stopped())));
         }
         Err(cause) => {
-            failures.list_end(&cause, &plan)?;
+            failures.list_end(&cause, &plan).map_err(|cause| stopped(&plan, cause))?;
             let is_of_input = matches!(
                 cause,
                 CommandError::Row(_)
@@ -133,7 +135,7 @@ async fn run(plan: BulkPlan, ctx: &mut CommandContext<'_>) -> Result<Exit, Comma
         values: 0,
         sent: 0,
         left_today,
-        passed: 0,
+        passed: PassedValues::default(),
         started: Instant::now(),
         plan,
     };
@@ -205,8 +207,8 @@ struct BulkRun<'o> {
     sent: u64,
     /// What the caller had left for the day at the start, in values; `None` without such a limit.
     left_today: Option<u64>,
-    /// Number of values that never were tokens, and were copied.
-    passed: u64,
+    /// The values that never were tokens, and were copied.
+    passed: PassedValues,
     started: Instant,
 }
 
@@ -289,7 +291,7 @@ impl BulkRun<'_> {
     /// Writes what may be written once there is this chunk, and records its failures.
     fn write(&mut self, mut swapped: ProcessedChunk) -> Result<(), CommandError> {
         self.values += swapped.values;
-        self.passed += swapped.passed;
+        self.passed.add(swapped.passed);
         // First: a list that lacks failures of rows that are done could not be completed.
         self.failures.record(&swapped.failures, &self.plan)?;
         self.held.add(&mut swapped);
@@ -333,15 +335,14 @@ impl BulkRun<'_> {
 
     /// Reports values that never were tokens, unless they are expected. Returns whether there are any.
     fn report_passed(&self) -> bool {
-        let reported = self.passed > 0 && !self.plan.passthrough && self.plan.operation == BulkOperation::Rehydrate;
-        if reported {
-            self.output.error(&format!(
-                "values that never were tokens were copied: {}. If that is right, as after kinds that the policy passes \
-                 through or redacts, use --passthrough",
-                self.passed
-            ));
-        }
-        reported
+        let Some((row, column)) = self.passed.first.filter(|_| !self.plan.passthrough) else { return false };
+        self.output.error(&format!(
+            "values that never were tokens were copied: {}, the first in row {row}, {}. If that is right, as after kinds that \
+             the policy passes through or redacts, use --passthrough",
+            self.passed.count,
+            self.plan.name(column)
+        ));
+        true
     }
 
     fn summary(&self) -> String {

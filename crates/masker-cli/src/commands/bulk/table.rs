@@ -14,8 +14,8 @@ use super::{
     token_text::was_token,
     wiped_bytes::WipedBytes,
 };
-use crate::context::CommandError;
-use masker_csv::{RowEnd, RowScanner};
+use crate::{context::CommandError, file_kind::BYTE_ORDER_MARK};
+use masker_csv::{Cell, RowEnd, RowScanner};
 
 const LONG_ROW_ADVICE: &str =
     "is a quote not closed? To write an empty row in its place, use --on-error keep-row-empty";
@@ -116,12 +116,17 @@ impl TableReader {
     /// places.
     fn repeats_header(&self) -> bool {
         let bytes = self.buffer.bytes();
-        let mut cells = self.scanner.cells().iter().map(|cell| &bytes[cell.start..cell.end]);
+        // The header of a joined file can have a byte order mark.
+        let names = |cell: &Cell| {
+            let name = &bytes[cell.start..cell.end];
+            name.strip_prefix(BYTE_ORDER_MARK).unwrap_or(name)
+        };
+        let mut cells = self.scanner.cells().iter().map(names);
         let is_name = |cell: &[u8]| self.names.binary_search_by(|name| name.as_slice().cmp(cell)).is_ok();
         if !cells.next().is_some_and(is_name) || !cells.all(is_name) {
             return false;
         }
-        let mut all: Vec<&[u8]> = self.scanner.cells().iter().map(|cell| &bytes[cell.start..cell.end]).collect();
+        let mut all: Vec<&[u8]> = self.scanner.cells().iter().map(names).collect();
         all.sort_unstable();
         all == self.names
     }
@@ -168,23 +173,19 @@ impl TableReader {
             let bytes = self.table.dialect.decode(row, cell, &mut self.scratch);
             // Tokens are ASCII, of which every encoding is a superset.
             if self.plan.operation == BulkOperation::Rehydrate && !was_token(bytes) {
-                chunk.pass();
+                chunk.pass(column);
                 continue;
             }
             chunk.text.extend_from_slice(&row[copied..cell.start]);
             copied = cell.end;
             match self.table.encoding.decode(bytes) {
-                Some(text) => {
+                Ok(text) => {
                     chunk.add_value(&self.plan, column, row, cell, &text);
                     if let Cow::Owned(mut text) = text {
                         text.zeroize();
                     }
                 }
-                None => {
-                    let detail =
-                        format!("not {} text; use --encoding if the file has another one", self.table.encoding.name());
-                    chunk.fail_value(column, self.plan.operation.invalid_code(), detail);
-                }
+                Err(error) => chunk.fail_value(column, self.plan.operation.invalid_code(), error.to_string()),
             }
         }
         chunk.text.extend_from_slice(&row[copied..]);

@@ -13,7 +13,7 @@ const SECRETS: [(&str, &str); 5] = [
     ("MASKER_KEY_K_TEST_OLD", "c2VjcmV0LXR3by1zZWNyZXQtdHdvLXNlY3JldC10d28"),
     ("MASKER_AUDIT_HMAC_KEY", "c2VjcmV0LXRocmVlLXNlY3JldC10aHJlZS1zZWNyZXQ"),
     ("MASKER_API_KEY", "secret-four"),
-    ("MASKER_SESSION", ""),
+    ("MASKER_APP_SESSION", ""),
 ];
 const OTHER: (&str, &str) = ("MASKER_KEY_ROTATION_GRACE_DAYS", "12345");
 const CHILD: &str = "--child";

@@ -318,7 +318,7 @@ fn masker(site: &Site, words: &[&str], session: Option<&str>) -> (Option<i32>, S
     let mut command = Command::new(env!("CARGO_BIN_EXE_masker"));
     command.args(words).arg("--socket").arg(site.socket()).env_clear();
     if let Some(session) = session {
-        command.env("MASKER_SESSION", session);
+        command.env("MASKER_APP_SESSION", session);
     }
     let output = command.output().unwrap();
     (output.status.code(), String::from_utf8(output.stdout).unwrap())
@@ -337,6 +337,12 @@ fn the_command_line_uses_the_session_of_its_environment() {
     assert_eq!(masker(&site, &["rehydrate", token.trim_end()], Some("0")).0, Some(1));
     let (code, list) =
         masker(&site, &["sessions", "list", "--status", "open", "--since", "2000-01-01T00:00:00Z"], None);
+    // The variable's former name is not ignored.
+    let mut former = Command::new(env!("CARGO_BIN_EXE_masker"));
+    former.args(["rehydrate", token.trim_end(), "--socket"]).arg(site.socket()).env_clear().env("MASKER_SESSION", id);
+    let refused = former.output().unwrap();
+    assert_eq!(refused.status.code(), Some(64));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("set MASKER_APP_SESSION instead"));
     let row = list.lines().nth(1).unwrap_or_default();
     assert_eq!((code, row.starts_with(id), row.ends_with("\t1\t1\t0\tby hand")), (Some(0), true, true), "{list}");
     let (_, shown) = masker(&site, &["sessions", "show", id], None);

@@ -172,15 +172,20 @@ impl Limiter {
         })
     }
 
-    /// Takes values of a request that was admitted without them, if every limit admits them. Returns what
-    /// [`Limiter::admit`] returns.
+    /// Takes values of a request that was admitted without them, if every limit admits them. `before` is how many of its values
+    /// were taken already. Returns what [`Limiter::admit`] returns.
     ///
     /// # Errors
     /// [`LimitExceeded`] if a limit does not admit them; then nothing is taken.
-    pub fn admit_values(&self, now: Timestamps, values: u64) -> Result<Option<RateLimitStatus>, LimitExceeded> {
+    pub fn admit_values(
+        &self,
+        now: Timestamps,
+        before: u64,
+        values: u64,
+    ) -> Result<Option<RateLimitStatus>, LimitExceeded> {
         self.with_locked(|locked| {
-            check_usages(locked, now, |rule| rule.by.cost_of_values(values))?;
-            take(locked, now, |rule| rule.by.cost_of_values(values));
+            check_usages(locked, now, |rule| rule.by.cost_of_values(before, values))?;
+            take(locked, now, |rule| rule.by.cost_of_values(before, values));
             Ok(tightest(locked, now))
         })
     }
@@ -330,13 +335,13 @@ impl CostBasis {
         }
     }
 
-    /// Returns the cost of values of a request that was admitted without them.
-    fn cost_of_values(self, values: u64) -> u64 {
+    /// Returns the cost of values of a request that was admitted without them, and of which this many were taken `before`.
+    fn cost_of_values(self, before: u64, values: u64) -> u64 {
         match self {
             CostBasis::Requests => 0,
             CostBasis::Values => values,
             // The request counted as one operation.
-            CostBasis::Operations => values.saturating_sub(1),
+            CostBasis::Operations => self.cost(before.saturating_add(values)) - self.cost(before),
         }
     }
 }

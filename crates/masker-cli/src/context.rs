@@ -1,7 +1,9 @@
 //! The context of a command: its output, the configuration, and a connection to the daemon.
 
 use std::{
+    ffi::OsStr,
     io::{self, Read},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
@@ -20,6 +22,9 @@ use masker_audit::ChainHead;
 use masker_client::{Client, ClientError, ClientReply, Download, RequestBody};
 use masker_config::{CommandLineOptions, Config, ConfigErrors, Environment, HostEnvironment};
 use masker_types::error_code::Code;
+
+/// Length of the id of an application session, in hexadecimal digits.
+const SESSION_ID_CHARS: usize = 32;
 
 /// The status of requests beyond a limit.
 const TOO_MANY_REQUESTS: u16 = 429;
@@ -217,22 +222,34 @@ impl<'a> CommandContext<'a> {
         Ok(reply)
     }
 
-    /// Sends a POST request in the session of `MASKER_SESSION`, if it is set.
+    /// Sends a POST request in the session of `MASKER_APP_SESSION`, if it is set.
     pub(super) async fn post_in_session<T: Serialize + ?Sized>(
         &mut self,
         path: &str,
         body: &T,
     ) -> Result<ClientReply, CommandError> {
-        let Some(session) = self.masker_session()? else { return self.post(path, body).await };
+        let Some(session) = self.app_session()? else { return self.post(path, body).await };
         let reply = self.client().await?.post_in_session(&session, path, body).await?;
         self.describe("POST", path, &reply);
         Ok(reply)
     }
 
-    /// Returns the session id of `MASKER_SESSION`, if it is set.
-    pub(super) fn masker_session(&self) -> Result<Option<String>, CommandError> {
-        let Some(session) = self.host.environment.setting("MASKER_SESSION") else { return Ok(None) };
-        let not_text = || CommandError::Usage("MASKER_SESSION is not UTF-8".to_owned());
+    /// Returns the session id of `MASKER_APP_SESSION`, if it is set.
+    ///
+    /// # Errors
+    /// It is not UTF-8, or the variable has its former name.
+    pub(super) fn app_session(&self) -> Result<Option<String>, CommandError> {
+        let is_session = |id: &OsStr| id.len() == SESSION_ID_CHARS && id.as_bytes().iter().all(u8::is_ascii_hexdigit);
+        let Some(session) = self.host.environment.setting("MASKER_APP_SESSION") else {
+            // Without its session, a command would mint tokens that no session closes.
+            return match self.host.environment.setting("MASKER_SESSION") {
+                Some(id) if is_session(id) => Err(CommandError::Usage(
+                    "MASKER_SESSION has an application session: set MASKER_APP_SESSION instead".to_owned(),
+                )),
+                _ => Ok(None),
+            };
+        };
+        let not_text = || CommandError::Usage("MASKER_APP_SESSION is not UTF-8".to_owned());
         Ok(Some(session.to_str().ok_or_else(not_text)?.to_owned()))
     }
 
@@ -243,9 +260,9 @@ impl<'a> CommandContext<'a> {
         Ok(download)
     }
 
-    /// Sends lines of JSON in the session of `MASKER_SESSION`, if it is set, and receives lines of JSON meanwhile.
+    /// Sends lines of JSON in the session of `MASKER_APP_SESSION`, if it is set, and receives lines of JSON meanwhile.
     pub(super) async fn exchange_lines(&mut self, path: &str, body: RequestBody) -> Result<Download, CommandError> {
-        let session = self.masker_session()?;
+        let session = self.app_session()?;
         let download = self.client().await?.exchange_lines(session.as_deref(), path, body).await?;
         self.output.detail(&format!("POST {path}: request {}", download.request_id));
         Ok(download)

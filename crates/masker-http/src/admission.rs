@@ -205,13 +205,15 @@ impl Service {
         ctx.rate_limit = counted.unwrap_or_else(|exceeded| exceeded.rate_limit);
     }
 
-    /// Takes values that were found in the texts of a request from the caller's limits. The request was taken before.
+    /// Takes values that were found in the texts of a request, or in a part of them, from the caller's limits. The request was
+    /// taken before.
     ///
     /// # Errors
     /// `rate.limited` or `quota.exceeded`; then nothing more was taken.
     pub(super) fn charge_found(&self, ctx: &mut RequestContext, values: usize) -> Result<(), Problem> {
-        match ctx.caller.principal().limiter.admit_values(ctx.timestamps, values as u64) {
+        match ctx.caller.principal().limiter.admit_values(ctx.timestamps, ctx.values_found, values as u64) {
             Ok(rate_limit) => {
+                ctx.values_found += values as u64;
                 ctx.rate_limit = rate_limit;
                 Ok(())
             }

@@ -116,7 +116,11 @@ async fn vault_import(
     let file = upload.spool(&service.data_dir).await?;
     let bytes = upload.received;
     let permit = service.renew(ctx)?;
-    let outcome = service.vault.import(&permit, file, rules).await?;
+    let imported = service.vault.import(&permit, file, rules).await;
+    if let Err(VaultImportError::Interrupted { merged, .. }) = &imported {
+        ctx.number("imported", merged.imported);
+    }
+    let outcome = imported?;
     let merged = outcome.merged;
     ctx.number("records", outcome.records);
     ctx.number("imported", merged.imported);
@@ -328,6 +332,7 @@ impl From<VaultImportError> for Problem {
     fn from(failed: VaultImportError) -> Self {
         match failed {
             VaultImportError::Vault(failed) => failed.into(),
+            VaultImportError::Interrupted { failed, .. } => (*failed).into(),
             VaultImportError::Export(refused) => {
                 Problem::new(Code::ExportInvalid, format!("{refused}; nothing was imported"))
             }

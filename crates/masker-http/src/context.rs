@@ -54,6 +54,8 @@ pub(super) struct RequestContext {
     pub(super) refusal_delay: Duration,
     /// Whether the caller's limits were asked.
     pub(super) admitted: bool,
+    /// Values that were found in its texts so far, and taken from the limits.
+    pub(super) values_found: u64,
     /// What the tightest of them has left.
     pub(super) rate_limit: Option<RateLimitStatus>,
     /// Budgets of the caller that this request has nearly used up.
@@ -137,6 +139,7 @@ impl RequestContext {
             incident: None,
             refusal_delay: Duration::ZERO,
             admitted: false,
+            values_found: 0,
             rate_limit: None,
             budget_warnings: Vec::new(),
             session: None,

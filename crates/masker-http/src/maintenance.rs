@@ -152,7 +152,12 @@ async fn vault_purge(
         PurgeFilter::Key(fingerprint) => ctx.fact("key", fingerprint.to_string()),
     }
     ctx.flag("dry_run", request.dry_run);
-    let outcome = service.vault.purge(&permit, filter, request.dry_run).await?;
+    let (outcome, failed) = match service.vault.purge(&permit, filter, request.dry_run).await {
+        Ok(outcome) => (outcome, None),
+        // What is erased is recorded, whatever follows.
+        Err(PurgeError::Interrupted { erased, failed }) => (erased, Some(failed)),
+        Err(refused) => return Err(refused.into()),
+    };
     ctx.number("records", outcome.records.values().sum());
     ctx.details.counts = outcome
         .records
@@ -175,6 +180,9 @@ async fn vault_purge(
             receipt.add(kid, fingerprint, *records);
         }
         receipt.log(ctx, "records were purged");
+    }
+    if let Some(failed) = failed {
+        return Err(failed.into());
     }
     let by_kid = outcome.records.into_iter().map(|((kid, fingerprint), records)| PurgedRecords {
         kid: kid.to_string(),
@@ -256,7 +264,7 @@ fn purge_filter(request: &PurgeRequest<'_>) -> Result<PurgeFilter, Problem> {
 impl From<PurgeError> for Problem {
     fn from(failed: PurgeError) -> Self {
         match failed {
-            PurgeError::Vault(failed) => failed.into(),
+            PurgeError::Vault(failed) | PurgeError::Interrupted { failed, .. } => failed.into(),
             refused => Problem::new(Code::PurgeRefused, refused.to_string()),
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     shadow::Shadow,
     words::WordClasses,
 };
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::AhoCorasick;
 use std::sync::{Arc, LazyLock};
 
 /// Name lists and weights, trained by `masker-text-train`.
@@ -96,10 +96,8 @@ impl Detector {
         let deny_values: Vec<(&String, &Kind)> =
             options.deny.iter().flat_map(|(kind, values)| values.iter().map(move |value| (value, kind))).collect();
         let deny = (!deny_values.is_empty()).then(|| {
-            let automaton = AhoCorasick::builder()
-                .ascii_case_insensitive(true)
-                .match_kind(MatchKind::LeftmostLongest)
-                .build(deny_values.iter().map(|(value, _)| value.as_bytes()))
+            // All matches, because one inside a word must not hide another one.
+            let automaton = AhoCorasick::new(deny_values.iter().map(|(value, _)| Lowercase::new(value).text))
                 .expect("lists are short");
             (automaton, deny_values.iter().map(|(_, kind)| (*kind).clone()).collect())
         });
@@ -233,8 +231,13 @@ impl Detector {
         let Some((automaton, kinds)) = &self.deny else { return };
         let bytes = scan.text.as_bytes();
         let word = |index: usize| bytes.get(index).is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte >= 0x80);
-        for found in automaton.find_iter(bytes) {
-            let (start, end) = (found.start(), found.end());
+        let lower = Lowercase::new(scan.text);
+        for found in automaton.find_overlapping_iter(&lower.text) {
+            let (start, end) = (lower.original(found.start()), lower.original(found.end()));
+            // A match can lie within the lower case of one character.
+            if start >= end {
+                continue;
+            }
             let inside = word(start) && start > 0 && word(start - 1) || word(end - 1) && word(end);
             if !inside {
                 let kind = kinds[found.pattern().as_usize()].clone();
@@ -245,6 +248,33 @@ impl Detector {
 
     fn is_allowed(&self, value: &str) -> bool {
         !self.allow.is_empty() && self.allow.binary_search(&value.to_lowercase()).is_ok()
+    }
+}
+
+/// A text in lower case, character by character, so that offsets can be mapped back.
+struct Lowercase {
+    text: String,
+    /// For each byte, and for the end, the offset of its character in the original; `None` if they are the same.
+    offsets: Option<Vec<usize>>,
+}
+
+impl Lowercase {
+    fn new(original: &str) -> Self {
+        if original.is_ascii() {
+            return Lowercase { text: original.to_ascii_lowercase(), offsets: None };
+        }
+        let mut text = String::with_capacity(original.len());
+        let mut offsets = Vec::with_capacity(original.len() + 1);
+        for (at, character) in original.char_indices() {
+            text.extend(character.to_lowercase());
+            offsets.resize(text.len(), at);
+        }
+        offsets.push(original.len());
+        Lowercase { text, offsets: Some(offsets) }
+    }
+
+    fn original(&self, offset: usize) -> usize {
+        self.offsets.as_ref().map_or(offset, |offsets| offsets[offset])
     }
 }
 

@@ -63,6 +63,12 @@ fn years_states_and_ages_can_stay() {
 fn lists_decide_first() {
     let deny = Options { deny: vec![(Kind::new("PROJECT"), vec!["Blue Heron".to_owned()])], ..Options::default() };
     assert_eq!(find(deny, "the blue heron plan, not blueheron or Blue Herons"), pairs(&[("PROJECT", "blue heron")]));
+    let listed = ["Zyx", "Zyx Wu", "Zöe-Ä", "i\u{307}"].map(str::to_owned).to_vec();
+    let deny = Options { deny: vec![(Kind::new("PROJECT"), listed)], ..Options::default() };
+    let found = [("zyx", "zyx Wung"), ("zyx wu", "zyx wu."), ("ZÖE-Ä", "ZÖE-Ä"), ("zöe-ä", "İ zöe-ä;")];
+    for (value, text) in found {
+        assert!(find(deny.clone(), text).contains(&("PROJECT".to_owned(), value.to_owned())), "{text}");
+    }
     let allow = Options { allow: vec!["212-555-0100".to_owned()], ..Options::default() };
     assert_eq!(find(allow, "call 212-555-0100 or 212-555-0147"), pairs(&[("PHONE", "212-555-0147")]));
 }

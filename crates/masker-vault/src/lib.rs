@@ -88,7 +88,7 @@ pub use sessions::{
 };
 pub use status::{GenerationStatus, StatsOutcome};
 pub use time::Clock;
-pub use tokenize::{Masked, Tokenized, ValueInput};
+pub use tokenize::{Masked, PlannedAction, Tokenized, ValueInput, planned_action};
 pub use vault::Vault;
 
 #[cfg(test)]

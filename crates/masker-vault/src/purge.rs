@@ -58,9 +58,17 @@ pub enum PurgeError {
          replace the key first"
     )]
     ActiveKey(Kid, Fingerprint),
-    /// The store failed, or the writer.
+    /// The store failed, or the writer, before anything was erased.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// The store failed, or the writer, after this was erased.
+    #[error("{failed}; {} records were erased before", .erased.records.values().sum::<u64>())]
+    Interrupted {
+        /// What was erased.
+        erased: PurgeOutcome,
+        /// Why the purge ended.
+        failed: VaultError,
+    },
 }
 
 /// What a purge erased, or would erase.
@@ -126,10 +134,24 @@ impl Purger {
         if let PurgeFilter::Key(fingerprint) = filter {
             self.check_purgeable(fingerprint)?;
         }
-        let store = self.reader.store();
         let mut outcome = PurgeOutcome::default();
+        match self.erase_selected(filter, dry_run, &mut outcome).await {
+            Ok(()) => Ok(outcome),
+            Err(failed) if dry_run || outcome.records.is_empty() => Err(failed.into()),
+            Err(failed) => Err(PurgeError::Interrupted { erased: outcome, failed }),
+        }
+    }
+
+    /// Erases or counts the records that the filter selects. After an error, `outcome` has what was done before it.
+    async fn erase_selected(
+        &self,
+        filter: PurgeFilter,
+        dry_run: bool,
+        outcome: &mut PurgeOutcome,
+    ) -> Result<(), VaultError> {
+        let store = self.reader.store();
         let mut pages = PagedScan::new(RowName::RECORDS);
-        while let Some(rows) = pages.next(store).await.map_err(VaultError::from)? {
+        while let Some(rows) = pages.next(store).await? {
             let mut candidates = Vec::new();
             for (key, row) in &rows {
                 match (RowName::parse(key), Record::decode(row)) {
@@ -163,7 +185,7 @@ impl Purger {
             let purged = known.into_iter().filter(|name| name.1 == fingerprint).collect();
             self.writer.commit(ProvenChange(purged)).await?;
         }
-        Ok(outcome)
+        Ok(())
     }
 
     fn check_purgeable(&self, fingerprint: Fingerprint) -> Result<(), PurgeError> {

@@ -124,6 +124,35 @@ pub(super) fn check<'a, O: ScopedOperation>(
     }
 }
 
+/// What masking does with a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlannedAction {
+    /// It gets a token.
+    Tokenize,
+    /// It is redacted.
+    Redact,
+    /// It stays.
+    Passthrough,
+}
+
+/// Returns what masking would do with a value, without the keys and the store.
+///
+/// # Errors
+/// [`ItemFailure`], with which masking would fail.
+pub fn planned_action<O: ScopedOperation>(
+    permit: &Permit<O>,
+    policy: &Policy,
+    item: &ValueInput<'_>,
+) -> Result<PlannedAction, ItemFailure> {
+    match check(permit, policy, item).and_then(|action| validate(policy, item).map(|()| action)) {
+        Ok(ValueAction::Tokenize(_)) => Ok(PlannedAction::Tokenize),
+        Ok(ValueAction::Redact(_)) => Ok(PlannedAction::Redact),
+        Ok(ValueAction::Passthrough) => Ok(PlannedAction::Passthrough),
+        Err(refused) if is_refused_by_policy(&refused) => Ok(PlannedAction::Redact),
+        Err(failure) => Err(failure),
+    }
+}
+
 /// Returns the keys of a policy's kid. The daemon does not start with a policy whose kid has no key.
 pub(super) fn keys_of(keys: &KeysInForce, kid: Kid) -> Result<&KeyPair, ItemFailure> {
     keys.ring.get(kid).ok_or_else(|| key_unavailable(kid))

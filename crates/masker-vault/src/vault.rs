@@ -350,8 +350,8 @@ impl Vault {
     /// can be repeated.
     ///
     /// # Errors
-    /// [`VaultImportError`]. Only [`VaultImportError::Vault`], [`VaultImportError::Spool`] and
-    /// [`VaultImportError::KeysChanged`] can occur after something was written.
+    /// [`VaultImportError`]. With [`VaultImportError::Interrupted`], a part of the file was merged; with
+    /// [`VaultImportError::Vault`], moves of key ids may be written.
     pub async fn import(
         &self,
         _permit: &Permit<VaultAdmin>,

@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use masker_access::ApiKeyId;
 use masker_audit::{AuditOperation, ChainHead, LogSource, VerifiedEvent, verified_events, verify};
 use masker_core::crypto::{ChainKey, Fingerprint, SecretKey};
+use masker_types::error_code::Code;
 use masker_vault::{HoneytokenId, LaterChanges, LaterErasures, SessionId};
 
 /// What the audit log tells of the time after a backup.
@@ -110,7 +111,9 @@ struct LogReading {
     notes: Vec<String>,
     /// The vault of the last event that has one, and how often its control rows had changed.
     control: Option<(String, u64)>,
-    /// Whether records were moved to other keys.
+    /// Whether a rotation is running.
+    is_rotating: bool,
+    /// Whether records may have been moved to other keys after the backup.
     has_moved: bool,
 }
 
@@ -126,6 +129,7 @@ impl LogReading {
             keys_unknown: false,
             notes: Vec::new(),
             control: None,
+            is_rotating: false,
             has_moved: false,
         }
     }
@@ -137,11 +141,29 @@ impl LogReading {
     fn add(&mut self, event: &VerifiedEvent) {
         let position = event.text("vault_id").zip(event.number("vault_control_changes"));
         let position = position.map(|(vault, changes)| (vault.to_owned(), changes));
+        let was_rotating = self.is_rotating;
+        self.follow_rotations(event);
         if self.is_later(event) {
             self.events += 1;
+            // One that was running when the backup was made counts until its end.
+            self.has_moved |= was_rotating || self.is_rotating;
             self.add_later(event, position.as_ref());
         }
         self.control = position.or(self.control.take());
+    }
+
+    /// Notes the begin and the end of rotations. One whose end is in no event counts as running until another one ends.
+    fn follow_rotations(&mut self, event: &VerifiedEvent) {
+        if event.is_set("dry_run") {
+            return;
+        }
+        match event.operation() {
+            // A begin that failed to be stored may be stored.
+            Some(AuditOperation::RotationBegin) if may_have_changed(&event.outcome) => self.is_rotating = true,
+            Some(AuditOperation::RotationCancel) if event.outcome == "ok" => self.is_rotating = false,
+            Some(AuditOperation::RotationEnd) => self.is_rotating = false,
+            _ => {}
+        }
     }
 
     fn add_later(&mut self, event: &VerifiedEvent, position: Option<&(String, u64)>) {
@@ -154,7 +176,13 @@ impl LogReading {
                 self.erasures.marks.extend(event.erasure_marks());
             }
             Some(Op::VaultPurge) if !event.is_set("dry_run") => self.add_purge(event),
-            Some(Op::RotationBegin | Op::RotationEnd) => self.has_moved = true,
+            // It moves the records that the vault has of its values.
+            Some(Op::VaultImport) => {
+                // That of keys that changed meanwhile.
+                let is_interrupted =
+                    event.outcome == Code::KeyUnavailable.as_str() && event.number("imported").is_some();
+                self.has_moved |= may_have_changed(&event.outcome) || is_interrupted;
+            }
             Some(Op::ApiKeyRevoke) if is_wanted => {
                 let Some(id) = event.text("api_key_id").and_then(ApiKeyId::parse) else { return };
                 let with_descendants = event.number("descendants").is_some_and(|descendants| descendants > 0);
@@ -196,8 +224,8 @@ impl LogReading {
     }
 
     fn add_purge(&mut self, event: &VerifiedEvent) {
-        // Refusals erased nothing. Other failures erased a part of what the operator wanted to be erased.
-        if matches!(event.outcome.as_str(), "purge.refused" | "request.invalid" | "perm.denied") {
+        // Other failures erased a part of what the operator wanted to be erased.
+        if !may_have_changed(&event.outcome) {
             return;
         }
         if let Some(before_ms) = event.number("before_ms") {
@@ -219,4 +247,11 @@ impl LogReading {
             self.erasures.sealed_under.insert(fingerprint);
         }
     }
+}
+
+/// Returns whether an operation with this outcome may have changed the vault: a failure of the store can come after a part of it.
+/// Refusals come before it begins.
+fn may_have_changed(outcome: &str) -> bool {
+    let failures = [Code::VaultUnavailable, Code::Internal, Code::Overloaded];
+    outcome == "ok" || failures.iter().any(|failure| failure.as_str() == outcome)
 }

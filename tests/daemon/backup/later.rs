@@ -244,6 +244,12 @@ fn create_with(site: &Site, launch: &crate::harness::Launch<'_>) {
     backup(launch, "create", &site.path(BACKUP)).json(0);
 }
 
+/// Erases the records under a key. Returns how many.
+fn purge(client: &mut Client, key: &TestKey, kid: &str) -> Value {
+    let rule = json!({"key": key.fingerprint(kid), "dry_run": false});
+    client.post("/api/v1/vault/purge", &rule).ok()["records"].clone()
+}
+
 #[test]
 fn a_purge_by_key_after_a_rotation_is_not_repeated() {
     let site = Site::new();
@@ -263,10 +269,6 @@ fn a_purge_by_key_after_a_rotation_is_not_repeated() {
     let mut client = daemon.client();
     assert_eq!(client.post("/api/v1/vault/rotations", &json!({"new_kid": "K_CARE"})).status, 202);
     daemon.log().wait_for(1, "rotation ended");
-    let purge = |client: &mut Client, key: &TestKey, kid: &str| {
-        let rule = json!({"key": key.fingerprint(kid), "dry_run": false});
-        client.post("/api/v1/vault/purge", &rule).ok()["records"].clone()
-    };
     // Nothing was left under the former key.
     assert_eq!((purge(&mut client, &care, "K_CARE"), purge(&mut client, &pay, "K_PAY")), (json!(0), json!(1)));
     daemon.stop();
@@ -279,5 +281,104 @@ fn a_purge_by_key_after_a_rotation_is_not_repeated() {
     let daemon = with_pay().start();
     let mut client = daemon.client();
     assert_eq!((client.value(&moved), client.value(&purged)), ("415-555-0001".to_owned(), "4711".to_owned()));
+    daemon.stop();
+}
+
+/// Of a rotation that began before the backup and was cancelled after it, the backup has a part of the records under the former
+/// key that the vault has under the later one.
+#[test]
+fn a_purge_by_key_after_a_cancelled_rotation_is_not_repeated() {
+    let site = Site::new();
+    let care = TestKey::named("care");
+    let daemon = launch(&site).start();
+    let phones: Vec<String> = (0..40).map(|number| format!("+1415555{number:04}")).collect();
+    let tokens = daemon.client().tokens("PHONE", &phones);
+    daemon.stop();
+    let later = || launch(&site).key("K_CARE", &TestKey::named("care, later")).old_key("K_CARE", &care);
+    let daemon = later().start();
+    let mut client = daemon.client();
+    let begin = json!({"new_kid": "K_CARE", "max_rows_per_second": 1});
+    let rotation = client.post("/api/v1/vault/rotations", &begin).json()["id"].as_str().unwrap().to_owned();
+    create_with(&site, &later());
+    let path = format!("/api/v1/vault/rotations/{rotation}");
+    let done = |client: &mut Client| client.get(&path).ok()["rows_done"].as_u64().unwrap();
+    let before = done(&mut client);
+    while done(&mut client) < before + 2 {
+        std::thread::yield_now();
+    }
+    client.exchange("DELETE", &path, b"").ok();
+    assert!(purge(&mut client, &care, "K_CARE").as_u64().unwrap() > 0);
+    let kept: Vec<bool> = client.rehydrate(&tokens).iter().map(|item| item["value"].is_string()).collect();
+    daemon.stop();
+    let events = site.audit_events();
+    let ends = events.iter().filter(|event| event["op"] == "rotation.end");
+    assert_eq!(
+        ends.map(|event| &event["outcome"]).collect::<Vec<_>>(),
+        ["cancelled"],
+        "at once, in the pause between steps"
+    );
+    set_aside(&site);
+    let restored = backup(&later(), "restore", &site.path(BACKUP)).json(0);
+    assert!(restored["notes"].to_string().contains("the purge is not repeated"), "{restored}");
+    let daemon = later().start();
+    let mut client = daemon.client();
+    for (token, phone) in tokens.iter().zip(&phones).zip(kept).filter_map(|(pair, kept)| kept.then_some(pair)) {
+        assert_eq!(client.value(token), *phone);
+    }
+    daemon.stop();
+}
+
+/// A dry run moves nothing.
+#[test]
+fn a_purge_by_key_after_a_dry_run_is_repeated() {
+    let site = Site::new();
+    let care = TestKey::named("care");
+    let daemon = launch(&site).start();
+    let lost = daemon.client().token("PHONE", "415-555-0001");
+    create(&site);
+    daemon.stop();
+    let later = || launch(&site).key("K_CARE", &TestKey::named("care, later")).old_key("K_CARE", &care);
+    let daemon = later().start();
+    let mut client = daemon.client();
+    assert_eq!(client.post("/api/v1/vault/rotations", &json!({"new_kid": "K_CARE", "dry_run": true})).status, 202);
+    daemon.log().wait_for(1, "rotation ended");
+    assert_eq!(purge(&mut client, &care, "K_CARE"), json!(1));
+    daemon.stop();
+    set_aside(&site);
+    let restored = backup(&later(), "restore", &site.path(BACKUP)).json(0);
+    assert_eq!(restored["erased_since"], json!(1), "{restored}");
+    let daemon = later().start();
+    assert_eq!(error_code(&daemon.client().rehydrate(&[lost.as_str()])[0]), "token.not_found");
+    daemon.stop();
+}
+
+/// An import moves the records that the vault has of its values to the active key.
+#[test]
+fn a_purge_by_key_after_an_import_is_not_repeated() {
+    let elsewhere = Site::new();
+    let daemon = launch(&elsewhere).start();
+    daemon.client().token("PHONE", "415-555-0001");
+    let export = daemon.client().exchange("POST", "/api/v1/vault/export", b"").body;
+    daemon.stop();
+    let site = Site::new();
+    let care = TestKey::named("care");
+    let daemon = launch(&site).start();
+    let (moved, purged) =
+        (daemon.client().token("PHONE", "415-555-0001"), daemon.client().token("PHONE", "415-555-0002"));
+    create(&site);
+    daemon.stop();
+    let later = || launch(&site).key("K_CARE", &TestKey::named("care, later")).old_key("K_CARE", &care);
+    let daemon = later().start();
+    let mut client = daemon.client();
+    client.exchange("POST", "/api/v1/vault/import", &export).ok();
+    assert_eq!(purge(&mut client, &care, "K_CARE"), json!(1));
+    assert_eq!(client.value(&moved), "415-555-0001");
+    daemon.stop();
+    set_aside(&site);
+    let restored = backup(&later(), "restore", &site.path(BACKUP)).json(0);
+    assert!(restored["notes"].to_string().contains("the purge is not repeated"), "{restored}");
+    let daemon = later().start();
+    let mut client = daemon.client();
+    assert_eq!((client.value(&moved), client.value(&purged)), ("415-555-0001".to_owned(), "415-555-0002".to_owned()));
     daemon.stop();
 }

@@ -176,7 +176,7 @@ fn uses_the_session_of_the_environment() {
     let id = session["id"].as_str().unwrap();
     let within = |line: &str, id: &str, table: &[u8]| {
         let mut command = command(&daemon, line);
-        command.env("MASKER_SESSION", id);
+        command.env("MASKER_APP_SESSION", id);
         feed(command, table)
     };
     let swapped = within("tokenize --csv --column phone=PHONE --batch 10", id, rows(30).as_bytes()).whole();

@@ -229,7 +229,7 @@ fn placeholders_belong_to_the_session_of_the_environment() {
     let session = daemon.client().post("/api/v1/sessions", &json!({"label": "chat"})).json();
     let within = |line: &str, input: &[u8]| {
         let mut command = command(&daemon, line);
-        command.env("MASKER_SESSION", session["id"].as_str().unwrap());
+        command.env("MASKER_APP_SESSION", session["id"].as_str().unwrap());
         feed(command, input)
     };
     let document = json!({"note": NOTE}).to_string();

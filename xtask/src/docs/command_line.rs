@@ -75,7 +75,7 @@ const VARIABLES: [(&str, &str); 9] = [
     ("MASKER_SOCKET", "the daemon's socket, if `MASKER_SERVER` is not set"),
     ("MASKER_DATA_DIR", "the data directory, for `masker vault migrate`, `masker doctor` and `masker audit verify`"),
     ("MASKER_API_KEY", "the API key that authenticates requests; without it, the user of the process does"),
-    ("MASKER_SESSION", "the session that `masker tokenize`, `rehydrate` and `text` work in"),
+    ("MASKER_APP_SESSION", "the session that `masker tokenize`, `rehydrate` and `text` work in"),
     ("MASKER_AUDIT_HMAC_KEY", "the key of the audit log, for `masker audit verify` and `masker doctor`"),
     ("MASKER_AUDIT_HMAC_KEY_FILE", "the file of that key"),
     ("NO_COLOR", "if it is set, `masker doctor` and `--explain` use no colors"),

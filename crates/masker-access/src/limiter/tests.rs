@@ -242,13 +242,20 @@ fn values_that_come_later_cost_what_they_cost_with_their_request() {
     for values in [0, 1, 4] {
         together.admit(at(0), values).unwrap();
         later.admit(at(0), 0).unwrap();
-        later.admit_values(at(0), values).unwrap();
+        later.admit_values(at(0), 0, values).unwrap();
         assert_eq!(together.statuses(at(0)), later.statuses(at(0)), "{values}");
     }
-    assert_eq!(later.admit_values(at(0), 1).ok().map(|_| ()), Some(()), "no request is taken");
-    let exceeded = later.admit_values(at(0), 5).unwrap_err();
+    let (whole, parts) = (limiter(&limits), limiter(&limits));
+    whole.admit(at(0), 4).unwrap();
+    parts.admit(at(0), 0).unwrap();
+    for (before, values) in [(0, 0), (0, 1), (1, 0), (1, 2), (3, 1)] {
+        parts.admit_values(at(0), before, values).unwrap();
+    }
+    assert_eq!(whole.statuses(at(0)), parts.statuses(at(0)), "in parts");
+    assert_eq!(later.admit_values(at(0), 0, 1).ok().map(|_| ()), Some(()), "no request is taken");
+    let exceeded = later.admit_values(at(0), 0, 5).unwrap_err();
     assert_eq!((exceeded.which, exceeded.max_values), (Limit::OperationsPerDay, None));
-    assert_eq!(later.admit_values(at(0), 11).unwrap_err().max_values, Some(10));
+    assert_eq!(later.admit_values(at(0), 0, 11).unwrap_err().max_values, Some(10));
 }
 
 #[test]

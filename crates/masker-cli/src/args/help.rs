@@ -426,16 +426,16 @@ A restore that was interrupted can be repeated. Until then, the daemon does not 
 
 pub(super) const SESSIONS: &str = "\
 Examples:
-  export MASKER_SESSION=$(masker sessions open --label 'night run')
+  export MASKER_APP_SESSION=$(masker sessions open --label 'night run')
   masker tokenize --kind PHONE < phones.txt > tokens.txt
-  masker sessions close \"$MASKER_SESSION\"
+  masker sessions close \"$MASKER_APP_SESSION\"
   masker sessions list --status open";
 
 pub(super) const SESSIONS_OPEN: &str = "\
 Examples:
-  export MASKER_SESSION=$(masker sessions open --label 'night run')
+  export MASKER_APP_SESSION=$(masker sessions open --label 'night run')
 
-With MASKER_SESSION set, `masker tokenize`, `rehydrate` and `text` work in that session. Only the caller that opened a \
+With MASKER_APP_SESSION set, `masker tokenize`, `rehydrate` and `text` work in that session. Only the caller that opened a \
 session can use it.";
 
 pub(super) const SESSIONS_LIST: &str = "\
@@ -448,11 +448,11 @@ Callers with the scope `sessions:read` see all sessions, others their own.";
 pub(super) const SESSIONS_SHOW: &str = "\
 Examples:
   masker sessions show 0196c1f2a7b30d5e8a4f6c2b9e1d7a53
-  masker sessions show \"$MASKER_SESSION\" --json | jq .needs";
+  masker sessions show \"$MASKER_APP_SESSION\" --json | jq .needs";
 
 pub(super) const SESSIONS_CLOSE: &str = "\
 Examples:
-  masker sessions close \"$MASKER_SESSION\"
+  masker sessions close \"$MASKER_APP_SESSION\"
 
 The counts of the session are kept. The caller that opened a session can close it, and so can callers with the scope \
 `vault:admin`.";

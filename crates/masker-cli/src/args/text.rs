@@ -35,7 +35,7 @@ With --json the output is a line for each file: `file`, and the fields of a resu
 --explain writes a line for each finding to standard error: the place of the value, its kind, what led to it, and the place of the \
 label that decided. It contains no part of the text. NO_COLOR turns colors off.
 
-Placeholders belong to the session of MASKER_SESSION; without one, to the caller.";
+Placeholders belong to the session of MASKER_APP_SESSION; without one, to the caller.";
 
 const TEXT_RESTORE: &str = "\
 Examples:

@@ -14,7 +14,9 @@ pub(super) const GRACE_DAYS: &str = "MASKER_KEY_ROTATION_GRACE_DAYS";
 /// begin like that of a key, because a variable with a misspelled name contains a key, too.
 pub fn is_secret_name(name: &[u8]) -> bool {
     let key = name.starts_with(KEY_PREFIX.as_bytes()) && name != GRACE_DAYS.as_bytes();
-    key || [AUDIT_KEY, "MASKER_API_KEY", "MASKER_SESSION"].iter().any(|secret| name == secret.as_bytes())
+    // The last one is the former name of the one before it.
+    let others = [AUDIT_KEY, "MASKER_API_KEY", "MASKER_APP_SESSION", "MASKER_SESSION"];
+    key || others.iter().any(|secret| name == secret.as_bytes())
 }
 
 /// The purpose of a secret.

@@ -325,7 +325,7 @@ fn recognizes_the_names_of_secrets() {
     for name in ["MASKER_KEY_K", "MASKER_KEY_K_OLD", "MASKER_KEY_k", "MASKER_KEY_", "MASKER_KEY_K_FILE"] {
         assert!(is_secret_name(name.as_bytes()), "{name}");
     }
-    for name in ["MASKER_AUDIT_HMAC_KEY", "MASKER_API_KEY", "MASKER_SESSION"] {
+    for name in ["MASKER_AUDIT_HMAC_KEY", "MASKER_API_KEY", "MASKER_APP_SESSION", "MASKER_SESSION"] {
         assert!(is_secret_name(name.as_bytes()), "{name}");
     }
     for name in ["MASKER_KEY_ROTATION_GRACE_DAYS", "MASKER_SOCKET", "PATH", "MASKER_AUDIT_HMAC_KEY_FILE"] {

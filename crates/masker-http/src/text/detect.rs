@@ -2,7 +2,7 @@
 
 use super::{
     SearchJob,
-    mask::{value_error, value_of, wire_finding},
+    mask::{value_error, value_input, value_of, wire_finding},
     offsets::OffsetMap,
     policies_of,
     search::SearchedText,
@@ -16,9 +16,8 @@ use crate::{
 };
 use masker_access::{Permit, TextDetect};
 use masker_api::{TextAction, TextDetectResponse, TextDetectResult, TextFormat, TextMaskRequest};
-use masker_core::policy::{Action, Policy};
-use masker_types::kind::{EntityKind, Value};
-use masker_vault::{ItemFailure, ItemOutcomeKey};
+use masker_types::kind::EntityKind;
+use masker_vault::{ItemFailure, ItemOutcomeKey, PlannedAction, planned_action};
 
 /// Find the personal data in texts. Takes what `mask` takes, and mints nothing.
 #[utoipa::path(
@@ -67,7 +66,7 @@ pub(super) async fn text_detect(
                 continue;
             }
         };
-        results.push(match detected(ctx, &permit, job.policy, request.format, (*text, searched)) {
+        results.push(match detected(ctx, &permit, &job, request.format, (*text, searched)) {
             Ok(actions) => {
                 let offsets = OffsetMap::new(text, request.offsets);
                 let findings = searched.findings.iter().zip(actions);
@@ -87,30 +86,18 @@ pub(super) async fn text_detect(
 fn detected(
     ctx: &mut RequestContext,
     permit: &Permit<TextDetect>,
-    policy: &Policy,
+    job: &SearchJob<'_>,
     format: TextFormat,
     (text, searched): (&str, &SearchedText),
 ) -> Result<Vec<TextAction>, ItemFailure> {
-    let kinds: Vec<Option<EntityKind>> =
-        searched.findings.iter().map(|finding| EntityKind::parse(finding.kind.as_str())).collect();
-    for kind in kinds.iter().flatten().filter(|kind| policy.entities.contains_key(kind)) {
-        permit.check_kind(*kind)?;
-    }
-    let actions = searched.findings.iter().zip(kinds).map(|(finding, kind)| {
-        ctx.count(ItemOutcomeKey::keyless(kind, "found"));
-        action(policy, kind, &value_of(text, finding, format))
+    let actions = searched.findings.iter().map(|finding| {
+        ctx.count(ItemOutcomeKey::keyless(EntityKind::parse(finding.kind.as_str()), "found"));
+        let value = value_of(text, finding, format);
+        Ok(match planned_action(permit, job.policy, &value_input(&value, finding, job.context))? {
+            PlannedAction::Tokenize => TextAction::Tokenize,
+            PlannedAction::Redact => TextAction::Redact,
+            PlannedAction::Passthrough => TextAction::Passthrough,
+        })
     });
-    Ok(actions.collect())
-}
-
-/// Returns what masking does with a value of a kind.
-fn action(policy: &Policy, kind: Option<EntityKind>, value: &str) -> TextAction {
-    match kind.and_then(|kind| policy.entities.get(&kind)).map(|rule| rule.action) {
-        None | Some(Action::Redact) => TextAction::Redact,
-        Some(Action::Passthrough) => TextAction::Passthrough,
-        Some(Action::Tokenize(rule)) => {
-            let accepts = |value| rule.validation.is_none_or(|validation| validation.accepts(value));
-            if Value::new(value).is_some_and(accepts) { TextAction::Tokenize } else { TextAction::Redact }
-        }
-    }
+    actions.collect()
 }

@@ -111,7 +111,12 @@ impl Importer {
         // Lists have one entry each but for second tokens, moves of kids and earlier imports. So there is one pass but for
         // these, and a second one for records under old keys.
         for pass in order {
-            self.merge_pass(spool, pass, &run, &mut outcome).await?;
+            let Err(failed) = self.merge_pass(spool, pass, &run, &mut outcome).await else { continue };
+            let merged = outcome.merged;
+            return Err(match merged == MergeCounts::default() {
+                true => failed,
+                false => VaultImportError::Interrupted { merged, failed: Box::new(failed) },
+            });
         }
         Ok(outcome)
     }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, io};
 
+use super::merge::MergeCounts;
 use crate::{ItemFailure, VaultError};
 use masker_core::{
     crypto::{Fingerprint, LockedMemoryError},
@@ -35,6 +36,14 @@ pub enum VaultImportError {
     /// The received file failed to read.
     #[error("failed to read the received export: {0}")]
     Spool(#[source] io::Error),
+    /// The import ended early, after it had written something.
+    #[error("{failed}; {} records were imported before, and repeating the import continues it", .merged.imported)]
+    Interrupted {
+        /// What was merged.
+        merged: MergeCounts,
+        /// Why the import ended.
+        failed: Box<VaultImportError>,
+    },
     /// No locked memory was available for the file's key.
     #[error("no locked memory for the export's key: {0}")]
     Memory(#[from] LockedMemoryError),

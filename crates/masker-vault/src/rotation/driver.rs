@@ -63,7 +63,7 @@ impl RotationService {
                     PAUSE
                 }
             };
-            self.log_rotation_end(id).await;
+            self.record_end(id).await;
             if pause.is_zero() {
                 tokio::task::yield_now().await;
             } else if timeout(pause, stop.wait_for(|stop| *stop)).await.is_ok() {
@@ -82,9 +82,12 @@ impl RotationService {
         state.progress_of(id).began.get_or_insert((now_ms, row.rows_resealed + row.rows_failed));
     }
 
-    /// Writes the end of a rotation to the log and to the audit log, if this step ended it.
-    async fn log_rotation_end(&self, id: RotationId) {
+    /// Writes the end of a rotation to the log and to the audit log, once it has ended. Only the first call does.
+    pub(super) async fn record_end(&self, id: RotationId) {
         let Some(status) = self.find_rotation(id).filter(|status| status.finished_at.is_some()) else { return };
+        if std::mem::replace(&mut self.tracker.state().progress_of(id).is_end_recorded, true) {
+            return;
+        }
         let state = status.state.as_str();
         if let Some(detail) = &status.detail {
             warn!(rotation = %id, state, rows = status.rows_resealed, failed = status.rows_failed, "{detail}");

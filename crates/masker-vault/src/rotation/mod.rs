@@ -105,6 +105,7 @@ impl RotationService {
         if !self.cancel_dry_run(id)? {
             self.transition(id, RotationTransition::Cancel).await??;
         }
+        self.record_end(id).await;
         self.find_rotation(id).ok_or(RotationError::NotFound)
     }
 

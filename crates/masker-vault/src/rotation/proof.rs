@@ -4,7 +4,9 @@
 //! The ledger counts what is written behind the pass. A key is proven unneeded if the pass found nothing under it and the
 //! ledger, at its end, counts nothing under it either.
 
-use super::{change::RotationTransition, key_move::KeyMove, service::RotationService, step::StepProgress};
+use super::{
+    change::RotationTransition, key_move::KeyMove, proof_scan::ProofScan, service::RotationService, step::StepProgress,
+};
 use crate::{VaultError, ids::RotationId, record_count::Census};
 use masker_core::crypto::{MatchPart, TokenId};
 use masker_store::record::RotationRow;
@@ -13,6 +15,23 @@ impl RotationService {
     /// Reads some rows of the proving pass. At its end, ends the rotation.
     pub(super) async fn prove_rotation(&self, id: RotationId, row: &RotationRow) -> Result<StepProgress, VaultError> {
         let mut pass = self.tracker.take_proof_scan(id);
+        // After a failure the pass begins anew: rows of the page may not be counted.
+        let read = self.read_rows(&mut pass).await?;
+        let finding = pass.finding(&KeyMove::of(row));
+        // If the commit fails, it is repeated without the pass.
+        self.tracker.set_proof_scan(id, pass);
+        if let Some(read) = read {
+            return Ok(StepProgress::Read(read));
+        }
+        // Fails only if the rotation was cancelled meanwhile, which ends it as well.
+        drop(self.transition(id, RotationTransition::Proven(finding)).await?);
+        // Another pass, if one follows, begins anew.
+        drop(self.tracker.take_proof_scan(id));
+        Ok(StepProgress::Read(0))
+    }
+
+    /// Reads and counts the next rows of a pass. Returns their number; `None` at the end of the pass.
+    async fn read_rows(&self, pass: &mut ProofScan) -> Result<Option<usize>, VaultError> {
         let store = self.reader.store();
         let keys = self.keys.load_full();
         let mut census = Census::resume(store, &keys.ring, std::mem::take(&mut pass.count));
@@ -28,17 +47,6 @@ impl RotationService {
             read = Some(rows.len());
         }
         pass.count = census.count;
-        match read {
-            Some(read) => {
-                self.tracker.set_proof_scan(id, pass);
-                Ok(StepProgress::Read(read))
-            }
-            None => {
-                let proven = RotationTransition::Proven(pass.finding(&KeyMove::of(row)));
-                // Fails only if the rotation was cancelled meanwhile, which ends it as well.
-                drop(self.transition(id, proven).await?);
-                Ok(StepProgress::Read(0))
-            }
-        }
+        Ok(read)
     }
 }

@@ -54,6 +54,8 @@ pub(super) struct Prefetched {
 pub(super) struct RotationProgress {
     /// When this process began to drive it, in milliseconds of Unix time, and how many records were done by then.
     pub(super) began: Option<(u64, u64)>,
+    /// Whether its end is in the log.
+    pub(super) is_end_recorded: bool,
     /// The proving pass, between its steps.
     pass: Option<ProofScan>,
 }

@@ -252,7 +252,7 @@ impl SessionService {
                     self.writer.commit(KeepRows(vec![closed, RowChange::Remove(key)])).await?;
                     let tags = closing.closed(row.clone());
                     sessions.remove(&session, &tags);
-                    sessions.queue_placeholders(id, self.reader.store()).await?;
+                    sessions.end_placeholders(id);
                     return Ok(SessionStatus::new(id, row, None));
                 }
             }
@@ -297,6 +297,8 @@ impl SessionService {
     /// Implements [`Vault::flush_sessions`](crate::Vault::flush_sessions).
     pub(crate) async fn flush_sessions(&self) -> Result<(), VaultError> {
         let _guard = self.registry.flush_lock.write().await;
-        self.registry.flush(&self.writer).await
+        let queued = self.registry.queue_ended_placeholders(self.reader.store()).await;
+        self.registry.flush(&self.writer).await?;
+        Ok(queued?)
     }
 }

@@ -23,7 +23,6 @@ impl SessionService {
         let before_ms = time::unix_ms(&self.clock).saturating_sub(u64::from(retention_days) * DAY_MS);
         // Ids of sessions that were opened before are lower.
         let end = RowKey::session(SessionId::new(before_ms, [0; 10]).as_bytes());
-        let mut ended = Vec::new();
         let mut pages = PagedScan::new(RowName::SESSIONS);
         'all: while let Some(rows) = pages.next(self.reader.store()).await? {
             for (key, row) in rows {
@@ -46,7 +45,7 @@ impl SessionService {
                 }
                 if let Some(session) = open.as_deref() {
                     sessions.remove(session, &Session::end(session));
-                    ended.push(id);
+                    sessions.end_placeholders(id);
                 }
                 sessions.queue_removal(id);
                 *purged += 1;
@@ -54,9 +53,7 @@ impl SessionService {
         }
         sessions.flush(&self.writer).await?;
         // A request of an ended session may have written placeholders until its row was removed.
-        for id in ended {
-            sessions.queue_placeholders(id, self.reader.store()).await?;
-        }
+        sessions.queue_ended_placeholders(self.reader.store()).await?;
         sessions.flush(&self.writer).await
     }
 }

@@ -54,6 +54,8 @@ pub(crate) struct SessionRegistry {
     pub(super) quota: TokenQuota,
     /// Rows to remove: of ended sessions, and of some that were never opened.
     pending_removals: Mutex<Vec<RowKey>>,
+    /// Ended sessions whose rows of placeholders are still to be found.
+    ended_owners: Mutex<Vec<SessionId>>,
     /// Held exclusively while sessions are flushed, and shared while one is closed, so that no older row overwrites the row
     /// of a closed session.
     pub(super) flush_lock: AsyncRwLock<()>,
@@ -165,8 +167,26 @@ impl SessionRegistry {
         self.pending_removals().extend(tags.iter().map(token));
     }
 
+    fn ended_owners(&self) -> MutexGuard<'_, Vec<SessionId>> {
+        self.ended_owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the placeholders of a session. Their rows go with a later flush.
+    pub(super) fn end_placeholders(&self, id: SessionId) {
+        self.ended_owners().push(id);
+    }
+
+    /// Queues the rows of ended placeholders for removal. What fails to be read is read again the next time.
+    pub(super) async fn queue_ended_placeholders(&self, store: &dyn Store) -> Result<(), StoreError> {
+        loop {
+            let Some(id) = self.ended_owners().last().copied() else { return Ok(()) };
+            self.queue_placeholders(id, store).await?;
+            self.ended_owners().retain(|ended| *ended != id);
+        }
+    }
+
     /// Queues the rows of a session's placeholders for removal, with the row of their key.
-    pub(super) async fn queue_placeholders(&self, id: SessionId, store: &dyn Store) -> Result<(), StoreError> {
+    async fn queue_placeholders(&self, id: SessionId, store: &dyn Store) -> Result<(), StoreError> {
         let owner = PlaceholderOwner::Session(*id.as_bytes());
         self.pending_removals().push(RowKey::placeholder_key(owner));
         let prefix = RowKey::placeholders_of(owner);

@@ -14,7 +14,7 @@ use super::{
     directory::{PendingBackup, parent},
     failed,
     manifest::{BackupManifest, MANIFEST, ManifestFile, NotIncluded, files},
-    retention,
+    retention::{self, Retained},
 };
 use crate::{
     args::CreateBackupArgs,
@@ -84,10 +84,17 @@ pub(super) async fn run(args: &CreateBackupArgs, ctx: &mut CommandContext<'_>) -
     pending.write(MANIFEST, &text)?;
     pending.complete()?;
     // Only now, when there is a later one.
-    let removed = match args.keep {
-        Some(count) => retention::keep(&parent, count as usize)?,
-        None => Vec::new(),
+    let Retained { removed, later } = match (args.keep, manifest.name.as_deref()) {
+        (Some(count), Some(newest)) => retention::keep(&parent, newest, count as usize)?,
+        _ => Retained::default(),
     };
+    if !later.is_empty() {
+        ctx.output.note(&format!(
+            "a clock was wrong: {} seem to be later than this backup. They are kept, and not counted by --keep; remove them once you \
+             need none of them",
+            later.join(", ")
+        ));
+    }
     let bytes = manifest.files.iter().map(|file| file.bytes).sum();
     show(&CreateReport { directory: target, bytes, records, manifest: &manifest, removed }, ctx)?;
     Ok(Exit::Done)

@@ -1,7 +1,7 @@
 //! The manifest of a backup.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, Read},
     path::{Component, Path, PathBuf},
 };

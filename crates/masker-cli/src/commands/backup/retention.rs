@@ -19,27 +19,37 @@ fn is_name(name: &str) -> bool {
     DateTime::strptime(NAME, name).is_ok()
 }
 
-/// Removes the oldest complete backups of a directory beyond a number. Only those are counted and removed that `masker backup
-/// create --into` has made. Returns the names of the removed ones.
-pub(super) fn keep(parent: &Path, count: usize) -> Result<Vec<String>, CommandError> {
-    let mut names = Vec::new();
+/// The backups of a directory after the oldest ones were removed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Retained {
+    /// The names of those that were removed.
+    pub(super) removed: Vec<String>,
+    /// The names of those that seem to be later than the newest: a clock was wrong. They are not counted, and stay.
+    pub(super) later: Vec<String>,
+}
+
+/// Removes the oldest complete backups of a directory beyond a number, but never the newest, which was made last. Only those are
+/// counted and removed that `masker backup create --into` has made.
+pub(super) fn keep(parent: &Path, newest: &str, count: usize) -> Result<Retained, CommandError> {
+    let (mut names, mut later) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(parent).map_err(|error| failed("list", parent, &error))? {
         let name = entry.map_err(|error| failed("list", parent, &error))?.file_name();
         let Some(name) = name.to_str().filter(|name| is_name(name)) else { continue };
         // The name in the manifest keeps a directory that somebody has renamed or copied.
         if BackupManifest::read(&parent.join(name)).is_ok_and(|manifest| manifest.name.as_deref() == Some(name)) {
-            names.push(name.to_owned());
+            if name > newest { &mut later } else { &mut names }.push(name.to_owned());
         }
     }
     names.sort();
-    names.truncate(names.len().saturating_sub(count));
+    later.sort();
+    names.truncate(names.len().saturating_sub(count.max(1)));
     for name in &names {
         let (path, hidden) = (parent.join(name), parent.join(format!(".{name}.partial")));
         // So that a backup that is removed in part does not look like a complete one.
         fs::rename(&path, &hidden).map_err(|error| failed("remove", &path, &error))?;
         fs::remove_dir_all(&hidden).map_err(|error| failed("remove", &hidden, &error))?;
     }
-    Ok(names)
+    Ok(Retained { removed: names, later })
 }
 
 /// Removes what killed commands have left in a directory. What another command writes stays.
@@ -77,8 +87,12 @@ mod tests {
         fs::create_dir(folder.path().join("masker-20250103T000000Z")).unwrap();
         fs::create_dir(folder.path().join(".masker-20250104T000000Z.partial")).unwrap();
         fs::create_dir(folder.path().join(".other.partial")).unwrap();
-        assert_eq!(keep(folder.path(), 2).unwrap(), own[..1]);
-        assert_eq!(keep(folder.path(), 2).unwrap(), [""; 0]);
+        let keep = |newest: &str, count| keep(folder.path(), newest, count).unwrap();
+        // A clock that was ahead has made backups whose names are later.
+        let later = Retained { removed: Vec::new(), later: own[1..].to_vec() };
+        assert_eq!(keep(&own[0], 1), later);
+        assert_eq!(keep(&own[2], 2), Retained { removed: own[..1].to_vec(), later: Vec::new() });
+        assert_eq!(keep(&own[2], 2), Retained::default());
         remove_remnants(folder.path()).unwrap();
         let mut left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();

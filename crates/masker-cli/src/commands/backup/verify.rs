@@ -1,6 +1,6 @@
 //! `masker backup verify`.
 
-use std::{collections::BTreeSet, fs::File, path::Path};
+use std::{collections::BTreeSet, path::Path};
 
 use serde::Serialize;
 

@@ -25,7 +25,7 @@ pub(in crate::commands) const PAUSES_MAX: usize = 60;
 pub(super) struct ConnectionPool {
     socket: PathBuf,
     authorization: Option<HeaderValue>,
-    masker_session: Option<String>,
+    app_session: Option<String>,
     idle: Mutex<Vec<Client>>,
     /// Most values of a request, as far as the daemon has shown the caller's limits.
     values_max: AtomicUsize,
@@ -37,7 +37,7 @@ impl ConnectionPool {
         let connections = ConnectionPool {
             socket: ctx.socket()?,
             authorization: ctx.authorization()?,
-            masker_session: ctx.masker_session()?,
+            app_session: ctx.app_session()?,
             idle: Mutex::default(),
             values_max: AtomicUsize::new(usize::MAX),
         };
@@ -83,7 +83,7 @@ impl ConnectionPool {
 
     /// Sends a request, and retries it when the daemon says so.
     pub(super) async fn send(&self, client: &mut Client, path: &str, body: Bytes) -> Result<ClientReply, CommandError> {
-        let session = self.masker_session.as_deref();
+        let session = self.app_session.as_deref();
         for _ in 0..PAUSES_MAX {
             match client.post_json(session, path, body.clone()).await {
                 Err(ClientError::Busy { after, .. }) if after <= PAUSE_MAX => tokio::time::sleep(after).await,

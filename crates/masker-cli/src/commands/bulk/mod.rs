@@ -55,7 +55,7 @@ use self::{
     failures::{FailureLog, RowFailure},
     fill::ProcessedChunk,
     held::{HELD_BYTES_MAX, HeldOutput, WaitFor},
-    plan::{BulkOperation, BulkPlan, InputFormat},
+    plan::{BulkPlan, InputFormat},
     reader::ChunkReader,
 };
 pub(super) use self::{

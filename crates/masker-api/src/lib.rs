@@ -23,7 +23,7 @@ mod values;
 
 pub use admin::{
     CheckReport, Component, Components, DaemonConfiguration, EntityDescription, ErrorBody, Health, HealthStatus,
-    KeyAdvice, KeyList, KeyStatus, KeysReloadReport, KidRecords, PolicyDescription, PolicyList, PolicySummary,
+    KeyAction, KeyAdvice, KeyList, KeyStatus, KeysReloadReport, KidRecords, PolicyDescription, PolicyList, PolicySummary,
     ReloadReport, VaultStats, WhoAmI,
 };
 pub use api_keys::{

@@ -13,6 +13,7 @@ use super::{
     effective_user::{EffectiveUser, FileOwner},
     inputs::Inputs,
     run::{StoreOpening, key_rules, recorded_control, store_opening},
+    second_database::explain,
 };
 use masker_audit::{AuditOpenError, LogCondition};
 use masker_cli::Refusals;
@@ -102,7 +103,7 @@ fn examine(found: &mut Refusals, config: &Config, inputs: &Inputs) {
         }
         Err(StoreOpenError::Locked { .. }) => found.is_serving = true,
         Err(error) => {
-            let why = error.to_string();
+            let why = explain(&error, data_dir);
             let state = match (&error, options.recorded) {
                 (StoreOpenError::VaultMissing { .. }, Some(recorded)) => {
                     Some(acceptance::new_vault(recorded, rand::random(), true))

@@ -15,10 +15,13 @@ use super::{
     run::{StoreOpening, key_rules, recorded_control, store_opening},
     second_database::explain,
 };
-use masker_audit::{AuditOpenError, LogCondition};
+use masker_audit::{AuditOpenError, LogCondition, TornTail};
 use masker_cli::Refusals;
 use masker_config::{AcceptableState, AcceptedStates, Config, Credentials};
-use masker_core::keyring::Keyring;
+use masker_core::{
+    crypto::{ChainKey, SecretKey},
+    keyring::Keyring,
+};
 use masker_store::{
     Store,
     embedded::{EmbeddedStore, StoreOpenError, StoreOptions, vault_exists},
@@ -71,6 +74,10 @@ fn examine(found: &mut Refusals, config: &Config, inputs: &Inputs) {
         if let Err(AuditOpenError::Locked { .. }) = masker_audit::recorded_position(&config.audit.path, key) {
             found.is_serving = true;
             return;
+        }
+        match torn_line(&config.audit.path, key) {
+            Ok(torn) => found.repairs.extend(torn),
+            Err(error) => found.problem(error.to_string()),
         }
     }
     let options = match store_opening(config, inputs, &AcceptedStates::default()) {
@@ -141,6 +148,19 @@ fn examine_earlier_vault(
     {
         found.refuse(state, error.to_string());
     }
+}
+
+/// Describes the last line of the log that a crash has cut, if there is one.
+fn torn_line(log: &Path, key: &SecretKey) -> Result<Option<String>, AuditOpenError> {
+    let key = ChainKey::new(key)?;
+    // A log that cannot be read is a problem already.
+    let torn = masker_audit::torn_tail(log, &key).ok().flatten();
+    Ok(torn.map(|TornTail { segment, line, bytes }| {
+        format!(
+            "a crash has cut the last line of the audit log ({bytes} bytes of segment {segment}, line {line}). It was never complete: the \
+             next start removes it and records that"
+        )
+    }))
 }
 
 fn examine_log(found: &mut Refusals, log: &LogCondition) {

@@ -12,7 +12,8 @@ use super::host::Host;
 const KEPT: &str = "/etc/masker /var/lib/masker /var/log/masker";
 /// What a procedure leaves beside them.
 const LEFT: &str =
-    "/root/*.export /root/before-upgrade /root/audit-evidence /root/masker-move /etc/masker.installed /var/lib/masker.*";
+    "/root/*.export /root/before-upgrade /root/audit-evidence /root/masker-move /etc/masker.installed /var/lib/masker.* \
+     /var/log/masker.*";
 
 /// A procedure of a page.
 #[derive(Default)]
@@ -258,6 +259,18 @@ fn a_broken_audit_log() {
         page: "lost-key-or-vault.md",
         sections: &["The audit log does not verify"],
         trouble: "systemctl stop masker.service masker.socket && sed -i '2s/\"v\":1/\"v\":2/' /var/log/masker/*.jsonl".to_owned(),
+        ..Procedure::default()
+    };
+    procedure.run(&host);
+}
+
+#[test]
+fn a_lost_key_of_the_audit_log() {
+    let Some(host) = serving_host() else { return };
+    let procedure = Procedure {
+        page: "lost-key-or-vault.md",
+        sections: &["The key of the audit log is lost for good"],
+        trouble: "rm /etc/masker/audit.key".to_owned(),
         ..Procedure::default()
     };
     procedure.run(&host);

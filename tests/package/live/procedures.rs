@@ -348,7 +348,6 @@ fn the_new_host_of_a_move() {
         sections: &["On the new host"],
         trouble: format!("{pack} && {other_host}"),
         given: "/root/masker-move.tar",
-        replaced: Some("/root/masker-move/var/lib/masker.moved"),
         ..Procedure::default()
     };
     procedure.run(&host);

@@ -26,12 +26,12 @@ fn migrate(
     if vault_exists(data_dir) {
         become_owner(data_dir)?;
     }
-    match embedded::migrate(data_dir, super::engines::ENGINES, to, cache_bytes, progress)
-        .map_err(|failed| match failed {
+    match embedded::migrate(data_dir, super::engines::ENGINES, to, cache_bytes, progress).map_err(
+        |failed| match failed {
             MigrateError::Open(error) => explain(&error, data_dir),
             failed => failed.to_string(),
-        })?
-    {
+        },
+    )? {
         Migrated::Already => Ok(None),
         Migrated::Moved { from, rows, bytes_before, bytes_after } => {
             Ok(Some(MigrationSizes { from, rows, bytes_before, bytes_after }))

@@ -166,7 +166,10 @@ fn torn_line(log: &Path, key: &SecretKey) -> Result<Option<String>, AuditOpenErr
 fn examine_log(found: &mut Refusals, log: &LogCondition) {
     if let Some(state) = acceptance::audit_break(log) {
         let why = match state.field("segment") {
-            "" => "the audit log has begun anew, but the vault has noted an event of an earlier log. Where is that log?".to_owned(),
+            "" => {
+                "the audit log has begun anew, but the vault has noted an event of an earlier log. Where is that log?"
+                    .to_owned()
+            }
             segment => format!(
                 "the chain of the audit log is broken: segment {segment}, line {}. `masker audit verify` says more",
                 state.field("line")

@@ -47,7 +47,9 @@ fn compare(first: &FoundDatabase, second: &FoundDatabase, witness: Option<([u8; 
 
 fn describe(database: &FoundDatabase) -> String {
     let commit = match database.manifest {
-        Some(Manifest { vault_id, position, .. }) => format!("vault {}, commit {}", VaultId(vault_id), number(position)),
+        Some(Manifest { vault_id, position, .. }) => {
+            format!("vault {}, commit {}", VaultId(vault_id), number(position))
+        }
         None => "its last commit cannot be read".to_owned(),
     };
     let changed = database.changed.and_then(|changed| Timestamp::try_from(changed).ok());
@@ -136,6 +138,9 @@ mod tests {
         let text = compared(Some((5, 1, 12)), Some((6, 1, 900)), None);
         assert!(text.ends_with("the witness to neither of them"), "{text}");
         let text = compared(None, Some((6, 1, 900)), None);
-        assert!(text.contains("fjall: its last commit cannot be read") && text.contains("fjall was changed first"), "{text}");
+        assert!(
+            text.contains("fjall: its last commit cannot be read") && text.contains("fjall was changed first"),
+            "{text}"
+        );
     }
 }

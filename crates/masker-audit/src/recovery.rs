@@ -78,7 +78,12 @@ impl RecoveredLog {
         if let Some(TornTail { segment, bytes, .. }) = &self.torn_tail {
             notes.push(format!("a torn last line of {bytes} bytes was removed from the audit log's segment {segment}"));
         }
-        if let Some(ChainBreak { segment, line, why }) = &self.broken {
+        if let Some(ChainBreak { segment, .. }) = &self.broken
+            && segment.is_empty()
+        {
+            let note = "the audit log's chain is broken: its directory has no event, but the vault has noted one of an earlier log";
+            notes.push(note.into());
+        } else if let Some(ChainBreak { segment, line, why }) = &self.broken {
             notes.push(format!("the audit log's chain is broken: segment {segment}, line {line}: {why}"));
         }
         if self.anchor_is_too_old {

@@ -20,10 +20,13 @@ fn first_start(host: &Host) {
     let reset = "systemctl reset-failed 'masker.*'";
     host.run(reset).ok();
     // Starts that fail too often are refused until then.
-    let often = "for start in 1 2 3 4 5 6; do systemctl start masker.service 2>&1; done; systemctl status masker.service";
+    let often =
+        "for start in 1 2 3 4 5 6; do systemctl start masker.service 2>&1; done; systemctl status masker.service";
     assert!(host.run(often).text.contains("start-limit-hit"), "{}", host.run(often).text);
     host.run(reset).ok();
-    assert!(!host.run("systemctl start masker.service; systemctl status masker.service").text.contains("start-limit-hit"));
+    assert!(
+        !host.run("systemctl start masker.service; systemctl status masker.service").text.contains("start-limit-hit")
+    );
     let log = host.refused();
     assert!(log.contains("MASKER_AUDIT_HMAC_KEY is empty, or its file is missing"), "{log}");
     let made = host.run("masker init").ok();

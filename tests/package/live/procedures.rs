@@ -11,8 +11,7 @@ use super::host::Host;
 /// What the daemon keeps, and what the operator changes.
 const KEPT: &str = "/etc/masker /var/lib/masker /var/log/masker";
 /// What a procedure leaves beside them.
-const LEFT: &str =
-    "/root/*.export /root/before-upgrade /root/audit-evidence /root/masker-move /etc/masker.installed /var/lib/masker.* \
+const LEFT: &str = "/root/*.export /root/before-upgrade /root/audit-evidence /root/masker-move /etc/masker.installed /var/lib/masker.* \
      /var/log/masker.*";
 
 /// A procedure of a page.
@@ -258,7 +257,8 @@ fn a_broken_audit_log() {
     let procedure = Procedure {
         page: "lost-key-or-vault.md",
         sections: &["The audit log does not verify"],
-        trouble: "systemctl stop masker.service masker.socket && sed -i '2s/\"v\":1/\"v\":2/' /var/log/masker/*.jsonl".to_owned(),
+        trouble: "systemctl stop masker.service masker.socket && sed -i '2s/\"v\":1/\"v\":2/' /var/log/masker/*.jsonl"
+            .to_owned(),
         ..Procedure::default()
     };
     procedure.run(&host);

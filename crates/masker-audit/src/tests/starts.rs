@@ -2,9 +2,7 @@
 
 use std::{fs, io::Write as _, path::Path};
 
-use super::super::{
-    AuditOpenError, AuditOptions, ChainHead, LineError, LogSource, test_support::*, torn_tail, verify,
-};
+use super::super::{AuditOpenError, AuditOptions, ChainHead, LineError, LogSource, test_support::*, torn_tail, verify};
 
 /// Opens a log and closes it again. Returns the notes, and whether it is healthy.
 fn start(options: AuditOptions, anchor: Option<ChainHead>) -> (Vec<String>, bool) {

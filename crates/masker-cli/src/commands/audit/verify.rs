@@ -17,7 +17,8 @@ use crate::{
 };
 use masker_api::AuditHead;
 use masker_audit::{
-    ChainHead, ExpectedHead, InvalidLine, LineError, LogSource, VerifiedLog, VerifyError, torn_tail, verify as verify_log,
+    ChainHead, ExpectedHead, InvalidLine, LineError, LogSource, VerifiedLog, VerifyError, torn_tail,
+    verify as verify_log,
 };
 use masker_client::ClientError;
 use masker_config::{Config, Credentials};

@@ -124,7 +124,7 @@ mod tests {
                         05050505050505050505050505050505, commit 1.9, changed 1970-01-01T00:02:00Z. sled is the older one: set `[vault] \
                         engine = \"fjall\"`";
         assert_eq!(text, expected);
-        // A later epoch is later, whatever its number is.
+        // A later epoch is later, also with a lower number.
         assert!(compared(Some((5, 1, 12)), Some((5, 2, 9)), None).contains("fjall is the older one"));
         let text = compared(Some((5, 1, 12)), Some((5, 1, 9)), Some((5, 1, 14)));
         assert!(text.contains("sled is the older one") && text.contains("commit 1.14, which neither"), "{text}");

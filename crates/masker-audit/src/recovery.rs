@@ -81,7 +81,7 @@ impl RecoveredLog {
         if let Some(ChainBreak { segment, .. }) = &self.broken
             && segment.is_empty()
         {
-            let note = "the audit log's chain is broken: its directory has no event, but the vault has noted one of an earlier log";
+            let note = "the audit log's chain is broken: it was cut. Its directory has no event, but the vault has noted one of an earlier log";
             notes.push(note.into());
         } else if let Some(ChainBreak { segment, line, why }) = &self.broken {
             notes.push(format!("the audit log's chain is broken: segment {segment}, line {line}: {why}"));

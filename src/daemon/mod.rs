@@ -18,6 +18,7 @@ mod reload;
 mod restore;
 mod run;
 pub mod sandbox;
+mod second_database;
 mod signals;
 mod socket;
 mod stack;

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::{recorded_audit_head::recorded_audit_head, vault_owner::become_owner};
+use super::{recorded_audit_head::recorded_audit_head, second_database::explain, vault_owner::become_owner};
 use masker_cli::{MigrationSizes, OfflineTools};
-use masker_store::embedded::{self, Migrated, vault_exists};
+use masker_store::embedded::{self, MigrateError, Migrated, vault_exists};
 use masker_types::engine::EngineKind;
 
 /// The operations, for the command line: its crate must not depend on the engines.
@@ -26,9 +26,12 @@ fn migrate(
     if vault_exists(data_dir) {
         become_owner(data_dir)?;
     }
-    match embedded::migrate(data_dir, super::engines::ENGINES, to, cache_bytes, progress)
-        .map_err(|failed| failed.to_string())?
-    {
+    match embedded::migrate(data_dir, super::engines::ENGINES, to, cache_bytes, progress).map_err(
+        |failed| match failed {
+            MigrateError::Open(error) => explain(&error, data_dir),
+            failed => failed.to_string(),
+        },
+    )? {
         Migrated::Already => Ok(None),
         Migrated::Moved { from, rows, bytes_before, bytes_after } => {
             Ok(Some(MigrationSizes { from, rows, bytes_before, bytes_after }))

@@ -13,11 +13,15 @@ use super::{
     effective_user::{EffectiveUser, FileOwner},
     inputs::Inputs,
     run::{StoreOpening, key_rules, recorded_control, store_opening},
+    second_database::explain,
 };
-use masker_audit::{AuditOpenError, LogCondition};
+use masker_audit::{AuditOpenError, LogCondition, TornTail};
 use masker_cli::Refusals;
 use masker_config::{AcceptableState, AcceptedStates, Config, Credentials};
-use masker_core::keyring::Keyring;
+use masker_core::{
+    crypto::{ChainKey, SecretKey},
+    keyring::Keyring,
+};
 use masker_store::{
     Store,
     embedded::{EmbeddedStore, StoreOpenError, StoreOptions, vault_exists},
@@ -71,6 +75,10 @@ fn examine(found: &mut Refusals, config: &Config, inputs: &Inputs) {
             found.is_serving = true;
             return;
         }
+        match torn_line(&config.audit.path, key) {
+            Ok(torn) => found.repairs.extend(torn),
+            Err(error) => found.problem(error.to_string()),
+        }
     }
     let options = match store_opening(config, inputs, &AcceptedStates::default()) {
         Ok(StoreOpening { options, .. }) => StoreOptions { cache_bytes: CACHE_BYTES, ..options },
@@ -102,7 +110,7 @@ fn examine(found: &mut Refusals, config: &Config, inputs: &Inputs) {
         }
         Err(StoreOpenError::Locked { .. }) => found.is_serving = true,
         Err(error) => {
-            let why = error.to_string();
+            let why = explain(&error, data_dir);
             let state = match (&error, options.recorded) {
                 (StoreOpenError::VaultMissing { .. }, Some(recorded)) => {
                     Some(acceptance::new_vault(recorded, rand::random(), true))
@@ -142,13 +150,31 @@ fn examine_earlier_vault(
     }
 }
 
+/// Describes the last line of the log that a crash has cut, if there is one.
+fn torn_line(log: &Path, key: &SecretKey) -> Result<Option<String>, AuditOpenError> {
+    let key = ChainKey::new(key)?;
+    // A log that cannot be read is a problem already.
+    let torn = masker_audit::torn_tail(log, &key).ok().flatten();
+    Ok(torn.map(|TornTail { segment, line, bytes }| {
+        format!(
+            "a crash has cut the last line of the audit log ({bytes} bytes of segment {segment}, line {line}). It was never complete: the \
+             next start removes it and records that"
+        )
+    }))
+}
+
 fn examine_log(found: &mut Refusals, log: &LogCondition) {
     if let Some(state) = acceptance::audit_break(log) {
-        let why = format!(
-            "the chain of the audit log is broken: segment {}, line {}. `masker audit verify` says more",
-            state.field("segment"),
-            state.field("line")
-        );
+        let why = match state.field("segment") {
+            "" => {
+                "the audit log has begun anew, but the vault has noted an event of an earlier log. Where is that log?"
+                    .to_owned()
+            }
+            segment => format!(
+                "the chain of the audit log is broken: segment {segment}, line {}. `masker audit verify` says more",
+                state.field("line")
+            ),
+        };
         found.refuse(state, why);
     }
     if let Some(state) = acceptance::clock(log, Timestamp::now()) {

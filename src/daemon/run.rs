@@ -28,6 +28,7 @@ use super::{
     periodic::PeriodicTasks,
     reload::{Reloader, removed_creators},
     sandbox::{self, Sandbox, SandboxPaths},
+    second_database::explain,
     signals::Signals,
     socket,
     start_error::StartError,
@@ -227,7 +228,7 @@ pub(super) fn store_opening(
     let (data_dir, key) = (&config.vault.data_dir, inputs.audit_key.as_ref());
     let latest = recorded_position(&config.audit, key, data_dir)?;
     let mut options = StoreOptions {
-        engine: driver(config.vault.engine, data_dir)?,
+        engine: driver(config.vault.engine, data_dir).map_err(|refused| explain(&refused, data_dir))?,
         cache_bytes: config.vault.cache_bytes(),
         accept_loss: false,
         new_vault: latest.and_then(|latest| acceptance::accepted_new_vault(accepted, latest)),
@@ -251,13 +252,14 @@ async fn open_store(
 ) -> Result<EmbeddedStore, StartError> {
     let (data_dir, accepted) = (config.vault.data_dir.clone(), accepted.clone());
     let open = move || {
-        EmbeddedStore::open(&data_dir, options).or_else(|refused| {
+        let opened = EmbeddedStore::open(&data_dir, options).or_else(|refused| {
             let loss = acceptance::loss(&refused, &data_dir, options.recorded);
             match loss.filter(|loss| acceptance::accepts(&accepted, loss)) {
                 Some(_) => EmbeddedStore::open(&data_dir, StoreOptions { accept_loss: true, ..options }),
                 None => Err(refused),
             }
-        })
+        });
+        opened.map_err(|refused| explain(&refused, &data_dir))
     };
     let store = tokio::task::spawn_blocking(open).await??;
     metrics.http.vault_info.with_label_values(&[options.engine.kind().name()]).set(1);

@@ -1,6 +1,6 @@
 //! Engines: which one stores the vault, and moving a vault to the other one.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
 use serde_json::Value;
 
@@ -88,4 +88,37 @@ fn migrates_a_vault_without_a_daemon() {
     daemon.stop();
     let (code, _, stderr) = migrate(&site, &["--to", "fjall"]);
     assert!(code == Some(0) && stderr.contains("uses fjall already"), "{stderr}");
+}
+
+/// A copy from before a migration is put beside the database that the daemon serves.
+#[test]
+fn a_refused_start_names_the_older_of_two_databases() {
+    for (from, to) in [("sled", "fjall"), ("fjall", "sled")] {
+        let mut site = Site::of(from);
+        let daemon = launch(&site).start();
+        let token = daemon.client().token("PHONE", PHONES[0]);
+        daemon.stop();
+        let older = site.copy_vault("older");
+        let (code, _, stderr) = migrate(&site, &["--to", to]);
+        assert_eq!(code, Some(0), "{stderr}");
+        site.set("vault", "engine", format!("{to:?}"));
+        let daemon = launch(&site).start();
+        daemon.client().token("PHONE", PHONES[1]);
+        daemon.stop();
+        fs::rename(older.join(from), site.vault().join(from)).unwrap();
+        site.set("vault", "engine", format!("{from:?}"));
+        let expected = format!("{from} is the older one: set `[vault] engine = {to:?}`");
+        let log = launch(&site).refused().code(1);
+        assert!(log.contains(&expected) && log.matches("commit 1.").count() == 2, "{log}");
+        let (code, text) = launch(&site).recover(&[]);
+        assert!(code == Some(1) && text.contains(&expected) && !text.contains("--accept"), "{text}");
+        let (code, _, stderr) = migrate(&site, &["--to", to]);
+        assert!(code == Some(1) && stderr.contains(&expected), "{stderr}");
+        // As it says.
+        site.set("vault", "engine", format!("{to:?}"));
+        let daemon = launch(&site).start();
+        assert_eq!(daemon.client().value(&token), PHONES[0]);
+        daemon.stop();
+        assert!(!site.vault().join("rehearsal").exists());
+    }
 }

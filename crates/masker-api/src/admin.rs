@@ -126,10 +126,28 @@ pub struct KeyList {
 pub struct KeyAdvice {
     /// The key id.
     pub kid: String,
+    /// The kind of advice.
+    pub action: KeyAction,
     /// One line of text.
     pub text: String,
     /// What makes changes of its keys take effect, such as "run `masker keys reload`".
     pub apply: String,
+}
+
+/// What an operator should do next with the keys of a kid.
+#[derive(Deserialize, Serialize, ToSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyAction {
+    /// Load a key that the vault needs.
+    Load,
+    /// Move the vault's records to the active key.
+    Rotate,
+    /// Prove that nothing needs the old key.
+    Prove,
+    /// Remove the old key.
+    Remove,
+    /// Nothing.
+    None,
 }
 
 /// `POST /api/v1/keys/reload`.

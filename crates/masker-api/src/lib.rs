@@ -23,8 +23,8 @@ mod values;
 
 pub use admin::{
     CheckReport, Component, Components, DaemonConfiguration, EntityDescription, ErrorBody, Health, HealthStatus,
-    KeyAdvice, KeyList, KeyStatus, KeysReloadReport, KidRecords, PolicyDescription, PolicyList, PolicySummary,
-    ReloadReport, VaultStats, WhoAmI,
+    KeyAction, KeyAdvice, KeyList, KeyStatus, KeysReloadReport, KidRecords, PolicyDescription, PolicyList,
+    PolicySummary, ReloadReport, VaultStats, WhoAmI,
 };
 pub use api_keys::{
     ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, ApiKeyUse, SecretInGrace,

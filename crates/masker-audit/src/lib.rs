@@ -55,6 +55,7 @@ pub use masker_types::audit::{OnFailure, SyncPolicy};
 pub use metrics::AuditMetrics;
 pub use options::AuditOptions;
 pub use read::{EventPage, EventQuery, ReadError, read};
+pub use recovery::{TornTail, torn_tail};
 pub use vault::{CurrentPosition, RecordedVault, recorded_position, recorded_position_of};
 pub use verified_events::{VerifiedEvent, verified_events};
 pub use verify::{ExpectedHead, InvalidLine, LogSource, RecordedKey, VerifiedLog, VerifyError, verify};

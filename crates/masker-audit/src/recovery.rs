@@ -31,10 +31,36 @@ pub(super) struct RecoveredLog {
     anchor_is_too_old: bool,
 }
 
-/// A torn last line that was removed.
-pub(super) struct TornTail {
-    pub(super) segment: String,
-    pub(super) bytes: u64,
+/// A torn last line, which recovery removes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// The name of the segment.
+    pub segment: String,
+    /// The number of the line, from 1.
+    pub line: u64,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+/// Returns the torn last line of a log, which the next start removes. Changes nothing and takes no lock: while a daemon writes
+/// the log, it may be a line that is being written. Blocks.
+///
+/// # Errors
+/// An I/O error if the log cannot be read.
+pub fn torn_tail(directory: &Path, key: &ChainKey) -> io::Result<Option<TornTail>> {
+    for segment in segment::list(directory)?.segments.iter().rev() {
+        let examined = examine(segment, key, 0)?;
+        if examined.torn && !segment.compressed {
+            let bytes = fs::metadata(&segment.path)?.len().saturating_sub(examined.bytes);
+            let line = examined.invalid.map_or(0, |(line, _)| line);
+            return Ok(Some(TornTail { segment: segment.name.to_string(), line, bytes }));
+        }
+        if examined.head.is_some() || examined.invalid.is_some() {
+            break;
+        }
+        // Without a line, the end of the log is in the segment before.
+    }
+    Ok(None)
 }
 
 /// The first line that does not verify.
@@ -49,10 +75,15 @@ impl RecoveredLog {
     /// Returns the messages for the operator.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        if let Some(TornTail { segment, bytes }) = &self.torn_tail {
+        if let Some(TornTail { segment, bytes, .. }) = &self.torn_tail {
             notes.push(format!("a torn last line of {bytes} bytes was removed from the audit log's segment {segment}"));
         }
-        if let Some(ChainBreak { segment, line, why }) = &self.broken {
+        if let Some(ChainBreak { segment, .. }) = &self.broken
+            && segment.is_empty()
+        {
+            let note = "the audit log's chain is broken: it was cut. Its directory has no event, but the vault has noted one of an earlier log";
+            notes.push(note.into());
+        } else if let Some(ChainBreak { segment, line, why }) = &self.broken {
             notes.push(format!("the audit log's chain is broken: segment {segment}, line {line}: {why}"));
         }
         if self.anchor_is_too_old {
@@ -112,7 +143,8 @@ pub(super) fn recover(
         if torn || (examined.head.is_none() && examined.invalid.is_none()) {
             let bytes = truncate_tail(last, examined.bytes)?;
             if bytes > 0 {
-                torn_tail = Some(TornTail { segment: last.name.to_string(), bytes });
+                let line = examined.invalid.map_or(0, |(line, _)| line);
+                torn_tail = Some(TornTail { segment: last.name.to_string(), line, bytes });
             }
             if examined.head.is_none() {
                 // The segment has no first line, so the one before it is the last one.

@@ -94,7 +94,7 @@ pub(crate) fn create(path: &Path, key: &SecretKey, owner: Option<UserAndGroup>) 
 pub(crate) fn failed_to_write(path: &Path, error: &io::Error) -> CommandError {
     CommandError::Other(match error.kind() {
         io::ErrorKind::AlreadyExists => format!(
-            "{} exists, and is not replaced: the vault may need it. `masker keys rotate` replaces a key",
+            "{} exists, and is not replaced: a vault or an audit log may need it. `masker keys rotate` replaces a key of a vault",
             path.display()
         ),
         _ => format!("failed to write {}: {error}{}", path.display(), as_whom(error)),

@@ -38,6 +38,8 @@ pub struct Refusals {
     pub problems: Vec<String>,
     /// Missing keys that records need. A start continues without them. Messages for the user.
     pub missing_keys: Vec<String>,
+    /// What a start puts right. Nothing needs to be accepted. Messages for the user.
+    pub repairs: Vec<String>,
     /// Whether a daemon has the vault open. Then only the audit log was examined.
     pub is_serving: bool,
 }

@@ -40,6 +40,9 @@ pub(super) fn read(path: &Path) -> Result<String, TextFileError> {
 pub(super) fn read_with_metadata(path: &Path) -> Result<(String, Metadata), TextFileError> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => TextFileError::NotFound,
+        io::ErrorKind::PermissionDenied => TextFileError::Unreadable(format!(
+            "cannot be read: {error}; run this as root, as the daemon's user or as the owner of the file"
+        )),
         _ => TextFileError::Unreadable(format!("cannot be read: {error}")),
     };
     let Some((file, metadata)) = open_regular(path).map_err(unreadable)? else {

@@ -12,10 +12,10 @@ use super::{
     route::{Route, route},
 };
 use masker_access::{KeysAdmin, KeysRead, Permit};
-use masker_api::{Component, KeyAdvice, KeyList, KeyStatus, KeysReloadReport};
+use masker_api::{Component, KeyAction, KeyAdvice, KeyList, KeyStatus, KeysReloadReport};
 use masker_core::keyring::Role;
 use masker_types::error_code::Code;
-use masker_vault::{GenerationStatus, ItemOutcomeKey, KeyAssessment, advice};
+use masker_vault::{Advice, GenerationStatus, ItemOutcomeKey, KeyAssessment, advice};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -52,12 +52,23 @@ async fn keys(service: &Service, ctx: &mut RequestContext, _permit: Permit<KeysR
     // A store that fails is no reason to hide the keys.
     let generations = generations.unwrap_or_else(|_| service.vault.generations());
     let advice = advice(&generations, service.vault.now(), &*service.apply_keys);
-    let advice = advice.into_iter().map(|(kid, text)| KeyAdvice {
+    let advice = advice.into_iter().map(|(kid, advice)| KeyAdvice {
         kid: kid.to_string(),
-        text,
+        action: action(&advice),
+        text: advice.text().to_owned(),
         apply: (service.apply_keys)(kid),
     });
     Reply::json(&KeyList { advice: advice.collect(), keys: service.key_statuses(generations) })
+}
+
+fn action(advice: &Advice) -> KeyAction {
+    match advice {
+        Advice::Load(_) => KeyAction::Load,
+        Advice::Rotate(_) => KeyAction::Rotate,
+        Advice::Prove(_) => KeyAction::Prove,
+        Advice::Remove(_) => KeyAction::Remove,
+        Advice::Nothing => KeyAction::None,
+    }
 }
 
 /// Reload the keys that come from files, all or nothing.
@@ -96,6 +107,7 @@ async fn keys_reload(
 fn example_advice() -> Value {
     json!({
         "kid": "K_HEALTHCARE",
+        "action": "none",
         "text": "nothing to do",
         "apply": "run `systemctl restart masker.service`"
     })

@@ -79,12 +79,8 @@ impl EngineDriver for Sled {
         vault_id: &[u8; 16],
         witnessed: CommitPosition,
     ) -> Result<DatabaseState, EngineError> {
-        let db = File::open(folder.join("db")).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => EngineError::Damaged("its file is missing"),
-            _ => error.into(),
-        })?;
         let side_files = log::inspect_side_files(folder)?;
-        let inspection = log::inspect(&db, vault_id, side_files.snapshot)?;
+        let inspection = log::inspect(&open_log(folder)?, Some(vault_id), side_files.snapshot)?;
         let complete = inspection.manifest.is_some_and(|manifest| manifest.position >= witnessed);
         let consistent = inspection.inconsistent_segments.is_empty() && side_files.damaged.is_empty();
         tracing::debug!(
@@ -94,6 +90,12 @@ impl EngineDriver for Sled {
             "inspected the log"
         );
         Ok(if complete && consistent { DatabaseState::Consistent } else { DatabaseState::Inconsistent })
+    }
+
+    fn last_manifest(&self, folder: &Path) -> Result<Option<Manifest>, EngineError> {
+        let snapshot = log::inspect_side_files(folder)?.snapshot;
+        let manifest = log::inspect(&open_log(folder)?, None, snapshot)?.manifest;
+        manifest.map(Some).ok_or(EngineError::Damaged("it has no manifest"))
     }
 
     fn may_destroy_on_open(&self) -> bool {
@@ -200,6 +202,14 @@ impl Database for Tree {
         self.db.flush().map_err(engine_error)?;
         nix::unistd::fdatasync(&self.file).map_err(|errno| EngineError::Io(errno.into()))
     }
+}
+
+/// Opens sled's file to read it.
+fn open_log(folder: &Path) -> Result<File, EngineError> {
+    File::open(folder.join("db")).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => EngineError::Damaged("its file is missing"),
+        _ => error.into(),
+    })
 }
 
 /// Converts an error for operators. sled's own messages contain no rows.

@@ -20,7 +20,7 @@ pub struct KeyAssessment {
 
 /// Advice about a generation. The first in this order is the most urgent.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Advice {
+pub enum Advice {
     /// Load a key that the vault needs.
     Load(String),
     /// Move records to another key.
@@ -29,7 +29,18 @@ enum Advice {
     Prove(String),
     /// Remove the key.
     Remove(String),
+    /// There is nothing to do.
     Nothing,
+}
+
+impl Advice {
+    /// Returns the advice in one line.
+    pub fn text(&self) -> &str {
+        match self {
+            Advice::Load(text) | Advice::Rotate(text) | Advice::Prove(text) | Advice::Remove(text) => text,
+            Advice::Nothing => "nothing to do",
+        }
+    }
 }
 
 impl KeyAssessment {
@@ -95,21 +106,18 @@ impl KeyAssessment {
     }
 }
 
-/// Returns the most urgent advice for each kid, in one line. `apply` returns what makes changes of the keys of a kid take
+/// Returns the most urgent advice for each kid. `apply` returns what makes changes of the keys of a kid take
 /// effect, such as "run `masker keys reload`".
-pub fn advice(generations: &[GenerationStatus], now: Timestamp, apply: &dyn Fn(Kid) -> String) -> Vec<(Kid, String)> {
+pub fn advice(generations: &[GenerationStatus], now: Timestamp, apply: &dyn Fn(Kid) -> String) -> Vec<(Kid, Advice)> {
     let mut kids: Vec<Kid> = generations.iter().map(|generation| generation.kid).collect();
     kids.sort_unstable();
     kids.dedup();
-    let line = |kid: Kid| {
+    let of_kid = |kid: Kid| {
         let of_kid = generations.iter().filter(|generation| generation.kid == kid);
-        let text = match of_kid.map(|generation| KeyAssessment::with_apply(generation, now, apply).advice).min() {
-            Some(Advice::Load(text) | Advice::Rotate(text) | Advice::Prove(text) | Advice::Remove(text)) => text,
-            Some(Advice::Nothing) | None => "nothing to do".to_owned(),
-        };
-        (kid, text)
+        let advice = of_kid.map(|generation| KeyAssessment::with_apply(generation, now, apply).advice).min();
+        (kid, advice.unwrap_or(Advice::Nothing))
     };
-    kids.into_iter().map(line).collect()
+    kids.into_iter().map(of_kid).collect()
 }
 
 /// Says what needs a key, such as `12,080 records need`. Every record has index rows, so these are named only where none is
@@ -225,7 +233,7 @@ mod tests {
     }
 
     fn line(generations: &[GenerationStatus]) -> String {
-        advice(generations, at(NOW), &|_| "run `apply`".to_owned()).remove(0).1
+        advice(generations, at(NOW), &|_| "run `apply`".to_owned()).remove(0).1.text().to_owned()
     }
 
     #[test]
@@ -280,7 +288,8 @@ mod tests {
 
         let both = advice(&[active("K_B"), old("K_A", 1, 0), active("K_A")], at(NOW), &|_| String::new());
         let kids: Vec<String> = both.iter().map(|(kid, _)| kid.to_string()).collect();
-        assert_eq!((kids, both[1].1.as_str()), (vec!["K_A".to_owned(), "K_B".to_owned()], "nothing to do"));
+        assert_eq!((kids, &both[1].1), (vec!["K_A".to_owned(), "K_B".to_owned()], &Advice::Nothing));
+        assert!(matches!(both[0].1, Advice::Rotate(_)), "{:?}", both[0].1);
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub use forget::{Forgotten, ForgottenValue};
 pub use generations::KeyRollback;
 pub use honeytokens::{HoneytokenError, HoneytokenRequest, HoneytokenStatus, PlantedHoneytoken};
 pub use ids::{HoneytokenId, RotationId, SessionId};
-pub use key_assessment::{KeyAssessment, advice};
+pub use key_assessment::{Advice, KeyAssessment, advice};
 pub use key_refusals::{KeyRefusals, LostControlKey};
 pub use keyrings::KeyRules;
 pub use ledger::Ledger;

@@ -121,7 +121,9 @@ fn reports_a_log_that_is_gone() {
     assert_eq!((code, &report["ok"]), (Some(2), &json!(false)), "{report}");
     let daemon = launch(&site).start();
     assert!(complaint(&daemon).is_some());
-    daemon.stop();
+    let (code, shown) = launch(&site).recover(&[]);
+    assert!(code == Some(2) && shown.contains("the audit log has begun anew"), "{shown}");
+    assert!(daemon.stop().log.text().contains("the vault has noted one of an earlier log"));
 }
 
 #[test]
@@ -130,10 +132,26 @@ fn removes_and_records_a_torn_last_line() {
     let mut text = fs::read(&segment).unwrap();
     text.extend_from_slice(b"{\"event\":{\"caller\"");
     fs::write(&segment, &text).unwrap();
+    // Until then nothing looks like damage, and nothing is changed.
+    let (code, shown) = launch(&site).recover(&[]);
+    for part in
+        ["a crash has cut the last line", "(18 bytes of", "nothing needs to be accepted", "a start refuses nothing"]
+    {
+        assert!(code == Some(0) && shown.contains(part) && !shown.contains("--accept"), "{part}: {shown}");
+    }
+    let (code, shown) = launch(&site).recover(&["--accept", "audit-break"]);
+    assert!(code == Some(1) && shown.contains("nothing was accepted"), "{shown}");
+    let (report, code) = verify(&site, &[]);
+    assert_eq!((code, &report["why"]), (Some(2), &json!("cut: the line has no end")), "{report}");
+    assert_eq!(fs::read(&segment).unwrap(), text);
     let daemon = launch(&site).start();
     assert_eq!(complaint(&daemon), None);
+    let (_, shown) = launch(&site).recover(&[]);
+    assert!(!shown.contains("crash"), "{shown}");
     daemon.stop();
     assert_whole(&site);
+    let (_, shown) = launch(&site).recover(&[]);
+    assert!(!shown.contains("crash"), "{shown}");
     assert_eq!(only(&events(&site), "line.cut")["detail"]["bytes"], 18);
 }
 

@@ -11,7 +11,8 @@ use super::host::Host;
 /// What the daemon keeps, and what the operator changes.
 const KEPT: &str = "/etc/masker /var/lib/masker /var/log/masker";
 /// What a procedure leaves beside them.
-const LEFT: &str = "/root/*.export /root/before-upgrade /root/audit-evidence /var/lib/masker.*";
+const LEFT: &str = "/root/*.export /root/before-upgrade /root/audit-evidence /root/masker-move /etc/masker.installed /var/lib/masker.* \
+     /var/log/masker.*";
 
 /// A procedure of a page.
 #[derive(Default)]
@@ -20,7 +21,9 @@ struct Procedure {
     /// The sections with its commands.
     sections: &'static [&'static str],
     /// Brings a host with a serving daemon into the state in which the page is opened. The daemon may be stopped then.
-    trouble: &'static str,
+    trouble: String,
+    /// What else the trouble leaves, for the commands.
+    given: &'static str,
     /// What the operator does when the page is finished.
     afterwards: &'static str,
     /// Where the page keeps the vault that it replaces. After mistakes a token may be there.
@@ -59,8 +62,9 @@ fn commands(page: &str, sections: &[&str]) -> Vec<String> {
         }
     }
     assert_eq!(found.len(), sections.len(), "{page} has not all of {sections:?}");
-    // No package is installed here, and no lost key is found.
-    commands.retain(|command| !command.starts_with("apt-get") && !command.contains("FOUND-FILE"));
+    // No package is installed here, no lost key is found, and there is no other host.
+    let is_elsewhere = |command: &str| command.starts_with("apt-get") || command.starts_with("scp");
+    commands.retain(|command| !is_elsewhere(command) && !command.contains("FOUND-FILE"));
     assert!(commands.len() > 1, "{page} has no commands in {sections:?}");
     commands
 }
@@ -90,9 +94,9 @@ impl Procedure {
     fn run(&self, host: &Host) {
         let commands = commands(self.page, self.sections);
         let tokens = Tokens::mint(host);
-        host.run(self.trouble).ok();
+        host.run(&self.trouble).ok();
         host.stop_units();
-        host.run(&format!("mkdir -p /kept && cp -a --parents {KEPT} /kept")).ok();
+        host.run(&format!("mkdir -p /kept && cp -a --parents {KEPT} {} /kept", self.given)).ok();
         let reset = || {
             host.stop_units();
             host.run(&format!("rm -rf {KEPT} {LEFT} && cp -a /kept/. /")).ok();
@@ -106,9 +110,8 @@ impl Procedure {
         reset();
         for command in &commands {
             let outcome = run(command);
-            // With 2, a command shows what is not well, or what waits to be accepted. A unit that systemd has forgotten has no
-            // failure to reset.
-            let is_done = matches!(outcome.code, Some(0 | 2)) || command.starts_with("systemctl reset-failed");
+            // With 2, a command shows what is not well, or what waits to be accepted.
+            let is_done = matches!(outcome.code, Some(0 | 2));
             let log = host.run("journalctl --unit masker.service --lines 20 --output cat").text;
             assert!(is_done, "{}: `{command}` as written: {}\n{log}", self.page, outcome.text);
         }
@@ -228,7 +231,7 @@ fn an_older_copy() {
     let procedure = Procedure {
         page: "lost-key-or-vault.md",
         sections: &["The vault is damaged or gone", "Control rows were changed"],
-        trouble: OLDER_COPY,
+        trouble: OLDER_COPY.to_owned(),
         replaced: Some("/var/lib/masker.damaged"),
         ..Procedure::default()
     };
@@ -241,7 +244,7 @@ fn a_lost_key_that_is_found() {
     let procedure = Procedure {
         page: "lost-key-or-vault.md",
         sections: &["A key is lost for good"],
-        trouble: "mv /etc/masker/keys/K_HEALTHCARE /run/K_HEALTHCARE",
+        trouble: "mv /etc/masker/keys/K_HEALTHCARE /run/K_HEALTHCARE".to_owned(),
         afterwards: "cp --no-clobber /run/K_HEALTHCARE /etc/masker/keys/K_HEALTHCARE_OLD; systemctl restart masker.service",
         ..Procedure::default()
     };
@@ -254,7 +257,20 @@ fn a_broken_audit_log() {
     let procedure = Procedure {
         page: "lost-key-or-vault.md",
         sections: &["The audit log does not verify"],
-        trouble: "systemctl stop masker.service masker.socket && sed -i '2s/\"v\":1/\"v\":2/' /var/log/masker/*.jsonl",
+        trouble: "systemctl stop masker.service masker.socket && sed -i '2s/\"v\":1/\"v\":2/' /var/log/masker/*.jsonl"
+            .to_owned(),
+        ..Procedure::default()
+    };
+    procedure.run(&host);
+}
+
+#[test]
+fn a_lost_key_of_the_audit_log() {
+    let Some(host) = serving_host() else { return };
+    let procedure = Procedure {
+        page: "lost-key-or-vault.md",
+        sections: &["The key of the audit log is lost for good"],
+        trouble: "rm /etc/masker/audit.key".to_owned(),
         ..Procedure::default()
     };
     procedure.run(&host);
@@ -278,8 +294,60 @@ fn a_restore() {
     let procedure = Procedure {
         page: "backup.md",
         sections: &["Verify a backup", "Restore"],
-        trouble: "masker backup create /var/backups/masker/before-upgrade",
+        trouble: "masker backup create /var/backups/masker/before-upgrade".to_owned(),
         replaced: Some("/var/lib/masker.before-restore"),
+        ..Procedure::default()
+    };
+    procedure.run(&host);
+}
+
+#[test]
+fn a_copy_of_the_data_directory() {
+    let Some(host) = serving_host() else { return };
+    let sections: &[&str] = &["Copy of the data directory"];
+    Procedure { page: "backup.md", sections, ..Procedure::default() }.run(&host);
+}
+
+#[test]
+fn a_copy_that_is_put_back() {
+    let Some(host) = serving_host() else { return };
+    let copy = commands("backup.md", &["Copy of the data directory"]).join(" && ");
+    let procedure = Procedure {
+        page: "backup.md",
+        sections: &["Put a copy back"],
+        trouble: format!("{copy} && echo 415-555-0199 | masker tokenize --kind PHONE"),
+        given: "/var/lib/masker.copy",
+        replaced: Some("/var/lib/masker.replaced"),
+        ..Procedure::default()
+    };
+    procedure.run(&host);
+}
+
+#[test]
+fn the_old_host_of_a_move() {
+    let Some(host) = serving_host() else { return };
+    let procedure = Procedure {
+        page: "moving.md",
+        sections: &["On the old host"],
+        // The way back. A vault that is still in its place stays there.
+        afterwards: "mv --no-target-directory /var/lib/masker.moved /var/lib/masker; systemctl start masker.socket masker.service",
+        ..Procedure::default()
+    };
+    procedure.run(&host);
+}
+
+#[test]
+fn the_new_host_of_a_move() {
+    let Some(host) = serving_host() else { return };
+    let pack = commands("moving.md", &["On the old host"]).join(" && ");
+    // The other host has the package without keys, and gives the user another number.
+    let other_host = "rm -r /etc/masker/keys /etc/masker/audit.key /var/lib/masker.moved /var/log/masker && \
+                      usermod --uid 4242 masker && systemd-tmpfiles --create masker.conf";
+    let procedure = Procedure {
+        page: "moving.md",
+        sections: &["On the new host"],
+        trouble: format!("{pack} && {other_host}"),
+        given: "/root/masker-move.tar",
         ..Procedure::default()
     };
     procedure.run(&host);

@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write as _, path::Path};
 
-use super::super::{AuditOpenError, AuditOptions, ChainHead, LineError, LogSource, test_support::*, verify};
+use super::super::{AuditOpenError, AuditOptions, ChainHead, LineError, LogSource, test_support::*, torn_tail, verify};
 
 /// Opens a log and closes it again. Returns the notes, and whether it is healthy.
 fn start(options: AuditOptions, anchor: Option<ChainHead>) -> (Vec<String>, bool) {
@@ -62,6 +62,9 @@ fn removes_a_torn_last_line_at_every_byte_and_reports_it() {
     let whole = lines[..2].concat().len();
     for length in whole..lines[..3].concat().len() {
         fs::write(&path, &text[..length]).unwrap();
+        let torn = torn_tail(folder.path(), &key()).unwrap().map(|torn| (torn.line, torn.bytes));
+        assert_eq!(torn, (length > whole).then_some((3, (length - whole) as u64)));
+        assert!(fs::read(&path).unwrap() == text[..length], "looking changes nothing");
         let (notes, healthy) = start(options(folder.path()), None);
         assert!(healthy);
         let mut expected = vec!["segment.opened", "tokenize"];
@@ -79,7 +82,9 @@ fn removes_what_a_power_cut_leaves_at_the_end() {
     for tail in [&b"\0\0\0\0"[..], b"{\"event\":", b"garbage\n", b"\0\0\0\n", b"\n", b"\xFF"] {
         let folder = scratch();
         small_log(folder.path());
+        assert_eq!(torn_tail(folder.path(), &key()).unwrap(), None);
         fs::OpenOptions::new().append(true).open(&files(folder.path())[0]).unwrap().write_all(tail).unwrap();
+        assert_eq!(torn_tail(folder.path(), &key()).unwrap().unwrap().bytes, tail.len() as u64);
         let (notes, healthy) = start(options(folder.path()), None);
         assert!(healthy && notes.len() == 1, "{notes:?}");
         assert_eq!(verify_all(folder.path()).unwrap().events, 5);
@@ -95,6 +100,8 @@ fn ignores_a_segment_without_a_first_line() {
         let last = files(folder.path()).remove(2);
         let text = fs::read(&last).unwrap();
         fs::write(&last, &text[..header]).unwrap();
+        let torn = torn_tail(folder.path(), &key()).unwrap().map(|torn| torn.bytes);
+        assert_eq!(torn, (header > 0).then_some(header as u64));
         // Its events were never durable, so the anchor is before it.
         let anchor = verify(&LogSource::Files(files(folder.path())[..2].to_vec()), &key(), None).unwrap().head;
         let opened = open(options(folder.path()), Some(anchor), &clock);
@@ -119,6 +126,7 @@ fn leaves_a_broken_chain_unchanged_and_reports_it_until_accepted() {
     text[at] ^= 1;
     fs::write(&path, &text).unwrap();
     let (_, line, _) = failing(folder.path(), None);
+    assert_eq!(torn_tail(folder.path(), &key()).unwrap(), None, "a changed line is not a torn one");
     for round in 0..2 {
         let (notes, healthy) = start(options(folder.path()), Some(head));
         assert!(!healthy, "{round}");

@@ -26,8 +26,7 @@ use crate::{
 };
 
 /// Starts the daemon of the package, also after starts that failed so often that systemd makes no other.
-const START_AFTER_FAILURES: &str =
-    "systemctl reset-failed masker.socket masker.service; systemctl start masker.socket masker.service";
+const START_AFTER_FAILURES: &str = "systemctl reset-failed 'masker.*'; systemctl start masker.socket masker.service";
 
 /// Runs a command.
 pub(crate) async fn run(command: ClientCommand, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {

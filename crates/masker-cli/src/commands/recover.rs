@@ -18,6 +18,7 @@ struct RecoverReport {
     refused: Vec<RefusalReport>,
     problems: Vec<String>,
     missing_keys: Vec<String>,
+    repairs: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -94,7 +95,7 @@ pub(super) fn run(args: &RecoverArgs, ctx: &mut CommandContext<'_>) -> Result<Ex
 }
 
 fn show(findings: &Refusals, accepted: &AcceptedStates, ctx: &mut CommandContext<'_>) -> Result<(), CommandError> {
-    let Refusals { refused, problems, missing_keys, is_serving } = findings;
+    let Refusals { refused, problems, missing_keys, repairs, is_serving } = findings;
     if ctx.output.is_json() {
         let report = |refusal: &Refusal| RefusalReport {
             what: refusal.state.kind.as_str(),
@@ -103,8 +104,8 @@ fn show(findings: &Refusals, accepted: &AcceptedStates, ctx: &mut CommandContext
             accepted: accepted.covers(&refusal.state),
         };
         let refused = refused.iter().map(report).collect();
-        let (problems, missing_keys) = (problems.clone(), missing_keys.clone());
-        return ctx.output.json(&RecoverReport { refused, problems, missing_keys });
+        let (problems, missing_keys, repairs) = (problems.clone(), missing_keys.clone(), repairs.clone());
+        return ctx.output.json(&RecoverReport { refused, problems, missing_keys, repairs });
     }
     for problem in problems {
         // One of several lines stays one problem.
@@ -113,6 +114,9 @@ fn show(findings: &Refusals, accepted: &AcceptedStates, ctx: &mut CommandContext
     }
     for missing in missing_keys {
         ctx.output.line(&format!("a start goes on without a key: {missing}"))?;
+    }
+    for repair in repairs {
+        ctx.output.line(&format!("a start puts right, and nothing needs to be accepted: {repair}"))?;
     }
     for refusal in refused {
         let kind = refusal.state.kind;

@@ -1,6 +1,7 @@
 //! The audit log: its owner, its free space, and whether its newest part verifies.
 
 use std::{
+    ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -17,7 +18,9 @@ use super::{
     keys::{AUDIT_KEY, KeyFacts},
     units::ServiceUser,
 };
-use masker_audit::{LineError, LogCondition, LogSource, VerifiedLog, VerifyError, condition, verify};
+use masker_audit::{
+    LineError, LogCondition, LogSource, TornTail, VerifiedLog, VerifyError, condition, torn_tail, verify,
+};
 use masker_config::{AuditConfig, Config};
 use masker_core::crypto::ChainKey;
 
@@ -51,6 +54,8 @@ enum ChainStatus {
     OtherKey(String),
     /// No line of the newest segment matches the key, for this reason.
     KeyOrLog(String),
+    /// A crash has cut the last line; all others of the newest segments verify.
+    Torn(TornTail),
     /// The log does not verify, for this reason.
     Broken(String),
 }
@@ -80,6 +85,11 @@ impl AuditLogFacts {
     /// Returns whether there may be a log that was not verified.
     pub(super) fn is_unverified(&self) -> bool {
         !matches!(self.chain, ChainStatus::Missing | ChainStatus::Sound { .. })
+    }
+
+    /// Returns whether the log was verified but for its last line, which a crash has cut.
+    pub(super) fn is_torn(&self) -> bool {
+        matches!(self.chain, ChainStatus::Torn(_))
     }
 
     /// Returns whether there is a log. `None` if this user cannot see that.
@@ -192,6 +202,17 @@ fn chain(directory: &Path, segments: &[(PathBuf, u64)], key: &ChainKey, serving:
             ChainStatus::KeyOrLog(failing.to_string())
         }
         Err(VerifyError::Io { source, .. }) => ChainStatus::Unreadable(source.to_string()),
+        Err(VerifyError::Failing(failing)) => {
+            // Only the last line of all, because lines before it have verified.
+            let is_failing = |torn: &TornTail| {
+                let name = failing.file.file_name().and_then(OsStr::to_str);
+                torn.line == failing.line && name.is_some_and(|name| name.starts_with(&torn.segment))
+            };
+            match torn_tail(directory, key).ok().flatten().filter(is_failing) {
+                Some(torn) => ChainStatus::Torn(torn),
+                None => ChainStatus::Broken(failing.to_string()),
+            }
+        }
         Err(broken) => ChainStatus::Broken(broken.to_string()),
     }
 }
@@ -242,6 +263,13 @@ fn judge_chain(path: &Path, log: &AuditLogFacts, keys: &KeyFacts, has_vault: boo
                 format!("{events} events in {segments} of {of} segments verify, up to {}", head.sequence),
             )
         }
+        ChainStatus::Torn(TornTail { segment, line, .. }) => Finding::ok(
+            CHECK,
+            format!(
+                "the newest lines verify but the last one, which a crash has cut ({segment}, line {line}): the next start removes it and \
+                 records that; nothing needs to be accepted"
+            ),
+        ),
         ChainStatus::OtherKey(name) => {
             let found =
                 format!("{AUDIT_KEY} is not the key of the log in {shown}: {name} has that key. The two are swapped");
@@ -281,6 +309,8 @@ mod tests {
         assert_eq!(judged(ChainStatus::Missing), Severity::Ok);
         assert_eq!(judged(ChainStatus::NoKey), Severity::NotChecked);
         assert_eq!(judged(ChainStatus::Unreadable("x".into())), Severity::NotChecked);
+        let torn = TornTail { segment: "audit-1".into(), line: 7, bytes: 12 };
+        assert_eq!(judged(ChainStatus::Torn(torn)), Severity::Ok);
         assert_eq!(judged(ChainStatus::OtherKey("x".into())), Severity::Error);
         assert_eq!(judged(ChainStatus::KeyOrLog("x".into())), Severity::Error);
         assert_eq!(judged(ChainStatus::Broken("x".into())), Severity::Error);

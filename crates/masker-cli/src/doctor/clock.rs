@@ -80,6 +80,10 @@ pub(super) fn judge_jump(log: &AuditLogFacts, now: Timestamp) -> Finding {
         return Finding::warning(CHECK, FindingId::ClockAhead, found, AHEAD);
     }
     match log.verified() {
+        None if log.is_torn() => {
+            let found = "the clock was not compared with the audit log, whose last line a crash has cut";
+            Finding::not_checked(CHECK, found, "start the daemon, which removes that line, then run doctor again")
+        }
         None if log.is_unverified() => {
             let found = "the clock was not compared with the audit log, which was not verified";
             Finding::not_checked(CHECK, found, "run doctor as root, with the key of the audit log")

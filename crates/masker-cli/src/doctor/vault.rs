@@ -128,8 +128,8 @@ pub(super) fn judge(path: &Path, vault: &VaultFacts, runs_as: &ServiceUser, is_r
 fn judge_databases(path: &Path, engines: &[&str]) -> Option<Finding> {
     let [first, second, ..] = engines else { return None };
     let what = format!("{} has two databases, {first} and {second}, but a vault has one", path.display());
-    let remedy = "set `[vault] engine` to the one that the daemon served last, and start. Only once `masker health` is ok, move the other one out \
-                  of the directory; accept no loss before";
+    let remedy = "`masker recover` says which one is the older, while no daemon serves. Set `[vault] engine` to the other one, and start. Only once \
+                  `masker health` is ok, move the older one out of the directory; accept no loss before";
     Some(Finding::error("vault.databases", FindingId::TwoDatabases, what, remedy))
 }
 

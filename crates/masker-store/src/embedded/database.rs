@@ -46,6 +46,13 @@ pub trait EngineDriver: Sync {
         witnessed: CommitPosition,
     ) -> Result<DatabaseState, EngineError>;
 
+    /// Reads the manifest of the last commit of a closed database without opening it. Must not change any file.
+    ///
+    /// An engine that cannot read its files without opening them returns `None`.
+    fn last_manifest(&self, _folder: &Path) -> Result<Option<Manifest>, EngineError> {
+        Ok(None)
+    }
+
     /// Returns whether opening a damaged database can destroy all of it. If so, recovery is tried on a copy even when
     /// an operator has accepted a loss.
     fn may_destroy_on_open(&self) -> bool;

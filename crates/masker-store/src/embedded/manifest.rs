@@ -84,19 +84,19 @@ pub enum ManifestError {
 }
 
 impl Manifest {
-    /// Returns the bytes that every manifest of a vault begins with.
-    fn mark(vault_id: &[u8; 16]) -> [u8; 25] {
-        let mut mark = [0; 25];
-        mark[..8].copy_from_slice(&MARK);
-        mark[8] = VERSION;
-        mark[9..].copy_from_slice(vault_id);
+    /// Returns the bytes that every manifest of a vault begins with, or of any vault.
+    fn mark(vault_id: Option<&[u8; 16]>) -> Vec<u8> {
+        let mut mark = Vec::with_capacity(25);
+        mark.extend_from_slice(&MARK);
+        mark.push(VERSION);
+        mark.extend(vault_id.into_iter().flatten());
         mark
     }
 
     /// Returns the manifest as an engine stores it.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(BYTES);
-        bytes.extend_from_slice(&Self::mark(&self.vault_id));
+        bytes.extend_from_slice(&Self::mark(Some(&self.vault_id)));
         bytes.extend_from_slice(&self.position.epoch.to_be_bytes());
         bytes.extend_from_slice(&self.position.sequence.to_be_bytes());
         bytes.extend_from_slice(&self.tally.rows.to_be_bytes());
@@ -135,8 +135,8 @@ impl Manifest {
         }
     }
 
-    /// Returns the last complete manifest of a vault that occurs in `bytes`, at any offset.
-    pub fn find_last(bytes: &[u8], vault_id: &[u8; 16]) -> Option<Self> {
+    /// Returns the last complete manifest of a vault, or of any vault, that occurs in `bytes`, at any offset.
+    pub fn find_last(bytes: &[u8], vault_id: Option<&[u8; 16]>) -> Option<Self> {
         let mark = Self::mark(vault_id);
         let last = bytes.len().checked_sub(BYTES)?;
         (0..=last)
@@ -188,9 +188,10 @@ mod tests {
         let log =
             [&[1; 40][..], &earlier.encode(), &[2; 3], &manifest().encode(), &[3; 9], &other.encode(), b"MSKRBOOK"]
                 .concat();
-        assert_eq!(Manifest::find_last(&log, &[5; 16]), Some(manifest()));
-        assert_eq!(Manifest::find_last(&log, &[9; 16]), None);
-        assert_eq!(Manifest::find_last(&[], &[5; 16]), None);
+        assert_eq!(Manifest::find_last(&log, Some(&[5; 16])), Some(manifest()));
+        assert_eq!(Manifest::find_last(&log, Some(&[9; 16])), None);
+        assert_eq!(Manifest::find_last(&log, None), Some(other));
+        assert_eq!(Manifest::find_last(&[], None), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! - `manifest`: a row inside the database that says what the database must contain;
 //! - `witness`: a file beside the database that remembers the last acknowledged commit;
 //! - `open`: inspects a database, or tries its recovery on a copy, before an engine may repair it;
+//! - `found_database`: compares the databases of a directory that has two;
 //! - `compact`, `copy`, `migrate`: rewrite the files without their history, or with another engine;
 //! - `panics`: turns panics of an engine into errors.
 //!
@@ -24,6 +25,7 @@ mod engine;
 mod engine_error;
 mod engine_lookup;
 mod fjall;
+mod found_database;
 mod manifest;
 mod migrate;
 mod open;
@@ -41,6 +43,7 @@ pub use self::{
     engine_error::EngineError,
     engine_lookup::{engine_of, find_driver},
     fjall::FJALL,
+    found_database::{FoundDatabase, found_databases},
     manifest::{CommitPosition, Manifest, ManifestError, RowTally},
     migrate::{MigrateError, Migrated, migrate},
     open_error::StoreOpenError,

@@ -465,12 +465,13 @@ fn commits_lost(found: CommitPosition, recorded: CommitPosition) -> Option<u64> 
 }
 
 /// A folder that is removed when dropped.
-struct ScratchFolder {
-    folder: std::path::PathBuf,
+pub(super) struct ScratchFolder {
+    pub(super) folder: PathBuf,
 }
 
 impl ScratchFolder {
-    fn create(paths: &VaultPaths) -> io::Result<Self> {
+    /// Creates the folder, empty, in the data directory, which is locked.
+    pub(super) fn create(paths: &VaultPaths) -> io::Result<Self> {
         let folder = paths.recovery_copy();
         if folder.exists() {
             fs::remove_dir_all(&folder)?;

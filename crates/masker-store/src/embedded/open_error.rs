@@ -91,7 +91,7 @@ pub enum StoreOpenError {
     },
     /// There are databases of several engines, and it is not certain which one has the vault's rows.
     #[error(
-        "{path} has two databases, {first:?} and {second:?}, but a vault has one; if you know which one it is, set `[vault] engine` to its name, which is checked, or move the other one out of the directory", first = .first.name(), second = .second.name()
+        "{path} has two databases, {first:?} and {second:?}, but a vault has one; set `[vault] engine` to the one that was served last, which is checked, and remove neither before the daemon serves", first = .first.name(), second = .second.name()
     )]
     SecondDatabase {
         /// The directory.

@@ -16,7 +16,10 @@ use crate::{
     exit::Exit,
 };
 use masker_api::AuditHead;
-use masker_audit::{ChainHead, ExpectedHead, LineError, LogSource, VerifiedLog, VerifyError, verify as verify_log};
+use masker_audit::{
+    ChainHead, ExpectedHead, InvalidLine, LineError, LogSource, VerifiedLog, VerifyError, torn_tail,
+    verify as verify_log,
+};
 use masker_client::ClientError;
 use masker_config::{Config, Credentials};
 use masker_core::crypto::ChainKey;
@@ -86,7 +89,14 @@ pub(super) async fn verify(args: &VerifyArgs, ctx: &mut CommandContext<'_>) -> R
         Err(VerifyError::Io { path, source }) => {
             return Err(other(&format!("failed to read {}: {source}", path.display())));
         }
-        Err(error) => (false, failing(error, ctx)),
+        Err(error) => {
+            if let (VerifyError::Failing(line), LogSource::Directory(directory)) = (&error, &source)
+                && let Some(note) = torn_note(line, directory, &key, expected.from)
+            {
+                ctx.output.note(note);
+            }
+            (false, failing(error))
+        }
     };
     let is_proven = ok && expected.head.is_some();
     let report = ChainReport { ok, found, compared_with: expected.from };
@@ -177,13 +187,33 @@ fn sound(found: &VerifiedLog) -> VerifyResult {
     }
 }
 
-fn failing(error: VerifyError, ctx: &CommandContext<'_>) -> VerifyResult {
+/// Says what to do about a line that fails because it is the last one, and not complete. `known_by` is the source of the head.
+fn torn_note(
+    failing: &InvalidLine,
+    directory: &Path,
+    key: &ChainKey,
+    known_by: Option<&'static str>,
+) -> Option<&'static str> {
+    let is_last = || torn_tail(directory, key).ok().flatten().is_some_and(|torn| torn.line == failing.line);
+    match known_by {
+        Some("daemon") => (failing.why == LineError::Torn)
+            .then_some("the end of a log that is being written can look like this: verify it again"),
+        _ if !is_last() => None,
+        Some("vault") => Some(
+            "a crash has cut the last line, which was never complete. The next start of the daemon removes it and records that; nothing \
+             needs to be accepted. Then verify again",
+        ),
+        _ => Some(
+            "the last line is not complete: a crash has cut it, or the log was copied while it was written. The next start of the daemon \
+             removes it from its log and records that",
+        ),
+    }
+}
+
+fn failing(error: VerifyError) -> VerifyResult {
     let VerifyError::Failing(failing) = error else {
         return VerifyResult::Failing { file: None, line: None, sequence: None, why: error.to_string() };
     };
-    if failing.why == LineError::Torn {
-        ctx.output.note("the end of a log that is being written can look like this: verify it again");
-    }
     VerifyResult::Failing {
         file: Some(failing.file),
         line: Some(failing.line),

@@ -121,6 +121,10 @@ impl BackupManifest {
                 "{} is no complete backup: it has no {MANIFEST}, which is written last",
                 directory.display()
             )),
+            io::ErrorKind::NotADirectory => CommandError::Other(format!(
+                "{} is a file: name the directory of the backup, which has {MANIFEST}",
+                directory.display()
+            )),
             _ => failed("read", &path, &error),
         })?;
         let invalid =
@@ -187,6 +191,8 @@ mod tests {
         }
         manifest.version = 2;
         assert!(write(&manifest).is_err_and(|error| error.to_string().contains("has version 2")));
+        let file = BackupManifest::read(&folder.path().join(MANIFEST));
+        assert!(file.is_err_and(|error| error.to_string().contains("name the directory of the backup")));
         fs::remove_file(folder.path().join(MANIFEST)).unwrap();
         assert!(
             BackupManifest::read(folder.path()).is_err_and(|error| error.to_string().contains("no complete backup"))

@@ -97,7 +97,7 @@ fn show(restored: &RestoreOutcome, is_system: bool, ctx: &mut CommandContext<'_>
     }
     output.note(match is_system {
         true => {
-            "Next: systemctl reset-failed masker.socket masker.service; systemctl start masker.socket masker.service; \
+            "Next: systemctl reset-failed 'masker.*'; systemctl start masker.socket masker.service; \
              masker vault check"
         }
         false => "Next: start the daemon; masker vault check",

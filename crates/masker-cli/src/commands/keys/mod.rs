@@ -15,7 +15,7 @@ use crate::{
     key_files::fingerprint_of,
     output::yes_or_no,
 };
-use masker_api::{KeyList, KeyStatus, KeysReloadReport};
+use masker_api::{KeyAction, KeyAdvice, KeyList, KeyStatus, KeysReloadReport};
 use masker_core::crypto::{SecretKey, SecretKeyError};
 use masker_types::kind::Kid;
 
@@ -80,13 +80,13 @@ async fn status(ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     }
     output.table(&HEADER, list.keys.into_iter().map(row).collect())?;
     // The daemon does not see the files that it loads at its next start.
-    let files = |text: &str, apply: &str| match text {
-        "nothing to do" => {
-            format!("nothing to do. If its files have changed since, compare them (`masker doctor`), then {apply}")
+    let line = |KeyAdvice { kid, action, text, apply }: &KeyAdvice| match action {
+        KeyAction::None => {
+            format!("{kid}: {text}. If its files have changed since, compare them (`masker doctor`), then {apply}")
         }
-        text => text.to_owned(),
+        KeyAction::Load | KeyAction::Rotate | KeyAction::Prove | KeyAction::Remove => format!("{kid}: {text}"),
     };
-    let advice = list.advice.iter().map(|advice| format!("{}: {}", advice.kid, files(&advice.text, &advice.apply)));
+    let advice = list.advice.iter().map(line);
     if output.is_terminal() {
         output.line("")?;
         for line in advice {

@@ -10,7 +10,7 @@ use crate::{
     pack::{Pack, cue_table},
     recognizer::Compiled,
     resolve::resolve,
-    rules::{Scan, ages, dates, ids, numbers, patterns::Patterns, people, places, streets},
+    rules::{Scan, ages, dates, ids, numbers, patterns::Patterns, people, places, secrets::OpenSecret, streets},
     segment,
     shadow::Shadow,
     words::WordClasses,
@@ -207,7 +207,7 @@ impl Detector {
         dates::find(&mut scan);
         ids::find(&mut scan);
         ages::find(&mut scan);
-        self.patterns.find(&mut scan);
+        self.patterns.find(&mut scan, &mut state.secret);
         streets::find(&mut scan);
         places::find(&mut scan);
         people::find(&mut scan);
@@ -282,6 +282,8 @@ impl Lowercase {
 #[derive(Clone, Default)]
 pub(crate) struct State {
     names: people::KnownNames,
+    /// The secret that the end of the last segment has cut.
+    secret: Option<OpenSecret>,
 }
 
 fn check_list<'v>(name: &'static str, values: impl IntoIterator<Item = &'v String>) -> Result<(), OptionsError> {

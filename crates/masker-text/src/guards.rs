@@ -3,12 +3,15 @@
 /// How far a chunk reaches on each side, in bytes.
 const REACH: usize = 100;
 
-/// The run of bytes around a range that white space, quotes and brackets end.
+/// The run of bytes around a range that white space, quotes, brackets, and the delimiters of cells end.
 pub(crate) fn chunk(text: &str, start: usize, end: usize) -> (usize, usize) {
     let bytes = text.as_bytes();
     let inside = |byte: &u8| {
         !byte.is_ascii_whitespace()
-            && !matches!(byte, b'"' | b'\'' | b'`' | b'<' | b'>' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'|')
+            && !matches!(
+                byte,
+                b'"' | b'\'' | b'`' | b'<' | b'>' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'|' | b',' | b';'
+            )
     };
     let left = bytes[start.saturating_sub(REACH)..start].iter().rev().take_while(|byte| inside(byte)).count();
     let right = bytes[end..bytes.len().min(end + REACH)].iter().take_while(|byte| inside(byte)).count();

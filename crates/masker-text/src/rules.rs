@@ -8,6 +8,7 @@ pub(crate) mod patterns;
 pub(crate) mod people;
 pub(crate) mod phones;
 pub(crate) mod places;
+pub(crate) mod secrets;
 pub(crate) mod streets;
 
 use crate::{

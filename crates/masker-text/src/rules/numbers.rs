@@ -25,14 +25,16 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Reads the run that begins at a token.
-    fn read(scan: &Scan<'_>, first: usize) -> Self {
+    /// Reads the run that begins at a token. `found_to` is the end of what was found before it.
+    fn read(scan: &Scan<'_>, first: usize, found_to: usize) -> Self {
         let tokens = scan.tokens();
         let start = tokens[first].start as usize;
         let mut run = Self { groups: Vec::new(), tokens: Vec::new(), tail: false };
         let bytes = scan.text.as_bytes();
+        // After a comma, digits can be those of another cell. Thousands have too few of them to be taken for anything.
         run.tail = start >= 2
-            && matches!(bytes[start - 1], b'-' | b'.' | b'/' | b':' | b',')
+            && start - 1 != found_to
+            && matches!(bytes[start - 1], b'-' | b'.' | b'/' | b':')
             && bytes[start - 2].is_ascii_digit();
         let mut index = first;
         while let Some(token) = tokens.get(index).filter(|_| run.groups.len() < GROUPS_MAX) {
@@ -84,21 +86,34 @@ impl Run {
     /// Whether a mark joins the group after the first ones to them.
     pub fn joined(&self, text: &str, count: usize) -> bool {
         let separator = self.separator(text, count - 1);
-        matches!(separator, "-" | "." | "/" | ":")
+        matches!(separator, "-" | "." | "/" | ":") && !(separator == "/" && self.repeats(text, count))
+    }
+
+    /// Whether the groups after the first ones have their form, as in `415-555-2671/415-555-2672`.
+    fn repeats(&self, text: &str, count: usize) -> bool {
+        let length = |group: usize| self.groups[group].1 - self.groups[group].0;
+        count >= 3
+            && self.groups.len() >= 2 * count
+            && (0..count).all(|group| length(group) == length(count + group))
+            && (0..count - 1).all(|group| {
+                let separator = self.separator(text, group);
+                separator != "/" && separator == self.separator(text, count + group)
+            })
     }
 }
 
 /// Proposes what numbers can be.
 pub(crate) fn find(scan: &mut Scan<'_>) {
-    let mut index = 0;
+    let (mut index, mut found_to) = (0, usize::MAX);
     while index < scan.tokens().len() {
         if scan.tokens()[index].kind != TokenKind::Number {
             index += 1;
             continue;
         }
-        let run = Run::read(scan, index);
+        let run = Run::read(scan, index, found_to);
         index = match propose(scan, &run) {
             Some((count, candidate)) => {
+                found_to = candidate.end;
                 scan.out.push(candidate);
                 run.tokens[count - 1] + 1
             }

@@ -3,7 +3,10 @@
 //! The patterns read bytes without Unicode tables. A match that can be rejected has a bounded length, so that all searches
 //! together take linear time.
 
-use super::{Scan, names};
+use super::{
+    Scan, names,
+    secrets::{self, OpenSecret},
+};
 use crate::{
     candidate::{Candidate, Rank},
     guards,
@@ -17,6 +20,7 @@ use regex_automata::{Input, meta::Regex, util::syntax};
 enum Form {
     PrivateKey,
     Jwt,
+    CutJwt,
     ApiKey,
     Assignment,
     Authorization,
@@ -30,6 +34,8 @@ enum Form {
 const PATTERNS: &[(Form, &str)] = &[
     (Form::PrivateKey, r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"),
     (Form::Jwt, r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"),
+    // At the end of a segment, one that goes on in the next.
+    (Form::CutJwt, r"\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]{64,}|[A-Za-z0-9_-]{56,})\z"),
     (
         Form::ApiKey,
         concat!(
@@ -74,15 +80,15 @@ impl Patterns {
         Self { regex }
     }
 
-    /// Proposes what the patterns find.
-    pub fn find(&self, scan: &mut Scan<'_>) {
-        let mut at = 0;
+    /// Proposes what the patterns find. `open` is the secret that the text begins in, and afterwards the one that it ends in.
+    pub fn find(&self, scan: &mut Scan<'_>, open: &mut Option<OpenSecret>) {
+        let mut at = secrets::resume(scan, open);
         let text = scan.text;
         while at < text.len() {
             let Some(found) = self.regex.search(&Input::new(text).range(at..)) else { break };
             let (start, end) = (found.start(), found.end());
             let form = PATTERNS[found.pattern().as_usize()].0;
-            let kept = propose(scan, form, start, end);
+            let kept = propose(scan, open, form, start, end);
             // A rejected match can hide another one that begins inside: search again after its first word.
             at = kept.unwrap_or_else(|| {
                 let word =
@@ -94,7 +100,7 @@ impl Patterns {
 }
 
 /// Checks a match. Returns where the search goes on if it is kept.
-fn propose(scan: &mut Scan<'_>, form: Form, start: usize, end: usize) -> Option<usize> {
+fn propose(scan: &mut Scan<'_>, open: &mut Option<OpenSecret>, form: Form, start: usize, end: usize) -> Option<usize> {
     // Patterns of bytes can begin or end inside a character.
     let mut start = start;
     while !scan.text.is_char_boundary(start) {
@@ -109,23 +115,19 @@ fn propose(scan: &mut Scan<'_>, form: Form, start: usize, end: usize) -> Option<
     }
     let candidate = match form {
         Form::PrivateKey => {
-            let body = &scan.text[end..];
-            // Without an end, the key reaches as far as its characters do.
-            let key = body
-                .find("-----END ")
-                .and_then(|at| Some(at + 9 + body[at + 9..].find("-----")? + 5))
-                .unwrap_or_else(|| {
-                    body.bytes()
-                        .take_while(|byte| {
-                            byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'\n' | b'\r' | b' ')
-                        })
-                        .count()
-                });
-            Candidate::new((start, end + key), Kind::Secret, Rank::Validated, 99, "private-key")
+            let end = secrets::private_key_end(scan.text, end, open);
+            Candidate::new((start, end), Kind::Secret, Rank::Validated, 99, "private-key")
         }
-        Form::Jwt => Candidate::new((start, end), Kind::Secret, Rank::Validated, 97, "jwt"),
-        Form::ApiKey => Candidate::new((start, end), Kind::Secret, Rank::Validated, 97, "api-key"),
-        Form::Assignment => assignment(scan.text, start, end)?,
+        Form::Jwt | Form::CutJwt => {
+            let end = secrets::token_end(scan.text, end, true, open);
+            Candidate::new((start, end), Kind::Secret, Rank::Validated, 97, "jwt")
+        }
+        Form::ApiKey => {
+            let has_parts = scan.text[start..end].starts_with("glpat-");
+            let end = secrets::token_end(scan.text, end, has_parts, open);
+            Candidate::new((start, end), Kind::Secret, Rank::Validated, 97, "api-key")
+        }
+        Form::Assignment => secrets::assignment(scan.text, start, end, open)?,
         Form::Authorization => {
             let value = start + scan.text[start..end].rfind(char::is_whitespace)? + 1;
             let text = &scan.text[value..end];
@@ -134,6 +136,7 @@ fn propose(scan: &mut Scan<'_>, form: Form, start: usize, end: usize) -> Option<
             if !mixed {
                 return None;
             }
+            let end = secrets::token_end(scan.text, end, false, open);
             Candidate::new((value, end), Kind::Secret, Rank::Labelled, 90, "authorization")
         }
         Form::Url => return url(scan, start, end),
@@ -160,50 +163,6 @@ fn propose(scan: &mut Scan<'_>, form: Form, start: usize, end: usize) -> Option<
     let end = candidate.end;
     scan.out.push(candidate);
     Some(end)
-}
-
-/// The value of `password=…`.
-fn assignment(text: &str, start: usize, end: usize) -> Option<Candidate> {
-    let found = &text[start..end];
-    let sign = found.find([':', '='])?;
-    let rest = &found[sign..];
-    let value = rest.trim_start_matches([':', '=', '>', ' ', '\t', '"', '\'']);
-    let from = end - value.len();
-    let to = from + value.trim_end_matches([',', ';', ')', ']', '}', '.']).len();
-    let value = &text[from..to];
-    let key = found[..sign].to_ascii_lowercase();
-    let placeholder = [
-        "null",
-        "none",
-        "true",
-        "false",
-        "required",
-        "optional",
-        "redacted",
-        "changeme",
-        "string",
-        "undefined",
-        "reset",
-    ];
-    if value.len() < 4
-        || placeholder.iter().any(|word| value.eq_ignore_ascii_case(word))
-        || value.starts_with(['$', '{', '%', '*', '<', '['])
-    {
-        return None;
-    }
-    // `secret: a plain word` is prose, `password: hunter` may be one.
-    let digit = value.bytes().any(|byte| byte.is_ascii_digit());
-    let mark = value.bytes().any(|byte| byte.is_ascii_punctuation());
-    let strong = digit
-        || mark
-        || rest.starts_with('=')
-        || key.contains("pass")
-        || key.contains("pwd")
-        || key.contains("kennwort");
-    strong.then(|| {
-        Candidate::new((from, to), Kind::Secret, Rank::Labelled, if digit || mark { 95 } else { 70 }, "assignment")
-            .labelled(start, start + sign)
-    })
 }
 
 fn email(text: &str, start: usize, end: usize) -> Option<Candidate> {

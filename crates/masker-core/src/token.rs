@@ -9,7 +9,7 @@ use std::fmt;
 
 use data_encoding::BASE32_NOPAD;
 
-pub use scan::tokens_in;
+pub use scan::{damaged_tokens_in, resembles_token, tokens_in};
 
 use crate::crypto::aead::BODY_BYTES_MAX;
 pub use crate::crypto::{AeadBody, MatchPart, TokenId};

@@ -48,7 +48,8 @@ pub fn owner_advice(directory: &Path, error: &io::Error) -> String {
     }
     let path = directory.display();
     format!(
-        "; give all files in it to the owner of the directory, as root: `chown --recursive --reference={path} {path}`"
+        "; give all files in it to the owner of the directory, as root, and let it read and write them: `chown --recursive \
+         --reference={path} {path}` and `chmod --recursive u+rwX {path}`"
     )
 }
 

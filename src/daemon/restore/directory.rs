@@ -4,9 +4,9 @@
 //! there, no daemon opens a vault, and a restore begins anew.
 
 use std::{
-    fs::{self, DirBuilder, File, TryLockError},
+    fs::{self, DirBuilder, File, Permissions, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, chown},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, fchown},
     path::{Path, PathBuf},
 };
 
@@ -19,7 +19,7 @@ use masker_types::audit::AUDIT_DIRECTORY;
 pub(super) struct RestoreDirectory {
     path: PathBuf,
     owner: Option<FileOwner>,
-    _lock: File,
+    lock: File,
 }
 
 impl RestoreDirectory {
@@ -47,9 +47,20 @@ impl RestoreDirectory {
             }
             Err(TryLockError::Error(error)) => return Err(failed("lock", error)),
         }
-        let directory = RestoreDirectory { path: path.to_owned(), owner, _lock: lock };
+        let directory = RestoreDirectory { path: path.to_owned(), owner, lock: lock };
         directory.check_empty()?;
+        directory.give_away().map_err(|error| failed("give away", error))?;
         Ok(directory)
+    }
+
+    /// Gives an empty directory of root, such as a new disk, to the daemon's user.
+    fn give_away(&self) -> io::Result<()> {
+        let Some(owner) = self.owner else { return Ok(()) };
+        if self.lock.metadata()?.uid() != 0 || owner.uid == 0 {
+            return Ok(());
+        }
+        fchown(&self.lock, Some(owner.uid), Some(owner.gid))?;
+        self.lock.set_permissions(Permissions::from_mode(0o700))
     }
 
     /// Returns the directory in which the vault is built.

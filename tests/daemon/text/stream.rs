@@ -195,6 +195,51 @@ fn a_stream_whose_client_goes_away_is_recorded_to_its_end() {
     assert!(ended.len() == 2 && ended.iter().all(is_cut), "{ended:?}");
 }
 
+#[test]
+fn a_stream_waits_for_limits_by_the_second_and_counts_every_operation() {
+    let site = notes();
+    let daemon = launch(&site).start();
+    let fine = "The weather was fine, and nothing else happened. ".repeat(400);
+    let parts: Vec<String> = (0..4).map(|number| format!("{fine}call (212) 555-014{number}. {fine}")).collect();
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let key = |client: &mut Client, limits: Value| {
+        create(client, "paced", &["text:mask", "text:restore"], json!({"limits": limits}))
+    };
+    let slow =
+        key(&mut daemon.client(), json!({"values_per_second": 1, "values_burst": 1, "requests_per_second": 100}));
+    let masked = stream(&mut slow.client(&daemon), MASK_STREAM, &json!({}), &parts);
+    assert_eq!(masked.text.matches("MSKV1.PHONE.").count(), 4, "{:?}", masked.last);
+    let restored = stream(&mut slow.client(&daemon), RESTORE_STREAM, &json!({}), &[&masked.text]);
+    assert_eq!(restored.text, parts.concat());
+    let few = key(&mut daemon.client(), json!({"operations_per_day": 3}));
+    let ended = stream(&mut few.client(&daemon), MASK_STREAM, &json!({}), &parts);
+    assert_eq!(error_code(&ended.last), "quota.exceeded");
+    assert_eq!(ended.text.matches("MSKV1.PHONE.").count(), 3);
+    daemon.stop();
+}
+
+#[test]
+fn what_was_a_token_is_unrestored() {
+    let site = notes();
+    let daemon = launch(&site).start();
+    let mut client = daemon.client();
+    let token = client.token("PHONE", "(212) 555-0147");
+    let damaged = [token.to_lowercase(), token[..token.len() - 1].to_owned(), token.replace('_', "\\_")];
+    let text = format!("{token}, {}.", damaged.join(", "));
+    let restored = client.post("/api/v1/text/restore", &json!({"text": text})).ok();
+    let result = &restored["results"][0];
+    assert_eq!(result["text"], format!("(212) 555-0147, {}.", damaged.join(", ")));
+    let unrestored = result["unrestored"].as_array().unwrap();
+    assert_eq!(unrestored.len(), damaged.len(), "{result}");
+    for (one, was) in unrestored.iter().zip(&damaged) {
+        let place = one["start"].as_u64().unwrap() as usize..one["end"].as_u64().unwrap() as usize;
+        assert_eq!((&one["reason"], &text[place]), (&json!("token.malformed"), was.as_str()));
+    }
+    let streamed = stream(&mut client, RESTORE_STREAM, &json!({}), &[&text]);
+    assert_eq!(streamed.text, result["text"].as_str().unwrap());
+    daemon.stop();
+}
+
 /// The key is made by the first value of a session, and the rows by each.
 #[test]
 fn a_stream_whose_session_is_closed_writes_no_more_placeholders() {

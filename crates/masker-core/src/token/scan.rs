@@ -4,7 +4,10 @@ use std::ops::Range;
 
 use super::{AEAD_SCHEME, BODY_CHARS_MAX, ID_CHARS, Token, VAULT_SCHEME};
 use crate::crypto::AeadBody;
-use masker_types::limits::{KID_BYTES_MAX, KIND_BYTES_MAX};
+use masker_types::{
+    kind::{EntityKind, Kid},
+    limits::{KID_BYTES_MAX, KIND_BYTES_MAX},
+};
 
 /// What every scheme begins with.
 const SCHEMES_BEGIN: &str = "MSK";
@@ -28,6 +31,69 @@ pub fn tokens_in(text: &str) -> Vec<Range<usize>> {
         }
     }
     found
+}
+
+/// Returns what was meant as a token in a text and is none: it begins as one, and is cut, broken by a line or changed. `tokens` are
+/// the tokens in the text, in its order.
+pub fn damaged_tokens_in(text: &str, tokens: &[Range<usize>]) -> Vec<Range<usize>> {
+    let bytes = text.as_bytes();
+    let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || b"._-\\".contains(byte);
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(offset) = bytes[at..].iter().position(|byte| byte.eq_ignore_ascii_case(&b'M')) {
+        let begin = at + offset;
+        at = begin + 1;
+        let rest = &bytes[begin..];
+        if !begins_as_token(rest) && !resembles_token(rest) {
+            continue;
+        }
+        let length = rest.iter().take_while(is_part).count();
+        let end = begin + text[begin..begin + length].trim_end_matches('.').len();
+        let next = tokens.partition_point(|token| token.end <= begin);
+        if tokens.get(next).is_none_or(|token| token.start >= end) {
+            found.push(begin..end);
+        }
+        at = end;
+    }
+    found
+}
+
+/// Returns whether a text begins with the scheme of a token and a kind.
+fn begins_as_token(text: &[u8]) -> bool {
+    [VAULT_SCHEME, AEAD_SCHEME].iter().any(|scheme| {
+        let rest = text.strip_prefix(scheme.as_bytes()).and_then(|rest| rest.strip_prefix(b"."));
+        rest.and_then(|rest| rest.first()).is_some_and(u8::is_ascii_uppercase)
+    })
+}
+
+/// Returns whether a text begins with a scheme, a kind, a key id and a body, in upper or lower case.
+pub fn resembles_token(text: &[u8]) -> bool {
+    let parts = [(VAULT_SCHEME.len(), Part::Scheme), (KIND_BYTES_MAX, Part::Kind), (KID_BYTES_MAX, Part::Kid)];
+    let mut rest = text;
+    for (bytes_max, part) in parts {
+        let Some(end) = rest[..rest.len().min(bytes_max + 1)].iter().position(|byte| *byte == b'.') else {
+            return false;
+        };
+        let Ok(text) = std::str::from_utf8(&rest[..end]) else { return false };
+        let text = text.to_ascii_uppercase();
+        let is_part = match part {
+            Part::Scheme => matches!(&*text, VAULT_SCHEME | AEAD_SCHEME),
+            Part::Kind => EntityKind::parse(&text).is_some(),
+            Part::Kid => Kid::parse(&text).is_some(),
+        };
+        if !is_part {
+            return false;
+        }
+        rest = &rest[end + 1..];
+    }
+    rest.first().is_some_and(u8::is_ascii_alphanumeric)
+}
+
+/// A part of a token, before its body.
+enum Part {
+    Scheme,
+    Kind,
+    Kid,
 }
 
 /// Returns the length of the token that a text begins with.
@@ -110,6 +176,28 @@ mod tests {
             &aead(1, 1)[..112],
         ] {
             assert_eq!(found(text), Vec::<&str>::new(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_a_token_is_damaged() {
+        let damaged = |text: &str| -> Vec<String> {
+            let found = damaged_tokens_in(text, &tokens_in(text));
+            found.into_iter().map(|range| text[range].to_owned()).collect()
+        };
+        let lower = VAULT.to_lowercase();
+        let (cut, escaped) = (&VAULT[..VAULT.len() - 1], VAULT.replace('_', "\\_"));
+        for was in [&*lower, cut, &escaped, &VAULT[..20], "MSKV1.PHONE"] {
+            for (before, after) in [("", ""), ("call ", ". "), ("(", ")"), ("\u{e9}", "\n")] {
+                assert_eq!(damaged(&format!("{before}{was}{after}")), [was], "{was}");
+            }
+        }
+        let both = format!("{VAULT} and {cut}");
+        assert_eq!(damaged(&both), [cut]);
+        for text in
+            ["", VAULT, "msk1.com", "Ann@MSK1.COM.", "MSKV1.", "MSK1. Then", "mskv1.phone.k_a.", "Mmm", &"m".repeat(99)]
+        {
+            assert!(damaged(text).is_empty() || text.starts_with("Ann"), "{text}");
         }
     }
 

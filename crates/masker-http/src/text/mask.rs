@@ -82,6 +82,7 @@ pub(super) async fn text_mask(
     let values: Vec<Cow<'_, str>> = found().map(|(text, finding)| value_of(text, finding, request.format)).collect();
     let items: Vec<ValueInput<'_>> =
         found().zip(&values).map(|((_, finding), value)| value_input(value, finding, job.context)).collect();
+    service.charge_found(ctx, items.len())?;
     let outcomes = tokenize_found(service, ctx, &permit, job.policy, &items, request.replace_with).await?;
     let mut outcomes = outcomes.as_slice();
     let mut results = Vec::with_capacity(job.texts.len());
@@ -104,10 +105,10 @@ pub(super) async fn text_mask(
     Reply::json(&TextMaskResponse { results, offsets: request.offsets })
 }
 
-/// Tokenizes what was found in texts, in one batch, and takes it from the caller's limits and budget.
+/// Tokenizes what was found in texts, in one batch, and takes it from the caller's budget.
 ///
 /// # Errors
-/// A [`Problem`] if the caller exceeds a limit, or if the vault failed.
+/// A [`Problem`] if the budget is used up, or if the vault failed.
 pub(super) async fn tokenize_found(
     service: &Service,
     ctx: &mut RequestContext,
@@ -116,7 +117,6 @@ pub(super) async fn tokenize_found(
     items: &[ValueInput<'_>],
     replace_with: TextReplacement,
 ) -> Result<Vec<Masked>, Problem> {
-    service.charge_found(ctx, items.len())?;
     service.charge_values(ctx, items)?;
     let outcomes = match replace_with {
         TextReplacement::Token => {

@@ -22,7 +22,7 @@ use masker_access::{Permit, TextRestore};
 use masker_api::{TextFormat, TextRestoreRequest, TextRestoreResponse, TextRestoreResult, TextUnrestored};
 use masker_core::{
     placeholder::{FoundPlaceholder, Placeholder, WrongCheck},
-    token::tokens_in,
+    token::{damaged_tokens_in, tokens_in},
 };
 use masker_types::{
     error_code::Code,
@@ -107,21 +107,27 @@ pub(super) async fn open_marks(
     context: &str,
     marked: &[(&str, &FoundMark)],
 ) -> Result<Vec<Result<Rehydrated, Code>>, Problem> {
-    let named: Vec<Placeholder> = marked.iter().filter_map(|(_, mark)| mark.placeholder.as_ref()?.ok()).collect();
+    let placeholder = |mark: &FoundMark| match mark.kind {
+        MarkKind::Placeholder(placeholder) => Some(placeholder),
+        MarkKind::Token | MarkKind::Damaged(_) => None,
+    };
+    let named: Vec<Placeholder> = marked.iter().filter_map(|(_, mark)| placeholder(mark)).collect();
     let session = ctx.session.as_ref().map(EnteredSession::id);
     let mut of_placeholders = service.vault.placeholder_tokens(permit, session, &named).await?.into_iter();
     // The token of each mark, or why it has none.
     let resolved: Vec<Result<Cow<'_, str>, Code>> = marked
         .iter()
-        .map(|(text, mark)| match mark.placeholder {
-            None => Ok(Cow::Borrowed(&text[mark.range.clone()])),
-            Some(Ok(_)) => of_placeholders.next().flatten().map(Cow::Owned).ok_or(Code::PlaceholderNotFound),
-            Some(Err(WrongCheck)) => Err(Code::PlaceholderCheck),
+        .map(|(text, mark)| match mark.kind {
+            MarkKind::Token => Ok(Cow::Borrowed(&text[mark.range.clone()])),
+            MarkKind::Placeholder(_) => {
+                of_placeholders.next().flatten().map(Cow::Owned).ok_or(Code::PlaceholderNotFound)
+            }
+            MarkKind::Damaged(code) => Err(code),
         })
         .collect();
     let tokens: Vec<TokenInput<'_>> = resolved.iter().flatten().map(|token| TokenInput { token, context }).collect();
     // Those of tokens were noted with the text.
-    let by_placeholder = marked.iter().zip(&resolved).filter(|((_, mark), _)| mark.placeholder.is_some());
+    let by_placeholder = marked.iter().zip(&resolved).filter(|((_, mark), _)| placeholder(mark).is_some());
     let honeytokens: Vec<HoneytokenId> =
         by_placeholder.filter_map(|(_, token)| service.vault.honeytoken(token.as_ref().ok()?)).collect();
     service.record_honeytokens(ctx, honeytokens.into_iter());
@@ -133,43 +139,57 @@ pub(super) async fn open_marks(
     let misses = outcomes.iter().filter(|outcome| matches!(outcome, Err(ItemFailure::NotFound))).count();
     let mut outcomes = outcomes.into_iter();
     let mut opened = Vec::with_capacity(resolved.len());
-    let mut strange = 0;
+    let mut unresolved = 0;
     for token in &resolved {
         opened.push(match token {
             // There is an outcome for each token.
             Ok(_) => outcomes.next().map_or(Err(Code::Internal), |outcome| outcome.map_err(|failure| failure.code())),
             Err(code) => {
                 ctx.count(ItemOutcomeKey::keyless(None, code.as_str()));
-                strange += 1;
+                unresolved += 1;
                 Err(*code)
             }
         });
     }
-    slow_down(misses + strange).await;
+    slow_down(misses + unresolved).await;
     Ok(opened)
 }
 
-/// A token or what looks like a placeholder.
+/// A token or a placeholder, or what was one.
 pub(super) struct FoundMark {
     pub(super) range: Range<usize>,
-    /// `None` for a token.
-    placeholder: Option<Result<Placeholder, WrongCheck>>,
+    kind: MarkKind,
 }
 
-/// Returns the tokens and placeholders of a text, in its order. A placeholder within a token is none.
+enum MarkKind {
+    Token,
+    Placeholder(Placeholder),
+    /// It cannot be restored, for this reason.
+    Damaged(Code),
+}
+
+/// Returns the tokens and placeholders of a text, in its order. Placeholders inside tokens are ignored.
 pub(super) fn marks(
     text: &str,
     format: TextFormat,
     placeholders: Vec<FoundPlaceholder>,
 ) -> Result<Vec<FoundMark>, TextFailure> {
     let spans = read_format(text, format)?;
+    let tokens = tokens_in(text);
     let mut marks: Vec<FoundMark> =
-        tokens_in(text).into_iter().map(|range| FoundMark { range, placeholder: None }).collect();
+        tokens.iter().map(|range| FoundMark { range: range.clone(), kind: MarkKind::Token }).collect();
+    let damaged = damaged_tokens_in(text, &tokens).into_iter();
+    marks.extend(damaged.map(|range| FoundMark { range, kind: MarkKind::Damaged(Code::TokenMalformed) }));
+    marks.sort_by_key(|mark| mark.range.start);
     let tokens = marks.len();
     for FoundPlaceholder { range, placeholder } in placeholders {
         let position = marks[..tokens].partition_point(|token| token.range.end <= range.start);
         if marks[..tokens].get(position).is_none_or(|token| token.range.start >= range.end) {
-            marks.push(FoundMark { range, placeholder: Some(placeholder) });
+            let kind = match placeholder {
+                Ok(placeholder) => MarkKind::Placeholder(placeholder),
+                Err(WrongCheck) => MarkKind::Damaged(Code::PlaceholderCheck),
+            };
+            marks.push(FoundMark { range, kind });
         }
     }
     marks.sort_by_key(|mark| mark.range.start);
@@ -179,7 +199,7 @@ pub(super) fn marks(
     Ok(marks)
 }
 
-/// Holds an answer with misses back, so that guessing takes time.
+/// Delays an answer with misses, so that guessing takes time.
 async fn slow_down(misses: usize) {
     if misses > 0 {
         let milliseconds = TEXT_MISS_MS.saturating_mul(misses as u64).min(TEXT_MISSES_MS_MAX);

@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions, Permissions, TryLockError},
     io::{self, Read, Write},
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     process,
 };
@@ -181,6 +181,8 @@ pub(super) struct DataDirectoryLock {
 impl DataDirectoryLock {
     /// Takes the lock, and writes this process's id into the file, for the error message of other processes.
     pub(super) fn take(paths: &VaultPaths) -> Result<Self, StoreOpenError> {
+        let unreadable = |source| StoreOpenError::Io { path: paths.root.clone(), doing: "look at the files", source };
+        check_file_types(&paths.root).map_err(unreadable)?;
         let open = OpenOptions::new()
             .read(true)
             .write(true)
@@ -225,6 +227,33 @@ impl Drop for DataDirectoryLock {
         // Between fork and exec a child process has this descriptor too, so closing ours would not release the lock.
         let _ = self.file.unlock();
     }
+}
+
+/// Checks that a directory has no pipes and devices, except the directory of an audit log, whose reader knows them. Opening a pipe
+/// without a writer would never return, and the engine opens what it finds.
+fn check_file_types(directory: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        // Who opens the files says better what is wrong.
+        Err(_) => return Ok(()),
+        Ok(entries) => entries,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let path = entry.path();
+        // What a link leads to may be on another disk, or gone.
+        let Ok(found) = fs::metadata(&path) else { continue };
+        let kind = found.file_type();
+        if found.is_dir() && entry.file_name() != LOST_AND_FOUND && entry.file_name() != AUDIT_DIRECTORY {
+            check_file_types(&path)?;
+        } else if kind.is_fifo() || kind.is_char_device() || kind.is_block_device() {
+            let message = format!(
+                "{} is not a regular file: restore it from a backup, or remove it if it is not the vault's",
+                path.display()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+    }
+    Ok(())
 }
 
 /// Checks that no restore into this directory was interrupted.
@@ -353,6 +382,19 @@ mod tests {
         fs::write(paths.lock(), b"before").unwrap();
         drop(DataDirectoryLock::take(&paths).unwrap());
         assert_eq!(fs::read(paths.lock()).unwrap(), b"before");
+    }
+
+    #[test]
+    fn a_pipe_is_refused_before_it_is_opened() {
+        for entry in ["lock", "witness", "fjall/0.jnl", "fjall/keyspaces/1/tables/3"] {
+            let folder = tempfile::tempdir().unwrap();
+            let paths = VaultPaths { root: folder.path().to_owned(), kind: EngineKind::Fjall };
+            let path = folder.path().join(entry);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            assert!(process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+            let refused = DataDirectoryLock::take(&paths).map(drop).unwrap_err().to_string();
+            assert!(refused.contains(entry) && refused.contains("not a regular file"), "{refused}");
+        }
     }
 
     #[test]

@@ -2,18 +2,14 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr2_iter};
+use memchr::memchr2_iter;
 
 use super::plan::BulkOperation;
 use masker_core::{
-    token::{AEAD_SCHEME, Token, VAULT_SCHEME},
+    token::{AEAD_SCHEME, Token, VAULT_SCHEME, resembles_token},
     validate::is_token,
 };
-use masker_types::{
-    error_code::Code,
-    kind::{EntityKind, Kid, Value},
-    limits::{KID_BYTES_MAX, KIND_BYTES_MAX, VALUE_BYTES_MAX},
-};
+use masker_types::{error_code::Code, kind::Value, limits::VALUE_BYTES_MAX};
 
 /// Returns whether a text was meant as a token: it begins with the scheme of one, or contains the four parts of one, also in
 /// lower case. Such a text must not be copied as if it never was a token.
@@ -23,35 +19,7 @@ pub(super) fn was_token(text: &[u8]) -> bool {
         |scheme: &str| text.strip_prefix(scheme.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'.'));
     begins_with(VAULT_SCHEME)
         || begins_with(AEAD_SCHEME)
-        || memchr2_iter(b'M', b'm', text).any(|at| begins_with_parts(&text[at..]))
-}
-
-/// Returns whether a text begins with a scheme, a kind, a key id and a body, in upper or lower case.
-fn begins_with_parts(text: &[u8]) -> bool {
-    let parts = [(VAULT_SCHEME.len(), Part::Scheme), (KIND_BYTES_MAX, Part::Kind), (KID_BYTES_MAX, Part::Kid)];
-    let mut rest = text;
-    for (bytes_max, part) in parts {
-        let Some(end) = memchr(b'.', &rest[..rest.len().min(bytes_max + 1)]) else { return false };
-        let Ok(text) = std::str::from_utf8(&rest[..end]) else { return false };
-        let text = text.to_ascii_uppercase();
-        let is_part = match part {
-            Part::Scheme => matches!(&*text, VAULT_SCHEME | AEAD_SCHEME),
-            Part::Kind => EntityKind::parse(&text).is_some(),
-            Part::Kid => Kid::parse(&text).is_some(),
-        };
-        if !is_part {
-            return false;
-        }
-        rest = &rest[end + 1..];
-    }
-    rest.first().is_some_and(u8::is_ascii_alphanumeric)
-}
-
-/// A part of a token, before its body.
-enum Part {
-    Scheme,
-    Kind,
-    Kid,
+        || memchr2_iter(b'M', b'm', text).any(|at| resembles_token(&text[at..]))
 }
 
 /// Returns why the daemon would refuse a text of a column or field. If the policy passes its kind through or redacts it, a

@@ -142,15 +142,16 @@ impl<'d> StreamedMask<'d> {
         }
         let permit: Permit<TextMask> = running.renew()?;
         let text = running.take_pending(end);
-        let RunningStream { service, ctx, context, .. } = running;
-        let policies = policies_of(ctx);
-        let policy = required_policy(policies.get(ctx.details.policy.as_deref()))?;
         let later = self.findings.partition_point(|finding| finding.start < self.base + end);
         let found = self.findings.drain(..later).map(|finding| moved(finding, self.base, text.len())).collect();
-        let placeholders = existing_placeholders(service, ctx, &permit, &[&text]).await?;
+        let placeholders = existing_placeholders(&running.service, &running.ctx, &permit, &[&text]).await?;
         let existing = existing(&text, placeholders.first().map_or(&[], Vec::as_slice), None);
         let findings = outside(&text, found, &existing, None);
         let searched = SearchedText { findings, existing, in_numbers: Vec::new() };
+        let permit = running.charge_found(permit, searched.findings.len()).await?;
+        let RunningStream { service, ctx, context, .. } = running;
+        let policies = policies_of(ctx);
+        let policy = required_policy(policies.get(ctx.details.policy.as_deref()))?;
         let items: Vec<ValueInput<'_>> = searched
             .findings
             .iter()

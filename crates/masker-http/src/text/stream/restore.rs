@@ -91,12 +91,12 @@ impl StreamedRestore<'_> {
         }
         let permit: Permit<TextRestore> = running.renew()?;
         let text = running.take_pending(end);
-        let RunningStream { service, ctx, context, .. } = running;
-        let placeholders = placeholders_in_texts(&[&text], &ctx.policies).pop().unwrap_or_default();
+        let placeholders = placeholders_in_texts(&[&text], &running.ctx.policies).pop().unwrap_or_default();
         let marks = marks(&text, TextFormat::Plain, placeholders)
             .map_err(|failure| Problem::new(failure.code(), failure.detail()))?;
         let marked: Vec<(&str, &FoundMark)> = marks.iter().map(|mark| (text.as_str(), mark)).collect();
-        service.charge_found(ctx, marked.len())?;
+        let permit = running.charge_found(permit, marked.len()).await?;
+        let RunningStream { service, ctx, context, .. } = running;
         service.charge_tokens(ctx, marked.len())?;
         let opened = open_marks(service, ctx, &permit, context, &marked).await?;
         service.metrics.http.text_bytes.with_label_values(&["restore"]).inc_by(text.len() as u64);

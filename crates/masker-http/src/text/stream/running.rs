@@ -3,7 +3,7 @@
 //! Every part of the answer is recorded before it is sent, and its caller's rights are looked at twice: before anything is done,
 //! and again once the client takes the part. Nothing waits between the second look and the connection.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hyper::{
     StatusCode,
@@ -26,6 +26,9 @@ use crate::{
 use masker_access::{Permit, ScopedOperation};
 use masker_api::{ItemError, TextStreamEnd, TextStreamError, TextStreamPart};
 use masker_types::error_code::Code;
+
+/// Longest wait for a limit of the caller, in seconds. Those by the second have enough sooner, those by the hour rarely.
+const LIMIT_WAIT_SECONDS_MAX: u64 = 10;
 
 /// Why a stream ended early.
 pub(super) enum StreamFailure {
@@ -159,6 +162,22 @@ impl RunningStream {
         }
         permit.check_context(&self.context)?;
         Ok(permit)
+    }
+
+    /// Takes values that were found in a part from the caller's limits. Waits for a limit that soon has enough, because a part that
+    /// is refused ends the stream.
+    pub(super) async fn charge_found<O: ScopedOperation>(
+        &mut self,
+        mut permit: Permit<O>,
+        values: usize,
+    ) -> Result<Permit<O>, Problem> {
+        loop {
+            let Err(refused) = self.service.charge_found(&mut self.ctx, values) else { return Ok(permit) };
+            let soon = refused.retry_after_seconds.filter(|seconds| *seconds <= LIMIT_WAIT_SECONDS_MAX);
+            let Some(seconds) = soon.filter(|_| refused.code == Code::RateLimited) else { return Err(refused) };
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            permit = self.renew()?;
+        }
     }
 
     /// Records a part of the answer, and sends it once the client takes it, if the caller still may have it.

@@ -18,9 +18,9 @@ use std::{
 
 use crate::{KeyPrefix, NetworkAddress, limiter::whole_seconds};
 use masker_types::limits::{
-    ATTEMPTS_ADDRESSES_MAX, ATTEMPTS_BEFORE_BLOCK_MAX, ATTEMPTS_BLOCK_SECONDS_MAX, ATTEMPTS_BLOCK_SECONDS_MIN, ATTEMPTS_DELAY_MS_MAX,
-    ATTEMPTS_DELAY_MS_MIN, ATTEMPTS_DELAYED_MAX, ATTEMPTS_OF_UID_UNDELAYED_MAX, ATTEMPTS_PREFIXES_MAX,
-    ATTEMPTS_UIDS_MAX, ATTEMPTS_UNDELAYED_MAX, ATTEMPTS_WINDOW_SECONDS,
+    ATTEMPTS_ADDRESSES_MAX, ATTEMPTS_BEFORE_BLOCK_MAX, ATTEMPTS_BLOCK_SECONDS_MAX, ATTEMPTS_BLOCK_SECONDS_MIN,
+    ATTEMPTS_DELAY_MS_MAX, ATTEMPTS_DELAY_MS_MIN, ATTEMPTS_DELAYED_MAX, ATTEMPTS_OF_UID_UNDELAYED_MAX,
+    ATTEMPTS_PREFIXES_MAX, ATTEMPTS_UIDS_MAX, ATTEMPTS_UNDELAYED_MAX, ATTEMPTS_WINDOW_SECONDS,
 };
 
 const WINDOW: Duration = Duration::from_secs(ATTEMPTS_WINDOW_SECONDS);
@@ -100,8 +100,8 @@ impl FailedAttempts {
         if let Err(until) = of_prefix.record(now) {
             return blocked_until(until);
         }
-        let delay =
-            delay(of_prefix.recent.0.len(), ATTEMPTS_UNDELAYED_MAX).max(delay(of_source, ATTEMPTS_OF_UID_UNDELAYED_MAX));
+        let delay = delay(of_prefix.recent.0.len(), ATTEMPTS_UNDELAYED_MAX)
+            .max(delay(of_source, ATTEMPTS_OF_UID_UNDELAYED_MAX));
         attempts.due.retain(|due| *due > now);
         match attempts.due.iter().min() {
             _ if delay.is_zero() => {}

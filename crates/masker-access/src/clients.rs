@@ -401,7 +401,9 @@ mod tests {
         let problems = resolve(&AccessConfig { clients: vec![root], ..AccessConfig::default() }).unwrap_err();
         assert_eq!(
             problems,
-            ["masker.toml:1: the client `root` is a gateway and names root, who cannot be one: give the gateway a user of its own"]
+            [
+                "masker.toml:1: the client `root` is a gateway and names root, who cannot be one: give the gateway a user of its own"
+            ]
         );
     }
 

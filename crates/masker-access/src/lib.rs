@@ -34,12 +34,12 @@ mod usage;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use caller::{AcceptedSecret, FoundBy};
+use gateway::GatewayPath;
 use masker_types::{
     grant::{GatewayAssertion, Grant, ROLE_NAME_PREFIX, UNRESTRICTED_NAME},
     share::Share,
 };
-use caller::{AcceptedSecret, FoundBy};
-use gateway::GatewayPath;
 use roles::RoleRejection;
 
 pub use api_keys::{ApiKeys, AuthRejection, UnstoredChange};

@@ -91,7 +91,8 @@ fn read_ceiling(section: &Section<'_>, texts: &[Located<&str>]) -> ScopeSet {
     let mut ceiling = ScopeSet::default();
     for Located { value, line } in texts {
         if GatewayAssertion::is_meant_by(value) {
-            let problem = format!("`ceiling` cannot contain {}: list what the gateway asserts in `scopes`", quoted(value));
+            let problem =
+                format!("`ceiling` cannot contain {}: list what the gateway asserts in `scopes`", quoted(value));
             section.report(*line, problem);
         } else if let Err(error) = ceiling.add(value) {
             section.report(*line, format!("`ceiling`: {error}"));

@@ -92,7 +92,8 @@ fn role(
     }
     let mut members = Vec::new();
     for Located { value, line } in section.strings("members").unwrap_or_default() {
-        let Some(identity) = value.strip_prefix(CERTIFICATE).and_then(|text| CertificateIdentity::parse(text).ok()) else {
+        let Some(identity) = value.strip_prefix(CERTIFICATE).and_then(|text| CertificateIdentity::parse(text).ok())
+        else {
             section.report(line, format!("`members` cannot contain {}: write {FORMS}", quoted(value)));
             continue;
         };

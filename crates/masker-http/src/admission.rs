@@ -22,8 +22,8 @@ use super::{
     shares::Shares,
 };
 use masker_access::{
-    AttemptOutcome, AttemptSource, AuthError, Certificate, KeyPrefix, LimitExceeded, LimitKind, Permit, RateLimitStatus, Resource, ScopedOperation,
-    Timestamps, looks_like_key,
+    AttemptOutcome, AttemptSource, AuthError, Certificate, KeyPrefix, LimitExceeded, LimitKind, Permit,
+    RateLimitStatus, Resource, ScopedOperation, Timestamps, looks_like_key,
 };
 use masker_types::{error_code::Code, limits::ANSWER_BYTES_UNMETERED};
 use masker_vault::ValueInput;

@@ -169,9 +169,8 @@ mod tests {
             identity("san:uri:spiffe://a/b?c=%20,d"),
             identity("san:email:a+b@c.example"),
         ]);
-        let text = format!(
-            "{key}, san:dns:*.CI.example,san:uri:spiffe://a/b%3Fc%3D%2520%2Cd ,\tsan:email:a%2bb@c.example"
-        );
+        let text =
+            format!("{key}, san:dns:*.CI.example,san:uri:spiffe://a/b%3Fc%3D%2520%2Cd ,\tsan:email:a%2bb@c.example");
         assert_eq!(certificate(&text).ok(), expected);
     }
 
@@ -199,7 +198,8 @@ mod tests {
 
     #[test]
     fn an_address_is_an_address_alone() {
-        let parsed = |text: &str| parse_address(&HeaderValue::from_str(text).unwrap()).ok().map(|address| address.to_string());
+        let parsed =
+            |text: &str| parse_address(&HeaderValue::from_str(text).unwrap()).ok().map(|address| address.to_string());
         assert_eq!(parsed("192.0.2.1").as_deref(), Some("192.0.2.1"));
         assert_eq!(parsed("2001:DB8::1").as_deref(), Some("2001:db8::1"));
         for text in ["", "192.0.2.1:80", "[::1]", "fe80::1%eth0", "192.0.2.1, 192.0.2.2", "localhost", "192.0.2.01"] {

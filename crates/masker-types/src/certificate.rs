@@ -92,7 +92,8 @@ impl CertificateIdentity {
             .into_iter()
             .find_map(|(prefix, identity)| Some((text.strip_prefix(prefix)?, identity)))
             .ok_or(IdentityError::Form)?;
-        let is_valid = (1..=IDENTITY_BYTES_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+        let is_valid =
+            (1..=IDENTITY_BYTES_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
         if is_valid { Ok(identity(name.to_owned())) } else { Err(IdentityError::Name) }
     }
 }
@@ -115,7 +116,9 @@ mod tests {
     #[test]
     fn an_identity_is_its_text() {
         let digest = format!("sha256:{}", "0af9".repeat(16));
-        for text in [&*digest, "san:dns:ci.example", "san:dns:*.example", "san:uri:spiffe://a/b?c=%20", "san:email:A@b.example"] {
+        for text in
+            [&*digest, "san:dns:ci.example", "san:dns:*.example", "san:uri:spiffe://a/b?c=%20", "san:email:A@b.example"]
+        {
             assert_eq!(CertificateIdentity::parse(text).unwrap().to_string(), text);
         }
         let dns = |name: &str| CertificateIdentity::parse(&format!("san:dns:{name}")).unwrap();

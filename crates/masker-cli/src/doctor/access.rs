@@ -28,7 +28,8 @@ fn judge_gateway(client: &ClientConfig, gateway: &GatewayConfig, daemon_uid: u32
         return Finding::error(CHECK, FindingId::GatewayIgnored, found, remedy);
     }
     let asserted: Vec<&str> = gateway.assertions.iter().map(|assertion| assertion.as_str()).collect();
-    let asserts = if asserted.is_empty() { "asserts nothing".to_owned() } else { format!("asserts {}", asserted.join(", ")) };
+    let asserts =
+        if asserted.is_empty() { "asserts nothing".to_owned() } else { format!("asserts {}", asserted.join(", ")) };
     let opened = gateway.opened();
     if opened.is_empty() {
         let found = format!("the gateway `{name}` ({place}) {asserts}, and passes on no more than the default ceiling");
@@ -174,9 +175,16 @@ mod tests {
             findings.into_iter().skip(2).collect::<Vec<Finding>>()
         };
         assert!(judged(Vec::new()).is_empty());
-        let found = judged(vec![client(7, &["tokenize", "reports:read"]), client(7, &["tokenize", "rehydrate:PHONE", "lookup"])]);
+        let found = judged(vec![
+            client(7, &["tokenize", "reports:read"]),
+            client(7, &["tokenize", "rehydrate:PHONE", "lookup"]),
+        ]);
         assert_eq!(found.iter().map(|finding| finding.status).collect::<Vec<_>>(), [Severity::Ok, Severity::Warning]);
-        assert!(found[0].found.contains("asserts gateway:login, gateway:address, and passes on no more"), "{}", found[0].found);
+        assert!(
+            found[0].found.contains("asserts gateway:login, gateway:address, and passes on no more"),
+            "{}",
+            found[0].found
+        );
         assert!(found[1].found.contains("its ceiling opens lookup, rehydrate:PHONE:"), "{}", found[1].found);
         for uid in [0, 8] {
             let [finding] = judged(vec![client(uid, &[])]).try_into().ok().unwrap();

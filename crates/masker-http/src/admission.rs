@@ -40,7 +40,6 @@ impl Service {
         self.authenticate(ctx, matched.as_ref().ok(), head)?;
         let RouteMatch { route, parameter } = matched?;
         self.authorize(ctx, route)?;
-        ctx.address_slot = self.addresses.begin(&ctx.caller)?;
         match route.cost {
             Cost::Request => self.charge_request(ctx, 0)?,
             Cost::Values | Cost::Tokens => self.check_limits(ctx)?,
@@ -97,6 +96,7 @@ impl Service {
         };
         if let Some(address) = asserted.address {
             ctx.caller.set_address(address);
+            ctx.address_slot = self.addresses.begin(&ctx.caller)?;
         }
         let mut credentials = head.headers.get_all(header::AUTHORIZATION).into_iter();
         let caller = match (credentials.next(), credentials.next(), asserted.certificate) {

@@ -329,10 +329,13 @@ pub struct WhoAmI {
     /// `client-certificate`, which a gateway attests.
     pub attested_by: String,
     /// The SHA-256 of the public key of the client certificate.
+    #[serde(default)]
     pub certificate: Option<String>,
     /// The gateway that the request came through. The scopes, policies and contexts are those within its ceiling.
+    #[serde(default)]
     pub gateway: Option<String>,
     /// The address that the request came from, as the gateway attests it.
+    #[serde(default)]
     pub address: Option<String>,
     /// The systemd unit of the process.
     pub unit: Option<String>,

@@ -43,6 +43,9 @@ async fn record(log: &AuditLog, events: usize) {
         items: 1,
     }];
     let caller = EncodedCaller::new(&CallerIdentity {
+        address: None,
+        certificate: None,
+        gateway: None,
         name: "billing",
         uid: 1_000,
         gid: 1_000,

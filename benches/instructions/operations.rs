@@ -259,6 +259,9 @@ fn audit_event(fixture: &Arc<Fixture>) -> Operation {
         items: 1,
     }];
     let caller = audit::EncodedCaller::new(&audit::CallerIdentity {
+        address: None,
+        certificate: None,
+        gateway: None,
         name: "billing",
         uid: 1_000,
         gid: 1_000,

@@ -121,6 +121,9 @@ fn event(number: u64) -> AuditEvent<'static> {
         [OutcomeCount { fingerprint: None, generation: None, items: 3, kid: None, kind: None, outcome: "minted" }];
     static CALLER: LazyLock<EncodedCaller> = LazyLock::new(|| {
         EncodedCaller::new(&CallerIdentity {
+            address: Some("2001:db8::1"),
+            certificate: Some("0123456789abcdef"),
+            gateway: Some("gateway"),
             gid: 7,
             key_id: Some("0123456789abcdef"),
             key_prefix: Some("mskr_prefix"),

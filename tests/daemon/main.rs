@@ -16,6 +16,7 @@ mod connections;
 mod contract;
 mod control_key;
 mod engines;
+mod gateway;
 mod handover;
 mod honeytokens;
 mod keys;

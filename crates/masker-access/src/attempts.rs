@@ -1,9 +1,10 @@
 //! Failed attempts to authenticate: further answers are delayed, and after many attempts there are none for a while.
 //!
-//! Attempts count per uid and key prefix. A prefix is public, so it alone must not block anyone. A uid can be shared by
-//! honest callers, so it alone only delays. Valid keys never reach this module: they are neither delayed nor blocked.
+//! Attempts count per source and key prefix. A source is a uid, or an address that the gateway of a uid asserts: strangers
+//! who come through one gateway do not block each other. A prefix is public, so it alone must not block anyone. A source can be
+//! shared by honest callers, so it alone only delays. Valid keys never reach this module: they are neither delayed nor blocked.
 //! Guessing is hopeless at 220 bits anyway. This keeps it from being loud and from occupying connections: only a few
-//! answers of a uid are delayed at a time, and further attempts are refused at once.
+//! answers of a source are delayed at a time, and further attempts are refused at once.
 
 #[cfg(test)]
 mod tests;
@@ -15,11 +16,11 @@ use std::{
     time::Duration,
 };
 
-use crate::{KeyPrefix, limiter::whole_seconds};
+use crate::{KeyPrefix, NetworkAddress, limiter::whole_seconds};
 use masker_types::limits::{
-    ATTEMPTS_BEFORE_BLOCK_MAX, ATTEMPTS_BLOCK_SECONDS_MAX, ATTEMPTS_BLOCK_SECONDS_MIN, ATTEMPTS_DELAY_MS_MAX,
-    ATTEMPTS_DELAY_MS_MIN, ATTEMPTS_DELAYED_MAX, ATTEMPTS_OF_UID_UNDELAYED_MAX, ATTEMPTS_PREFIXES_MAX,
-    ATTEMPTS_UIDS_MAX, ATTEMPTS_UNDELAYED_MAX, ATTEMPTS_WINDOW_SECONDS,
+    ATTEMPTS_ADDRESSES_MAX, ATTEMPTS_BEFORE_BLOCK_MAX, ATTEMPTS_BLOCK_SECONDS_MAX, ATTEMPTS_BLOCK_SECONDS_MIN,
+    ATTEMPTS_DELAY_MS_MAX, ATTEMPTS_DELAY_MS_MIN, ATTEMPTS_DELAYED_MAX, ATTEMPTS_OF_UID_UNDELAYED_MAX,
+    ATTEMPTS_PREFIXES_MAX, ATTEMPTS_UIDS_MAX, ATTEMPTS_UNDELAYED_MAX, ATTEMPTS_WINDOW_SECONDS,
 };
 
 const WINDOW: Duration = Duration::from_secs(ATTEMPTS_WINDOW_SECONDS);
@@ -27,7 +28,7 @@ const BLOCK_MIN: Duration = Duration::from_secs(ATTEMPTS_BLOCK_SECONDS_MIN);
 const BLOCK_MAX: Duration = Duration::from_secs(ATTEMPTS_BLOCK_SECONDS_MAX);
 const DELAY_MIN: Duration = Duration::from_millis(ATTEMPTS_DELAY_MS_MIN);
 const DELAY_MAX: Duration = Duration::from_millis(ATTEMPTS_DELAY_MS_MAX);
-/// Attempts of a uid that are remembered: as many as make a difference to the delay.
+/// Attempts of a source that are remembered: as many as make a difference to the delay.
 const OF_UID_MAX: usize = ATTEMPTS_OF_UID_UNDELAYED_MAX + ATTEMPTS_BEFORE_BLOCK_MAX;
 
 /// How a failed attempt is answered.
@@ -45,12 +46,25 @@ pub enum AttemptOutcome {
     },
 }
 
-/// The failed attempts of all callers. Memory is bounded: the least recent are forgotten.
+/// Where an attempt comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AttemptSource {
+    /// A process of this user.
+    User(u32),
+    /// An address, as the gateway that this user runs asserts it.
+    Address(u32, NetworkAddress),
+}
+
+/// The failed attempts of all callers. Memory is bounded: the least recent are forgotten, those of users and those of
+/// addresses apart.
 #[derive(Default)]
-pub struct FailedAttempts(Mutex<HashMap<u32, UidAttempts>>);
+pub struct FailedAttempts {
+    of_users: Mutex<HashMap<AttemptSource, SourceAttempts>>,
+    of_addresses: Mutex<HashMap<AttemptSource, SourceAttempts>>,
+}
 
 #[derive(Default)]
-struct UidAttempts {
+struct SourceAttempts {
     recent: RecentAttempts,
     /// When each delayed answer is due.
     due: Vec<Duration>,
@@ -72,18 +86,22 @@ struct RecentAttempts(VecDeque<Duration>);
 impl FailedAttempts {
     /// Records that a caller failed to authenticate with a key of this prefix (`None` for a malformed credential), and
     /// returns how to answer. `now` is a monotonic time.
-    pub fn record(&self, uid: u32, prefix: Option<KeyPrefix>, now: Duration) -> AttemptOutcome {
-        let mut uids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let attempts = bounded_entry(&mut uids, uid, ATTEMPTS_UIDS_MAX, |attempts| attempts.recent.latest());
-        let of_uid = attempts.recent.push(now, Duration::ZERO, OF_UID_MAX);
+    pub fn record(&self, source: AttemptSource, prefix: Option<KeyPrefix>, now: Duration) -> AttemptOutcome {
+        let (sources, most) = match source {
+            AttemptSource::User(_) => (&self.of_users, ATTEMPTS_UIDS_MAX),
+            AttemptSource::Address(..) => (&self.of_addresses, ATTEMPTS_ADDRESSES_MAX),
+        };
+        let mut sources = sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let attempts = bounded_entry(&mut sources, source, most, |attempts| attempts.recent.latest());
+        let of_source = attempts.recent.push(now, Duration::ZERO, OF_UID_MAX);
         let of_prefix = bounded_entry(&mut attempts.by_prefix, prefix, ATTEMPTS_PREFIXES_MAX, |p| p.recent.latest());
         let blocked_until =
             |until: Duration| AttemptOutcome::Blocked { retry_after_seconds: whole_seconds(until - now) };
         if let Err(until) = of_prefix.record(now) {
             return blocked_until(until);
         }
-        let delay =
-            delay(of_prefix.recent.0.len(), ATTEMPTS_UNDELAYED_MAX).max(delay(of_uid, ATTEMPTS_OF_UID_UNDELAYED_MAX));
+        let delay = delay(of_prefix.recent.0.len(), ATTEMPTS_UNDELAYED_MAX)
+            .max(delay(of_source, ATTEMPTS_OF_UID_UNDELAYED_MAX));
         attempts.due.retain(|due| *due > now);
         match attempts.due.iter().min() {
             _ if delay.is_zero() => {}

@@ -2,12 +2,17 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use nix::unistd::{Group, User};
 
-use crate::{Peer, Principal, ShareHolder};
+use crate::{
+    Certificate, Peer, Principal, ShareHolder,
+    gateway::Gateway,
+    roles::{RoleRejection, Roles},
+    usage::OwnUsage,
+};
 use masker_config::{AccessConfig, ClientConfig};
 use masker_types::{
     grant::{Grant, Limits, UNLISTED_NAME, UNRESTRICTED_NAME},
@@ -19,16 +24,13 @@ use masker_types::{
 #[derive(Clone, Debug)]
 pub struct ClientRules {
     rules: Vec<ClientRule>,
-    unlisted: Arc<Principal>,
-    /// The same with limits for each user; `None` if there are none.
-    limited_users: Option<Arc<LimitedUsers>>,
+    /// The principals of users that no client matches.
+    unlisted: OwnUsage<u32>,
+    roles: Roles,
     unrestricted: Option<Unrestricted>,
     /// Differs from that of the rules before them.
     version: u64,
 }
-
-/// The principals of users that no client matches.
-type LimitedUsers = Mutex<HashMap<u32, Arc<Principal>>>;
 
 /// The callers that may do everything unless a client names them. On the wire their name is `trusted`.
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ struct ClientRule {
     gids: Vec<u32>,
     unit: Option<String>,
     principal: Arc<Principal>,
+    /// What it is if it passes on the requests of others.
+    gateway: Option<Arc<Gateway>>,
     share: Option<Share>,
 }
 
@@ -88,14 +92,18 @@ impl ClientRules {
         let mut problems = Vec::new();
         let rules =
             config.clients.iter().map(|client| ClientRule::resolve(client, users, policies, &mut problems)).collect();
+        let roles = Roles::resolve(&config.roles, policies, &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
         let unlisted = Grant { scopes: config.unlisted_scopes(), ..Grant::none() };
         Ok(ClientRules {
             rules,
-            unlisted: Principal::local(UNLISTED_NAME, unlisted, config.unlisted_limits),
-            limited_users: (!config.unlisted_limits.is_unlimited()).then(Arc::default),
+            unlisted: OwnUsage::new(
+                Principal::local(UNLISTED_NAME, unlisted, config.unlisted_limits),
+                UNLISTED_USERS_MAX,
+            ),
+            roles,
             unrestricted: None,
             version: 0,
         })
@@ -116,13 +124,8 @@ impl ClientRules {
                 rule.principal = Arc::new(rule.principal.inheriting_usage(&known.principal));
             }
         }
-        self.unlisted = Arc::new(self.unlisted.inheriting_usage(&before.unlisted));
-        if let (Some(users), Some(known)) = (&self.limited_users, &before.limited_users) {
-            let known = known.lock().unwrap_or_else(PoisonError::into_inner);
-            let inherited = |principal: &Arc<Principal>| Arc::new(self.unlisted.inheriting_usage(principal));
-            let inherited = known.iter().map(|(uid, principal)| (*uid, inherited(principal))).collect();
-            *users.lock().unwrap_or_else(PoisonError::into_inner) = inherited;
-        }
+        self.unlisted = self.unlisted.inheriting(&before.unlisted);
+        self.roles = self.roles.following(&before.roles);
         self
     }
 
@@ -131,9 +134,15 @@ impl ClientRules {
         self.version
     }
 
-    /// Returns the client of this name, or the principal of callers that no client matches.
+    /// Returns the client or the role of this name, or the principal of callers that no client matches.
     pub(super) fn by_name(&self, name: &str) -> Option<&Arc<Principal>> {
-        self.rules.iter().map(|rule| &rule.principal).chain([&self.unlisted]).find(|principal| principal.name == name)
+        self.all().find(|principal| principal.name == name)
+    }
+
+    /// Returns the principals of all clients and roles, and that of callers that no client matches.
+    fn all(&self) -> impl Iterator<Item = &Arc<Principal>> {
+        let clients = self.rules.iter().map(|rule| &rule.principal);
+        clients.chain(self.roles.principals()).chain([self.unlisted.shared()])
     }
 
     /// Returns whether a user is root or the daemon's own.
@@ -159,31 +168,35 @@ impl ClientRules {
         self.rules.iter().filter_map(|rule| rule.share).map(|share| u64::from(share.guaranteed_percent)).sum()
     }
 
-    /// Returns the principal of a process that no client matches. Each user has limits of its own.
-    fn unlisted(&self, uid: u32) -> Arc<Principal> {
-        let Some(users) = &self.limited_users else { return Arc::clone(&self.unlisted) };
-        let mut users = users.lock().unwrap_or_else(PoisonError::into_inner);
-        if users.len() >= UNLISTED_USERS_MAX && !users.contains_key(&uid) {
-            return Arc::clone(&self.unlisted);
-        }
-        let principal = users.entry(uid).or_insert_with(|| Arc::new(self.unlisted.with_own_usage()));
-        Arc::clone(principal)
-    }
-
-    /// Returns the clients by name, with the principal of callers that no client matches. Who may do everything is not among
-    /// them.
+    /// Returns the clients and roles by name, with the principal of callers that no client matches. Who may do everything is
+    /// not among them.
     pub(super) fn principals(&self) -> HashMap<String, Arc<Principal>> {
-        let principals = self.rules.iter().map(|rule| &rule.principal).chain([&self.unlisted]);
-        principals.map(|principal| (principal.name.clone(), Arc::clone(principal))).collect()
+        self.all().map(|principal| (principal.name.clone(), Arc::clone(principal))).collect()
     }
 
-    /// Returns the principal that a process acts as. The first client that matches decides. A client that is only a group
-    /// names no user, so it takes nothing from those who may do everything.
-    pub(super) fn principal(&self, peer: &Peer) -> Arc<Principal> {
+    /// Returns the principal that a process acts as, and whether it is a gateway. The first client that matches decides. A
+    /// client that is only a group names no user, so it takes nothing from those who may do everything. Root and the daemon's
+    /// own user are never gateways.
+    pub(super) fn identify(&self, peer: &Peer) -> (Arc<Principal>, Option<Arc<Gateway>>) {
+        let is_owner = self.is_owner(peer.uid());
         let unrestricted = self.unrestricted.as_ref().filter(|rule| rule.matches(peer)).map(|rule| &rule.principal);
-        let applies = |rule: &&ClientRule| rule.matches(peer) && (unrestricted.is_none() || !rule.is_group_alone());
-        let rule = self.rules.iter().find(applies).map(|rule| &rule.principal);
-        rule.or(unrestricted).map_or_else(|| self.unlisted(peer.uid()), Arc::clone)
+        let applies = |rule: &&ClientRule| {
+            rule.matches(peer)
+                && (unrestricted.is_none() || !rule.is_group_alone())
+                && !(is_owner && rule.gateway.is_some())
+        };
+        match self.rules.iter().find(applies) {
+            Some(rule) => (Arc::clone(&rule.principal), rule.gateway.clone()),
+            None => (unrestricted.map_or_else(|| self.unlisted.of(peer.uid()), Arc::clone), None),
+        }
+    }
+
+    /// Returns the principal that the holder of a certificate acts as.
+    ///
+    /// # Errors
+    /// [`RoleRejection`] unless the certificate has one role.
+    pub(super) fn role(&self, certificate: &Certificate) -> Result<Arc<Principal>, RoleRejection> {
+        self.roles.find(certificate)
     }
 }
 
@@ -216,11 +229,22 @@ impl ClientRule {
         for name in client.grant.policies.iter().flatten().filter(|name| !policies.contains(name.as_str())) {
             problem(format!("names the policy `{name}`, which is not loaded"));
         }
+        let uids: Vec<u32> = [user, client.uid].into_iter().flatten().collect();
+        if client.gateway.is_some() && uids.contains(&0) {
+            problem("is a gateway and names root, who cannot be one: give the gateway a user of its own".to_owned());
+        }
+        let gateway = client.gateway.as_ref().map(|gateway| {
+            let ceiling = Grant { scopes: gateway.ceiling.clone(), ..client.grant.clone() };
+            Arc::new(Gateway { name: client.name.clone(), assertions: gateway.assertions.clone(), ceiling })
+        });
+        // It has no rights of its own, whatever its ceiling lists.
+        let grant = if gateway.is_some() { Grant::none() } else { client.grant.clone() };
         ClientRule {
-            uids: [user, client.uid].into_iter().flatten().collect(),
+            uids,
             gids: [group, client.gid].into_iter().flatten().collect(),
             unit: client.unit.clone(),
-            principal: Principal::local(&client.name, client.grant.clone(), client.limits),
+            principal: Principal::local(&client.name, grant, client.limits),
+            gateway,
             share: client.share,
         }
     }
@@ -239,6 +263,7 @@ impl ClientRule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use masker_config::GatewayConfig;
     use masker_types::grant::{Scope, ScopeSet};
 
     struct Users;
@@ -263,20 +288,20 @@ mod tests {
     }
 
     fn name(clients: &ClientRules, peer: &Peer) -> String {
-        clients.principal(peer).name.clone()
+        clients.identify(peer).0.name.clone()
     }
 
     #[test]
     fn without_clients_root_and_the_owner_may_do_everything_and_others_use_values() {
         let clients = resolve(&AccessConfig::default()).unwrap();
         for (uid, gid) in [(0, 0), (0, 7), (100, 1)] {
-            let principal = clients.principal(&Peer::for_tests(uid, gid, &[]));
+            let principal = clients.identify(&Peer::for_tests(uid, gid, &[])).0;
             assert_eq!((principal.name.as_str(), &principal.grant), (UNRESTRICTED_NAME, &Grant::all()));
         }
         let texts = ["text:mask", "text:restore", "text:detect"];
         let scopes = ScopeSet::parse(&[&["tokenize", "rehydrate", "lookup", "rewrap"][..], &texts].concat()).unwrap();
         for gid in [7, 500] {
-            let other = clients.principal(&Peer::for_tests(7, gid, &[0, 100, 500]));
+            let other = clients.identify(&Peer::for_tests(7, gid, &[0, 100, 500])).0;
             assert_eq!((other.name.as_str(), &other.grant.scopes), (UNLISTED_NAME, &scopes));
         }
     }
@@ -302,7 +327,7 @@ mod tests {
         ] {
             assert_eq!(name(&clients, &peer), expected, "{peer:?}");
         }
-        assert!(clients.principal(&Peer::for_tests(7, 7, &[])).grant.scopes.is_empty());
+        assert!(clients.identify(&Peer::for_tests(7, 7, &[])).0.grant.scopes.is_empty());
     }
 
     #[test]
@@ -337,9 +362,49 @@ mod tests {
     fn unlisted_scopes_apply_to_all_other_callers() {
         let unlisted = Some(ScopeSet::parse(&["tokenize"]).unwrap());
         let clients = resolve(&AccessConfig { unlisted, ..AccessConfig::default() }).unwrap();
-        let principal = clients.principal(&Peer::for_tests(7, 7, &[]));
+        let principal = clients.identify(&Peer::for_tests(7, 7, &[])).0;
         assert!(principal.grant.scopes.allows(Scope::Tokenize) && !principal.grant.scopes.allows(Scope::Rehydrate));
         assert_eq!(name(&clients, &Peer::for_tests(0, 0, &[])), UNRESTRICTED_NAME);
+    }
+
+    fn gateway(name: &str) -> ClientConfig {
+        let gateway = GatewayConfig { assertions: BTreeSet::new(), ceiling: ScopeSet::all() };
+        ClientConfig { gateway: Some(gateway), ..ClientConfig::for_tests(name, Grant::all()) }
+    }
+
+    #[test]
+    fn a_gateway_has_no_rights_and_is_neither_root_nor_the_owner() {
+        let config = AccessConfig {
+            clients: vec![
+                ClientConfig { unit: Some("gateway.service".into()), ..gateway("gateway") },
+                ClientConfig { uid: Some(100), ..gateway("own") },
+                ClientConfig { uid: Some(7), ..gateway("other") },
+            ],
+            ..AccessConfig::default()
+        };
+        let clients = resolve(&config).unwrap();
+        for (uid, unit, expected) in [
+            (0, Some("gateway.service"), (UNRESTRICTED_NAME, None)),
+            (100, Some("gateway.service"), (UNRESTRICTED_NAME, None)),
+            (100, None, (UNRESTRICTED_NAME, None)),
+            (8, Some("gateway.service"), ("gateway", Some("gateway"))),
+            (7, None, ("other", Some("other"))),
+            (8, None, (UNLISTED_NAME, None)),
+        ] {
+            let peer = Peer::for_tests(uid, uid, &[]);
+            let peer = unit.into_iter().fold(peer, Peer::in_unit);
+            let (principal, gateway) = clients.identify(&peer);
+            assert_eq!((&*principal.name, gateway.as_ref().map(|gateway| &*gateway.name)), expected, "{peer:?}");
+            assert!(gateway.is_none() || principal.grant == Grant::none());
+        }
+        let root = ClientConfig { uid: Some(0), ..gateway("root") };
+        let problems = resolve(&AccessConfig { clients: vec![root], ..AccessConfig::default() }).unwrap_err();
+        assert_eq!(
+            problems,
+            [
+                "masker.toml:1: the client `root` is a gateway and names root, who cannot be one: give the gateway a user of its own"
+            ]
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Who is calling, what they may do, and how much of it.
 //!
 //! - [`Access`] identifies the [`Caller`] of a request: from the kernel's credentials of its connection ([`Peer`]) and
-//!   the clients of the configuration ([`ClientRules`]), or from an API key ([`ApiKeys`]).
+//!   the clients of the configuration ([`ClientRules`]), from an API key ([`ApiKeys`]), or from a client certificate that a
+//!   gateway asserts ([`Certificate`]). What comes through a gateway has no more rights than the gateway's ceiling.
 //! - [`Permit`] proves that a caller may perform an operation. Only [`Caller::permit`] makes one, so a handler that
 //!   forgets to authorize does not compile.
 //! - [`Limiter`] and [`Budget`] bound how fast a caller goes and how much it learns in a day.
@@ -16,29 +17,37 @@
 mod api_keys;
 mod attempts;
 mod budget;
+mod caller;
 mod clients;
+mod gateway;
 mod key_record;
 mod limiter;
 mod metrics;
 mod peer;
 mod permit;
 mod principal;
+mod roles;
 mod share;
 mod systemd_unit;
+mod usage;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use caller::{AcceptedSecret, FoundBy};
+use gateway::GatewayPath;
 use masker_types::{
-    grant::{Grant, UNRESTRICTED_NAME},
+    grant::{GatewayAssertion, Grant, ROLE_NAME_PREFIX, UNRESTRICTED_NAME},
     share::Share,
 };
-use principal::{AcceptedSecret, FoundBy};
+use roles::RoleRejection;
 
 pub use api_keys::{ApiKeys, AuthRejection, UnstoredChange};
-pub use attempts::{AttemptOutcome, FailedAttempts};
+pub use attempts::{AttemptOutcome, AttemptSource, FailedAttempts};
 pub use budget::{Budget, BudgetWarning};
+pub use caller::Caller;
 pub use clients::{ClientRules, HostUsers, UserDatabase};
+pub use gateway::NetworkAddress;
 pub use key_record::{
     ApiKey, ApiKeyId, ApiKeySpec, ApiKeyUpdate, GraceSecret, KeyRejection, KeyRevoked, KeyRights, LastUse,
     SecretRotationError,
@@ -51,7 +60,8 @@ pub use permit::{
     PoliciesReload, Rehydrate, RehydratesTokens, Rewrap, ScopedOperation, SessionsRead, TextDetect, TextMask,
     TextRestore, Tokenize, TokenizesValues, VaultAdmin, VaultRead,
 };
-pub use principal::{ApiKeyIdentity, Caller, CallerId, Principal};
+pub use principal::{ApiKeyIdentity, CallerId, Principal};
+pub use roles::Certificate;
 pub use share::{
     AccountId, Activity, Displaceable, HoldingId, Resource, ShareDecision, ShareHolder, ShareLedger, TicketId,
 };
@@ -92,6 +102,35 @@ pub enum AuthError {
     /// The key has expired, or it was rotated and the former secret's grace period is over.
     #[error("this API key has expired, or was rotated and its grace period is over; use the new one")]
     Expired,
+    /// The request comes through a gateway, with no credential.
+    #[error(
+        "this request came through a gateway without a credential: show an API key in `Authorization: Bearer`, or a client \
+         certificate"
+    )]
+    NoCredential,
+    /// The certificate has no role.
+    #[error(
+        "no identity of this client certificate is a member of a role; its operator can add one to `[roles]` in masker.toml"
+    )]
+    NoRole,
+    /// The certificate has several roles.
+    #[error(
+        "the identities of this client certificate are members of several roles, and a certificate has one: the operator \
+         removes all but one of them from `[roles]` in masker.toml"
+    )]
+    SeveralRoles,
+    /// What the process that passed the request on may do has changed.
+    #[error("the rights of the gateway that passed this request on have changed; send the request again")]
+    GatewayChanged,
+}
+
+impl From<RoleRejection> for AuthError {
+    fn from(rejection: RoleRejection) -> Self {
+        match rejection {
+            RoleRejection::NoRole => AuthError::NoRole,
+            RoleRejection::SeveralRoles => AuthError::SeveralRoles,
+        }
+    }
 }
 
 impl From<AuthRejection> for AuthError {
@@ -124,14 +163,14 @@ impl Access {
         self.keys.follow_clients(self.clients.load().principals());
     }
 
-    /// Identifies a caller by the content of its `Authorization` header. The key alone decides: the process gets none of
-    /// the rights that it has without a key. The scheme's name is case-insensitive (RFC 9110 section 11.1).
+    /// Identifies a caller by the content of its `Authorization` header. `local` is the caller without it. The key alone
+    /// decides: the process gets none of the rights that it has without a key. A gateway's ceiling applies. The scheme's name is case-insensitive (RFC 9110 section 11.1).
     ///
     /// # Errors
     /// [`AuthError`], and the public prefix of the key if there is one.
     pub fn authenticate(
         &self,
-        peer: &Arc<Peer>,
+        local: &Caller,
         authorization: &[u8],
         now_ms: u64,
     ) -> Result<Caller, (AuthError, Option<KeyPrefix>)> {
@@ -146,11 +185,27 @@ impl Access {
             return Err((AuthError::Scheme, None));
         }
         let presented = PresentedKey::parse(credential).map_err(|error| (AuthError::Malformed(error), None))?;
-        let principal = self.keys.authenticate(&presented, peer, now_ms);
+        let principal = self.keys.authenticate(&presented, &local.peer, now_ms);
         let principal = principal.map_err(|rejection| (rejection.into(), Some(presented.prefix())))?;
         let (principal, role) = principal;
         let accepted = AcceptedSecret { digest: presented.digest(), prefix: presented.prefix(), role };
-        Ok(Caller { peer: Arc::clone(peer), principal, found: FoundBy::Secret(accepted) })
+        Ok(Caller::new(&local.peer, (principal, FoundBy::Secret(accepted)), local.path.clone(), local.version))
+    }
+
+    /// Identifies a caller by the client certificate that its gateway asserts. `local` is the caller without it.
+    ///
+    /// # Errors
+    /// [`AuthError::GatewayChanged`] if the process is no gateway that may assert certificates; [`AuthError::NoRole`] or
+    /// [`AuthError::SeveralRoles`] unless the certificate has one role.
+    pub fn authenticate_certificate(&self, local: &Caller, certificate: Certificate) -> Result<Caller, AuthError> {
+        if !local.may_assert(GatewayAssertion::Certificate) {
+            return Err(AuthError::GatewayChanged);
+        }
+        let clients = self.clients.load();
+        let principal = clients.role(&certificate)?;
+        let found = FoundBy::Certificate(Arc::new(certificate));
+        // Rules that were replaced meanwhile are noticed by the version.
+        Ok(Caller::new(&local.peer, (principal, found), local.path.clone(), local.version))
     }
 
     /// Checks that the API key of a caller was not ended since it was accepted: by a revocation, a suspension, or a rotation
@@ -178,27 +233,56 @@ impl Access {
     /// costs one comparison.
     ///
     /// # Errors
-    /// [`AuthError::Revoked`], [`AuthError::Suspended`] or [`AuthError::Expired`] if its API key no longer works.
+    /// [`AuthError::Revoked`], [`AuthError::Suspended`] or [`AuthError::Expired`] if its API key no longer works. If it comes
+    /// through a gateway: [`AuthError::GatewayChanged`] if that is not a gateway any more, or may not assert what it has
+    /// asserted; [`AuthError::NoRole`] or [`AuthError::SeveralRoles`].
     pub fn refresh(&self, caller: &mut Caller, now_ms: u64) -> Result<(), AuthError> {
-        match &mut caller.found {
-            FoundBy::Secret(accepted) => {
-                (caller.principal, accepted.role) = self.keys.current(&accepted.digest, now_ms)?;
+        let clients = self.clients.load();
+        let is_new = caller.version != clients.version();
+        if is_new {
+            let (principal, gateway) = clients.identify(&caller.peer);
+            if caller.path.is_some() != gateway.is_some() && !matches!(caller.found, FoundBy::Secret(_)) {
+                return Err(AuthError::GatewayChanged);
             }
-            FoundBy::Rules(version) => {
-                let clients = self.clients.load();
-                if *version != clients.version() {
-                    (caller.principal, *version) = (clients.principal(&caller.peer), clients.version());
-                }
+            caller.path = match gateway {
+                Some(gateway) => Some(caller.path_through(gateway)),
+                // Its key alone would have all of its rights.
+                None if caller.path.is_some() => return Err(AuthError::GatewayChanged),
+                None => None,
+            };
+            let asserted = [
+                (caller.address().is_some(), GatewayAssertion::Address),
+                (caller.certificate().is_some(), GatewayAssertion::Certificate),
+            ];
+            if asserted.into_iter().any(|(has, assertion)| has && !caller.may_assert(assertion)) {
+                return Err(AuthError::GatewayChanged);
             }
+            match &caller.found {
+                FoundBy::Rules => caller.principal = principal,
+                FoundBy::Certificate(certificate) => caller.principal = clients.role(certificate)?,
+                FoundBy::Secret(_) => {}
+            }
+            caller.version = clients.version();
+        }
+        if let FoundBy::Secret(accepted) = &mut caller.found {
+            let principal;
+            (principal, accepted.role) = self.keys.current(&accepted.digest, now_ms)?;
+            if !is_new && Arc::ptr_eq(&caller.principal, &principal) {
+                return Ok(());
+            }
+            caller.principal = principal;
+            caller.apply_ceiling();
+        } else if is_new {
+            caller.apply_ceiling();
         }
         Ok(())
     }
 
-    /// Returns whether a name is that of a client, or of callers that no client matches, also with other letter cases or with
-    /// blanks around it.
+    /// Returns whether a name is that of a client, begins like that of a role, or is that of callers that no client matches, also
+    /// with other letter cases or with blanks around it.
     pub fn is_client_name(&self, name: &str) -> bool {
         let name = name.trim().to_lowercase();
-        name == UNRESTRICTED_NAME || self.clients.load().by_name(&name).is_some()
+        name == UNRESTRICTED_NAME || name.starts_with(ROLE_NAME_PREFIX) || self.clients.load().by_name(&name).is_some()
     }
 
     /// Returns whether the client of this name exists and may not do everything without limits.
@@ -237,10 +321,12 @@ impl Access {
         self.clients.load().guaranteed_percent()
     }
 
-    /// Identifies a caller that presents no credential, by the client rules.
+    /// Identifies a caller that presents no credential, by the client rules. A gateway that presents none of its callers has no
+    /// rights.
     pub fn local_caller(&self, peer: &Arc<Peer>) -> Caller {
         let clients = self.clients.load();
-        let (principal, found) = (clients.principal(peer), FoundBy::Rules(clients.version()));
-        Caller { peer: Arc::clone(peer), principal, found }
+        let (principal, gateway) = clients.identify(peer);
+        let path = gateway.map(|gateway| GatewayPath { gateway, address: None });
+        Caller::new(peer, (principal, FoundBy::Rules), path, clients.version())
     }
 }

@@ -5,7 +5,8 @@ use std::{marker::PhantomData, sync::Arc};
 use crate::{Caller, CallerId, Mode, Principal, key_record::SecretRole};
 use masker_core::policy::{Action, PolicySet};
 use masker_types::{
-    grant::Scope,
+    certificate::PublicKeyDigest,
+    grant::{Grant, Scope},
     kind::{EntityKind, Kid},
 };
 
@@ -157,12 +158,27 @@ impl Denied {
 /// [`Caller::permit`] makes one.
 pub struct Permit<O: ScopedOperation> {
     principal: Arc<Principal>,
+    /// What the caller may do, if that is less than what its principal may.
+    bounded: Option<Arc<Grant>>,
+    certificate: Option<PublicKeyDigest>,
     uid: u32,
     policies: Arc<PolicySet>,
     operation: PhantomData<fn() -> O>,
 }
 
 impl Caller {
+    /// Returns what the caller may do: what its principal may, within the ceiling of the gateway that it comes through.
+    pub fn grant(&self) -> &Grant {
+        self.bounded.as_deref().unwrap_or(&self.principal.grant)
+    }
+
+    /// Bounds what the caller may do by the ceiling of its gateway. Permits are made from the result, and nothing else gives
+    /// rights. To be called when the principal or the gateway changes.
+    pub(super) fn apply_ceiling(&mut self) {
+        let within = |ceiling| Arc::new(self.principal.grant.intersection(ceiling));
+        self.bounded = self.path.as_ref().map(|path| within(&path.gateway.ceiling));
+    }
+
     /// Checks that the caller has a scope, for at least one kind.
     ///
     /// # Errors
@@ -172,7 +188,7 @@ impl Caller {
         {
             return Err(Denied::ReplacedSecret { scope });
         }
-        if self.principal.grant.scopes.allows_some(scope) { Ok(()) } else { Err(Denied::Scope { scope }) }
+        if self.grant().scopes.allows_some(scope) { Ok(()) } else { Err(Denied::Scope { scope }) }
     }
 
     /// Checks that the caller has at least one of several scopes, for at least one kind.
@@ -196,6 +212,8 @@ impl Caller {
         self.require(O::SCOPE)?;
         Ok(Permit {
             principal: Arc::clone(&self.principal),
+            bounded: self.bounded.clone(),
+            certificate: self.certificate(),
             uid: self.peer.uid(),
             policies: Arc::clone(policies),
             operation: PhantomData,
@@ -204,6 +222,10 @@ impl Caller {
 }
 
 impl<O: ScopedOperation> Permit<O> {
+    fn grant(&self) -> &Grant {
+        self.bounded.as_deref().unwrap_or(&self.principal.grant)
+    }
+
     /// Returns the mode of the tokens that the caller works with.
     pub fn mode(&self) -> Mode {
         self.principal.mode
@@ -211,9 +233,11 @@ impl<O: ScopedOperation> Permit<O> {
 
     /// Returns who calls.
     pub fn caller_id(&self) -> CallerId {
-        match &self.principal.credential {
-            Some(key) => CallerId::ApiKey(key.id),
-            None => CallerId::Client(self.principal.name.as_str().into(), self.uid),
+        let name = || self.principal.name.as_str().into();
+        match (&self.principal.credential, self.certificate) {
+            (Some(key), _) => CallerId::ApiKey(key.id),
+            (None, Some(certificate)) => CallerId::Certificate(name(), certificate),
+            (None, None) => CallerId::Client(name(), self.uid),
         }
     }
 
@@ -222,7 +246,7 @@ impl<O: ScopedOperation> Permit<O> {
     /// # Errors
     /// [`Denied`] if it does not.
     pub fn check_kind(&self, kind: EntityKind) -> Result<(), Denied> {
-        if self.principal.grant.scopes.allows_kind(O::SCOPE, kind) {
+        if self.grant().scopes.allows_kind(O::SCOPE, kind) {
             return Ok(());
         }
         // A kind that no policy names is text of the request, which an answer must not repeat.
@@ -240,14 +264,14 @@ impl<O: ScopedOperation> Permit<O> {
     /// # Errors
     /// [`Denied`] if it does not.
     pub fn check_context(&self, context: &str) -> Result<(), Denied> {
-        let allowed = self.principal.grant.allows_context(context);
+        let allowed = self.grant().allows_context(context);
         if allowed { Ok(()) } else { Err(Denied::Context { scope: O::SCOPE }) }
     }
 
     /// Returns whether the caller may use something that cannot be opened, so that neither its mode nor its context is
     /// known: only a caller in live mode whose grant lists no contexts.
     pub fn covers_unopened(&self) -> bool {
-        self.principal.mode == Mode::Live && self.principal.grant.contexts.is_none()
+        self.principal.mode == Mode::Live && self.grant().contexts.is_none()
     }
 
     /// Checks that the permit covers a policy.
@@ -255,7 +279,7 @@ impl<O: ScopedOperation> Permit<O> {
     /// # Errors
     /// [`Denied`] if it does not.
     pub fn check_policy(&self, name: &str) -> Result<(), Denied> {
-        let allowed = self.principal.grant.allows_policy(name);
+        let allowed = self.grant().allows_policy(name);
         if allowed { Ok(()) } else { Err(Denied::Policy { scope: O::SCOPE }) }
     }
 
@@ -265,7 +289,7 @@ impl<O: ScopedOperation> Permit<O> {
     /// # Errors
     /// [`Denied`] if it does not.
     pub fn check_token(&self, kind: EntityKind, kid: Kid) -> Result<(), Denied> {
-        let Some(names) = &self.principal.grant.policies else { return Ok(()) };
+        let Some(names) = &self.grant().policies else { return Ok(()) };
         let mints = |name: &String| {
             let rule = self.policies.get(Some(name)).and_then(|policy| policy.entities.get(&kind));
             matches!(rule.map(|rule| rule.action), Some(Action::Tokenize(rule)) if rule.kid == kid)

@@ -8,22 +8,21 @@ use std::{
 
 use prometheus::IntCounter;
 
-use crate::{
-    AccessMetrics, ApiKey, ApiKeyId, Budget, KeyDigest, KeyPrefix, Limiter, Mode, Peer, key_record::SecretRole,
-};
+use crate::{AccessMetrics, ApiKey, ApiKeyId, Budget, KeyPrefix, Limiter, Mode};
 use masker_types::{
+    certificate::PublicKeyDigest,
     grant::{Grant, Limits},
     limits::LABEL_BYTES_MAX,
 };
 
-/// An identity with its permissions and limits: a client of the configuration, an API key, or one of the two names for
-/// callers that no client matches.
+/// An identity with its permissions and limits: a client or a role of the configuration, an API key, or one of the two names
+/// for callers that no client matches.
 pub struct Principal {
-    /// The name of the client or of the key, [`UNRESTRICTED_NAME`](masker_types::grant::UNRESTRICTED_NAME) or
+    /// The name of the client or of the key, `role:` and the name of the role, [`UNRESTRICTED_NAME`](masker_types::grant::UNRESTRICTED_NAME) or
     /// [`UNLISTED_NAME`](masker_types::grant::UNLISTED_NAME).
     pub name: String,
-    /// What it may do.
-    pub grant: Grant,
+    /// What it may do. What a caller may do that acts as it is [`Caller::grant`](crate::Caller::grant): a gateway passes on less.
+    pub(super) grant: Grant,
     /// How fast it may do it.
     pub limiter: Limiter,
     /// How much it may do in a day.
@@ -43,6 +42,8 @@ pub enum CallerId {
     ApiKey(ApiKeyId),
     /// A user as a client of the configuration, or under one of the two names for callers that no client matches.
     Client(Arc<str>, u32),
+    /// The holder of a client certificate in a role.
+    Certificate(Arc<str>, PublicKeyDigest),
 }
 
 impl fmt::Debug for CallerId {
@@ -50,6 +51,7 @@ impl fmt::Debug for CallerId {
         match self {
             CallerId::ApiKey(id) => write!(f, "ApiKey({id:?})"),
             CallerId::Client(name, uid) => write!(f, "Client({name}, uid {uid})"),
+            CallerId::Certificate(role, key) => write!(f, "Certificate({role}, {key})"),
         }
     }
 }
@@ -170,80 +172,6 @@ impl Principal {
     pub fn request_counter(&self, metrics: &AccessMetrics) -> &IntCounter {
         let label = self.credential.as_ref().map_or(&*self.name, |credential| credential.prefix.as_str());
         self.requests.get_or_init(|| metrics.caller_counter(label))
-    }
-}
-
-/// The caller of one request: the process that the kernel attests, and the principal that it acts as.
-#[derive(Clone)]
-pub struct Caller {
-    pub(super) peer: Arc<Peer>,
-    pub(super) principal: Arc<Principal>,
-    /// How its principal was found.
-    pub(super) found: FoundBy,
-}
-
-/// How the principal of a caller was found, so that it can be found again.
-#[derive(Clone, Copy)]
-pub(super) enum FoundBy {
-    /// By the process alone, in the client rules of this version.
-    Rules(u64),
-    /// By the secret that it presented: it acts as an API key.
-    Secret(AcceptedSecret),
-}
-
-/// The secret of an API key that was accepted.
-#[derive(Clone, Copy)]
-pub(super) struct AcceptedSecret {
-    pub(super) digest: KeyDigest,
-    /// The first characters of the secret, which are public.
-    pub(super) prefix: KeyPrefix,
-    /// Whether another secret has replaced it.
-    pub(super) role: SecretRole,
-}
-
-impl fmt::Debug for Caller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Caller").field("peer", &self.peer).field("principal", &self.principal).finish_non_exhaustive()
-    }
-}
-
-impl Caller {
-    /// Returns a caller with this grant and no limits.
-    #[cfg(any(test, feature = "testing"))]
-    pub fn for_tests(grant: Grant) -> Self {
-        Caller::for_tests_in(Mode::Live, grant)
-    }
-
-    /// Returns a caller who works in this mode, with this grant and no limits.
-    #[cfg(any(test, feature = "testing"))]
-    pub fn for_tests_in(mode: Mode, grant: Grant) -> Self {
-        let peer = Arc::new(Peer::for_tests(1, 1, &[]));
-        let mut principal = Principal::local("tests", grant, Limits::none());
-        Arc::get_mut(&mut principal).expect("nobody else has it").mode = mode;
-        Caller { peer, principal, found: FoundBy::Rules(0) }
-    }
-
-    /// Returns the process at the other end.
-    pub fn peer(&self) -> &Peer {
-        &self.peer
-    }
-
-    /// Returns the first characters of the secret that it presented, if it acts as an API key.
-    pub fn key_prefix(&self) -> Option<KeyPrefix> {
-        self.accepted().map(|accepted| accepted.prefix)
-    }
-
-    /// Returns the secret that it presented, if it acts as an API key.
-    pub(super) fn accepted(&self) -> Option<&AcceptedSecret> {
-        match &self.found {
-            FoundBy::Secret(accepted) => Some(accepted),
-            FoundBy::Rules(_) => None,
-        }
-    }
-
-    /// Returns the principal that it acts as.
-    pub fn principal(&self) -> &Arc<Principal> {
-        &self.principal
     }
 }
 

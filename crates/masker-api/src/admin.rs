@@ -333,7 +333,7 @@ pub struct ReloadReport {
 /// `GET /api/v1/auth/whoami`.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct WhoAmI {
-    /// The name of the client or API key; otherwise `trusted` or `unlisted`.
+    /// The name of the client or API key, or `role:` and the name of the role; otherwise `trusted` or `unlisted`.
     pub name: String,
     /// The name of the user, if the host knows it.
     pub user: Option<String>,
@@ -343,8 +343,18 @@ pub struct WhoAmI {
     pub gid: u32,
     /// The process id when the connection was made.
     pub pid: Option<i32>,
-    /// How the caller was identified: by `peer-credentials`, which the kernel attests, or by an `api-key`.
+    /// How the caller was identified: by `peer-credentials`, which the kernel attests, by an `api-key`, or by a
+    /// `client-certificate`, which a gateway attests.
     pub attested_by: String,
+    /// The SHA-256 of the public key of the client certificate.
+    #[serde(default)]
+    pub certificate: Option<String>,
+    /// The gateway that the request came through. The scopes, policies and contexts are those within its ceiling.
+    #[serde(default)]
+    pub gateway: Option<String>,
+    /// The address that the request came from, as the gateway attests it.
+    #[serde(default)]
+    pub address: Option<String>,
     /// The systemd unit of the process.
     pub unit: Option<String>,
     /// `live` or `test`. Tokens of one mode are unknown in the other.

@@ -247,6 +247,12 @@ impl EncodedCaller {
 /// A caller, as the kernel and the configuration identify it.
 #[derive(Clone, Copy)]
 pub struct CallerIdentity<'a> {
+    /// The address that its gateway has asserted.
+    pub address: Option<&'a str>,
+    /// The SHA-256 of the public key of its certificate, in hex.
+    pub certificate: Option<&'a str>,
+    /// The gateway that it comes through.
+    pub gateway: Option<&'a str>,
     /// The group.
     pub gid: u32,
     /// The id of the API key.
@@ -373,6 +379,9 @@ impl AuditEvent<'_> {
 
 impl CallerIdentity<'_> {
     fn write(&self, members: &mut Members<'_>) {
+        members.plain_if(name!("address"), self.address);
+        members.plain_if(name!("certificate"), self.certificate);
+        members.text_if(name!("gateway"), self.gateway);
         members.number(name!("gid"), u64::from(self.gid));
         members.text_if(name!("key_id"), self.key_id);
         members.text_if(name!("key_prefix"), self.key_prefix);
@@ -472,6 +481,9 @@ mod tests {
             items: 3,
         }];
         let caller = EncodedCaller::new(&CallerIdentity {
+            address: None,
+            certificate: None,
+            gateway: None,
             name: "billing",
             uid: 1000,
             gid: 100,
@@ -532,7 +544,19 @@ mod tests {
                 .map(|items| OutcomeCount { kind: None, outcome: "ok", kid: None, fingerprint: None, generation: None, items: *items })
                 .collect();
             let caller = EncodedCaller::new(
-                &CallerIdentity { name: &name, uid: 0, gid: 0, pid, unit: None, key_id: None, key_prefix: None, mode: "test" },
+                &CallerIdentity {
+                    address: with_caller.then_some("2001:db8::1"),
+                    certificate: pid.map(|_| "0f"),
+                    gateway: policy.as_deref(),
+                    name: &name,
+                    uid: 0,
+                    gid: 0,
+                    pid,
+                    unit: None,
+                    key_id: None,
+                    key_prefix: None,
+                    mode: "test",
+                },
             );
             let list = vec![name.clone(); items.len()];
             let details = [

@@ -1,8 +1,12 @@
-//! `[[clients]]` and `[access]`: what callers may do.
+//! `[[clients]]` and `[access]`: what callers may do. [`gateway`](super::gateway) and [`roles`](super::roles) read the rest of it.
 
 use std::{collections::BTreeSet, path::Path};
 
-use super::fields::name;
+use super::{
+    fields::name,
+    gateway::{self, GatewayConfig},
+    roles::{self, RoleConfig},
+};
 use masker_core::document::{Located, Section};
 use masker_types::{
     grant::{ContextPattern, Grant, Limit, Limits, LimitsError, Scope, ScopeSet},
@@ -23,6 +27,8 @@ const NAME_BYTES_MAX: usize = 64;
 pub struct AccessConfig {
     /// `[[clients]]`, in the order of the file: the first that matches decides.
     pub clients: Vec<ClientConfig>,
+    /// `[roles.<name>]`: what callers with a client certificate may do.
+    pub roles: Vec<RoleConfig>,
     /// `[access] unlisted`: the scopes of callers that match no client; `None` if it is not set. See
     /// [`unlisted_scopes`](Self::unlisted_scopes).
     pub unlisted: Option<ScopeSet>,
@@ -36,6 +42,7 @@ impl Default for AccessConfig {
     fn default() -> Self {
         AccessConfig {
             clients: Vec::new(),
+            roles: Vec::new(),
             unlisted: None,
             unlisted_limits: Limits::none(),
             api_keys_per_workspace: API_KEYS_MAX_DEFAULT,
@@ -80,8 +87,10 @@ pub struct ClientConfig {
     pub gid: Option<u32>,
     /// The unit of the system's service manager, such as `billing.service`.
     pub unit: Option<String>,
-    /// What it may do.
+    /// What it may do. The scopes of a gateway are empty; its policies and contexts are those of its ceiling.
     pub grant: Grant,
+    /// Whether it is a gateway, and how far it goes.
+    pub gateway: Option<GatewayConfig>,
     /// Its limits.
     pub limits: Limits,
     /// Its share of connections and memory; `None` if it has the share of its user.
@@ -101,6 +110,7 @@ impl ClientConfig {
             gid: None,
             unit: None,
             grant,
+            gateway: None,
             limits: Limits::none(),
             share: None,
         }
@@ -148,6 +158,7 @@ pub(super) fn read(root: &Section<'_>, file: &Path) -> AccessConfig {
         }
         section.finish();
     }
+    access.roles = roles::read(root, file);
     access
 }
 
@@ -164,11 +175,8 @@ fn client(section: &Section<'_>, file: &Path) -> Option<ClientConfig> {
         section.report_missing("scopes", "list what the client may do, such as `scopes = [\"tokenize\"]`");
     }
     let (limits, share) = (limits(section, "limits"), share(section));
-    let grant = Grant {
-        scopes: scopes(section, "scopes").unwrap_or_default(),
-        policies: section.strings("policies").map(|names| names.iter().map(|name| name.value.to_owned()).collect()),
-        contexts: contexts(section),
-    };
+    let (own, gateway) = gateway::read(section);
+    let grant = Grant { scopes: own, policies: policies(section), contexts: contexts(section) };
     Some(ClientConfig {
         place: format!("{}:{}", file.display(), section.line()),
         name: client_name(section)?,
@@ -178,6 +186,7 @@ fn client(section: &Section<'_>, file: &Path) -> Option<ClientConfig> {
         gid,
         unit,
         grant,
+        gateway,
         limits,
         share,
     })
@@ -201,7 +210,8 @@ fn client_name(section: &Section<'_>) -> Option<String> {
     None
 }
 
-fn scopes(section: &Section<'_>, field: &'static str) -> Option<ScopeSet> {
+/// Reads a list of scopes.
+pub(super) fn scopes(section: &Section<'_>, field: &'static str) -> Option<ScopeSet> {
     let texts = section.strings(field)?;
     let mut scopes = ScopeSet::default();
     for Located { value, line } in texts {
@@ -212,7 +222,13 @@ fn scopes(section: &Section<'_>, field: &'static str) -> Option<ScopeSet> {
     Some(scopes)
 }
 
-fn contexts(section: &Section<'_>) -> Option<Vec<ContextPattern>> {
+/// Reads the names of policies.
+pub(super) fn policies(section: &Section<'_>) -> Option<BTreeSet<String>> {
+    section.strings("policies").map(|names| names.iter().map(|name| name.value.to_owned()).collect())
+}
+
+/// Reads the patterns of contexts.
+pub(super) fn contexts(section: &Section<'_>) -> Option<Vec<ContextPattern>> {
     let mut patterns = Vec::new();
     for Located { value, line } in section.strings("contexts")? {
         match ContextPattern::parse(value) {
@@ -249,7 +265,7 @@ fn share(section: &Section<'_>) -> Option<Share> {
 }
 
 /// Reads limits: the name of a preset, such as `limits = "standard"`, or a section such as `[clients.limits]` of numbers.
-fn limits(section: &Section<'_>, field: &'static str) -> Limits {
+pub(super) fn limits(section: &Section<'_>, field: &'static str) -> Limits {
     if !section.is_section(field) {
         let presets = [("none", Limits::none()), ("standard", Limits::standard())];
         return section.choice(field, &presets).map_or(Limits::none(), |preset| preset.value);

@@ -18,11 +18,13 @@ mod environment;
 mod error;
 mod fields;
 mod file;
+mod gateway;
 mod host;
 mod key_file;
 mod load;
 mod policies;
 mod replaceable;
+mod roles;
 mod sandbox;
 mod settings;
 #[cfg(test)]
@@ -39,10 +41,12 @@ pub use credentials::{
 };
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
+pub use gateway::GatewayConfig;
 pub use host::{CommandLineOptions, HostEnvironment, SYSTEM_DIR};
 pub use masker_types::engine::EngineKind;
 pub use policies::{is_policy_file, load_policies, load_policy, policy_files};
 pub use replaceable::replaceable;
+pub use roles::RoleConfig;
 pub use sandbox::{SandboxConfig, SeccompMode};
 pub use settings::{
     Config, KeyConfig, LogConfig, LogFormat, LogLevel, PolicyConfig, ServerConfig, SessionConfig, VaultConfig,

@@ -1,3 +1,5 @@
+mod gateway;
+
 use std::{
     collections::BTreeSet,
     ffi::OsString,

@@ -12,6 +12,7 @@ use tracing::{debug, warn};
 
 use super::{
     Service,
+    assertions::Assertions,
     context::{Incident, RequestContext},
     input::Input,
     problem::Problem,
@@ -21,8 +22,8 @@ use super::{
     shares::Shares,
 };
 use masker_access::{
-    AttemptOutcome, AuthError, KeyPrefix, LimitExceeded, LimitKind, Permit, RateLimitStatus, Resource, ScopedOperation,
-    Timestamps, looks_like_key,
+    AttemptOutcome, AttemptSource, AuthError, Certificate, KeyPrefix, LimitExceeded, LimitKind, Permit,
+    RateLimitStatus, Resource, ScopedOperation, Timestamps, looks_like_key,
 };
 use masker_types::{error_code::Code, limits::ANSWER_BYTES_UNMETERED};
 use masker_vault::ValueInput;
@@ -86,13 +87,31 @@ impl Service {
                           the header `Authorization: Bearer`";
             return Err(Problem::new(Code::RequestInvalid, detail));
         }
-        let mut credentials = head.headers.get_all(header::AUTHORIZATION).into_iter();
-        let caller = match (credentials.next(), credentials.next()) {
-            (None, _) => return Ok(()),
-            (Some(credential), None) => {
-                self.access.authenticate(&ctx.connection.peer, credential.as_bytes(), self.now_ms())
+        let asserted = match Assertions::of(&head.headers, &ctx.caller) {
+            Ok(asserted) => asserted,
+            Err(refusal) => {
+                ctx.incident = Some(Incident::Refused("a header of gateways"));
+                return Err(refusal);
             }
-            (Some(_), Some(_)) => Err((AuthError::Scheme, None)),
+        };
+        if let Some(address) = asserted.address {
+            ctx.caller.set_address(address);
+            ctx.address_slot = self.addresses.begin(&ctx.caller)?;
+        }
+        let mut credentials = head.headers.get_all(header::AUTHORIZATION).into_iter();
+        let caller = match (credentials.next(), credentials.next(), asserted.certificate) {
+            (None, _, None) => return self.check_gateway_alone(ctx, matched),
+            (None, _, Some(certificate)) => return self.authenticate_certificate(ctx, certificate),
+            (Some(_), _, Some(_)) => {
+                ctx.incident = Some(Incident::Refused("two credentials"));
+                let detail = "this request has an API key and a client certificate, and a request has one credential: leave \
+                              out one of them";
+                return Err(Problem::new(Code::AuthSeveral, detail));
+            }
+            (Some(credential), None, None) => {
+                self.access.authenticate(&ctx.caller, credential.as_bytes(), self.now_ms())
+            }
+            (Some(_), Some(_), None) => Err((AuthError::Scheme, None)),
         };
         match caller {
             Ok(caller) => {
@@ -105,6 +124,31 @@ impl Service {
                     self.note_ended_keys();
                 }
                 Err(self.reject_credential(ctx, error, prefix))
+            }
+        }
+    }
+
+    /// Refuses a request of a gateway that has no credential of a caller, except for the health.
+    fn check_gateway_alone(&self, ctx: &mut RequestContext, matched: Option<&RouteMatch>) -> Result<(), Problem> {
+        if !ctx.caller.is_gateway_alone() || matched.is_some_and(|matched| matched.route.serves_gateways()) {
+            return Ok(());
+        }
+        ctx.incident = Some(Incident::Unidentified { prefix: None });
+        let problem = auth_problem(AuthError::NoCredential);
+        self.metrics.access.auth_failures.with_label_values(&[problem.code.as_str()]).inc();
+        Err(problem)
+    }
+
+    fn authenticate_certificate(&self, ctx: &mut RequestContext, certificate: Certificate) -> Result<(), Problem> {
+        let key = certificate.public_key();
+        match self.access.authenticate_certificate(&ctx.caller, certificate) {
+            Ok(caller) => {
+                ctx.caller = caller;
+                Ok(())
+            }
+            Err(error) => {
+                ctx.incident = Some(Incident::NoRole { certificate: key.to_string() });
+                Err(auth_problem(error))
             }
         }
     }
@@ -127,15 +171,19 @@ impl Service {
 
     fn reject_credential(&self, ctx: &mut RequestContext, error: AuthError, prefix: Option<KeyPrefix>) -> Problem {
         let uid = ctx.caller.peer().uid();
-        let outcome = self.attempts.record(uid, prefix, self.started.elapsed());
+        let source = match ctx.caller.network_address() {
+            Some(address) => AttemptSource::Address(uid, address),
+            None => AttemptSource::User(uid),
+        };
+        let outcome = self.attempts.record(source, prefix, self.started.elapsed());
         let blocked = matches!(outcome, AttemptOutcome::Blocked { .. });
         let shown = prefix.as_ref().map_or("", KeyPrefix::as_str);
-        let request_id = ctx.id.as_str();
+        let (request_id, address) = (ctx.id.as_str(), ctx.caller.address().map(tracing::field::display));
         if blocked {
             // A caller who goes on must not fill the log. The audit log counts the refusals.
-            debug!(request_id, uid, prefix = shown, blocked, reason = %error, "credential refused");
+            debug!(request_id, uid, address, prefix = shown, blocked, reason = %error, "credential refused");
         } else {
-            warn!(request_id, uid, prefix = shown, blocked, reason = %error, "credential refused");
+            warn!(request_id, uid, address, prefix = shown, blocked, reason = %error, "credential refused");
         }
         ctx.incident = Some(if blocked { Incident::Blocked { prefix } } else { Incident::Unidentified { prefix } });
         let problem = match outcome {
@@ -159,7 +207,8 @@ impl Service {
     /// is changed.
     ///
     /// # Errors
-    /// `auth.revoked`, `auth.suspended` or `auth.expired` if its API key no longer works.
+    /// `auth.revoked`, `auth.suspended` or `auth.expired` if its API key no longer works; `role.none`, `role.ambiguous` or
+    /// `gateway.denied` if it comes through a gateway whose rights, or whose callers' roles, have changed.
     fn refresh_caller(&self, ctx: &mut RequestContext) -> Result<(), Problem> {
         self.access.refresh(&mut ctx.caller, self.now_ms()).map_err(auth_problem)
     }
@@ -267,10 +316,13 @@ impl Service {
 
 pub(super) fn auth_problem(error: AuthError) -> Problem {
     let code = match error {
-        AuthError::Missing => Code::AuthMissing,
+        AuthError::Missing | AuthError::NoCredential => Code::AuthMissing,
         AuthError::Revoked => Code::AuthRevoked,
         AuthError::Suspended => Code::AuthSuspended,
         AuthError::Expired => Code::AuthExpired,
+        AuthError::NoRole => Code::RoleNone,
+        AuthError::SeveralRoles => Code::RoleAmbiguous,
+        AuthError::GatewayChanged => Code::GatewayDenied,
         _ => Code::AuthInvalid,
     };
     Problem::new(code, error.to_string())

@@ -63,7 +63,7 @@ pub(super) fn check_holds_all(ctx: &RequestContext, key: &ApiKey) -> Result<(), 
 /// Returns what a caller lacks of these rights.
 fn excess(ctx: &RequestContext, rights: &KeyRights) -> Option<String> {
     let own = ctx.caller.principal();
-    match own.grant.excess_of(&rights.grant) {
+    match ctx.caller.grant().excess_of(&rights.grant) {
         Some(ExcessGrant::Scope(scope)) => Some(format!("the scope `{scope}`")),
         Some(ExcessGrant::Policies) => Some("these policies".to_owned()),
         Some(ExcessGrant::Contexts) => Some("these contexts".to_owned()),

@@ -1,6 +1,7 @@
 //! The audit events of a request, recorded before its answer is sent.
 
 use std::{
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -20,7 +21,7 @@ use masker_access::{Caller, KeyPrefix, Principal};
 use masker_audit as audit;
 use masker_audit::{AuditError, AuditEvent, AuditLog, AuditOperation, DetailValue, EncodedCaller, OutcomeCount};
 use masker_core::crypto::TokenId;
-use masker_types::error_code::Code;
+use masker_types::{certificate::PublicKeyDigest, error_code::Code};
 use masker_vault::ItemOutcomeKey;
 
 /// Marks of erased records in one event. A line of the log has room for three times as many.
@@ -56,7 +57,8 @@ impl Service {
         let operation = match (&ctx.incident, audited) {
             (Some(Incident::Unidentified { .. }), _) => AuditOperation::AuthFailed,
             (Some(Incident::Blocked { .. }), _) => AuditOperation::AuthBlocked,
-            (Some(Incident::KeyInUrl), _) => AuditOperation::Refused,
+            (Some(Incident::KeyInUrl | Incident::Refused(_)), _) => AuditOperation::Refused,
+            (Some(Incident::NoRole { .. }), _) => AuditOperation::Denied,
             (None, Some(_)) if ctx.skip_audit && ended.status.is_success() => return Ok(()),
             (None, Some(operation)) => operation,
             (None, None) if ended.code == Some(Code::PermDenied) => AuditOperation::Denied,
@@ -70,6 +72,8 @@ impl Service {
                 uid: ctx.caller.peer().uid(),
                 name: principal.name.clone(),
                 key_prefix: ctx.caller.key_prefix().map(|prefix| prefix.as_str().to_owned()),
+                certificate: ctx.caller.certificate(),
+                address: ctx.caller.network_address(),
                 route: ctx.route.map(|route| route.index),
                 op: operation,
                 outcome: code.as_str(),
@@ -207,23 +211,45 @@ pub(super) struct CallerCache(Mutex<Option<CachedCaller>>);
 
 struct CachedCaller {
     principal: Arc<Principal>,
+    origin: CallerOrigin,
+    text: Arc<EncodedCaller>,
+}
+
+/// What tells callers apart that act as one principal.
+#[derive(PartialEq)]
+struct CallerOrigin {
     /// The secret that it presented.
     prefix: Option<KeyPrefix>,
-    text: Arc<EncodedCaller>,
+    /// The public key of its certificate.
+    certificate: Option<PublicKeyDigest>,
+    gateway: Option<String>,
+    address: Option<IpAddr>,
+}
+
+impl CallerOrigin {
+    fn of(caller: &Caller) -> Self {
+        CallerOrigin {
+            prefix: caller.key_prefix(),
+            certificate: caller.certificate(),
+            gateway: caller.gateway().map(str::to_owned),
+            address: caller.address(),
+        }
+    }
 }
 
 impl CallerCache {
     fn text(&self, caller: &Caller) -> Arc<EncodedCaller> {
         let principal = caller.principal();
+        let origin = CallerOrigin::of(caller);
         let mut caller_cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*caller_cache {
-            Some(cached) if Arc::ptr_eq(&cached.principal, principal) && cached.prefix == caller.key_prefix() => {
+            Some(cached) if Arc::ptr_eq(&cached.principal, principal) && cached.origin == origin => {
                 Arc::clone(&cached.text)
             }
             _ => {
                 let text = Arc::new(encode_caller(caller));
-                let (principal, prefix) = (Arc::clone(principal), caller.key_prefix());
-                *caller_cache = Some(CachedCaller { principal, prefix, text: Arc::clone(&text) });
+                let principal = Arc::clone(principal);
+                *caller_cache = Some(CachedCaller { principal, origin, text: Arc::clone(&text) });
                 text
             }
         }
@@ -234,7 +260,12 @@ fn encode_caller(caller: &Caller) -> EncodedCaller {
     let (peer, principal) = (caller.peer(), caller.principal());
     let key_prefix = caller.key_prefix();
     let key_id = principal.credential.as_ref().map(|credential| credential.id.to_string());
+    let certificate = caller.certificate().map(|key| key.to_string());
+    let address = caller.address().map(|address| address.to_string());
     EncodedCaller::new(&audit::CallerIdentity {
+        address: address.as_deref(),
+        certificate: certificate.as_deref(),
+        gateway: caller.gateway(),
         gid: peer.gid(),
         key_id: key_id.as_deref(),
         key_prefix: key_prefix.as_ref().map(KeyPrefix::as_str),
@@ -274,6 +305,8 @@ impl Incident {
                 prefix.as_ref().map(|prefix: &KeyPrefix| ("shown_prefix", DetailValue::Text(prefix.as_str())))
             }
             Incident::KeyInUrl => Some(("reason", DetailValue::Text("an API key in a URL"))),
+            Incident::Refused(reason) => Some(("reason", DetailValue::Text(reason))),
+            Incident::NoRole { certificate } => Some(("certificate", DetailValue::Text(certificate))),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    address_requests::AddressSlot,
     audit::CallerCache,
     honeytoken_uses::HoneytokenUses,
     problem::Problem,
@@ -64,6 +65,8 @@ pub(super) struct RequestContext {
     pub(super) session: Option<EnteredSession>,
     /// The memory that its operation and its answer are charged with; `None` if they are small.
     pub(super) charge: Option<Charge>,
+    /// Counts it among the requests of its address.
+    pub(super) address_slot: Option<AddressSlot>,
     /// Counts its operation as long as it is at work.
     pub(super) operation: Option<OperationSlot>,
     /// Honeytokens that it showed, with how often.
@@ -90,6 +93,13 @@ pub(super) enum Incident {
     },
     /// It had an API key in its URL.
     KeyInUrl,
+    /// What its gateway asserts was not accepted, or it had two credentials.
+    Refused(&'static str),
+    /// Its certificate has no role, or several.
+    NoRole {
+        /// The SHA-256 of its public key, in hex.
+        certificate: String,
+    },
 }
 
 /// The details of an audit event: names that the operator gave, and numbers.
@@ -144,6 +154,7 @@ impl RequestContext {
             budget_warnings: Vec::new(),
             session: None,
             charge: None,
+            address_slot: None,
             operation: None,
             honeytokens: HoneytokenUses::default(),
             skip_audit: false,

@@ -36,7 +36,8 @@ pub(super) fn routes() -> Vec<Route> {
             audit: Unaudited("monitoring would fill the log"),
             cost: Free,
             body: Ignored,
-        },
+        }
+        .serving_gateways(),
         route! {
             handler: metrics / __path_metrics,
             access: Scope(MetricsRead),

@@ -67,13 +67,13 @@ async fn honeytoken_plant(
     let policies = Arc::clone(&ctx.policies);
     let policy = required_policy(policies.get(request.policy.as_deref()))?;
     ctx.set_policy(policy);
-    let caller = ctx.caller.principal();
+    let caller = ctx.caller.label();
     let request = HoneytokenRequest {
         kind: &request.kind,
         value: request.value.as_deref(),
         context: request.context.as_deref().unwrap_or_default(),
         label: request.label.as_deref().unwrap_or_default(),
-        planted_by: caller.label(),
+        planted_by: &caller,
     };
     let planted = service.vault.plant_honeytoken(&permit, policy, &request).await?;
     let id = planted.status.id.to_string();

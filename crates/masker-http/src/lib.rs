@@ -7,11 +7,13 @@
 //! This crate reads requests within bounds, calls `masker-vault`, and answers in the wire types of `masker-api`. It
 //! knows no store and no cryptography. The daemon uses it, and `xtask` for the OpenAPI document.
 
+mod address_requests;
 mod admission;
 mod answer;
 mod api_key_rights;
 mod api_key_upkeep;
 mod api_keys;
+mod assertions;
 mod audit;
 mod audit_events;
 mod backup;
@@ -75,6 +77,7 @@ pub use socket::{Socket, SocketError, SocketOptions};
 pub use workers::Workers;
 
 use crate::metrics::Metrics;
+use address_requests::AddressRequests;
 use body::BodyReader;
 use masker_access::{Access, FailedAttempts};
 use masker_api::DaemonConfiguration;
@@ -195,6 +198,7 @@ pub struct Service {
     ids: RequestIds,
     bodies: BodyReader,
     shares: Arc<Shares>,
+    addresses: Arc<AddressRequests>,
     refusals: RefusalCounts,
     router: route::Router,
     route_metrics: route_metrics::RouteMetrics,
@@ -244,6 +248,7 @@ impl Service {
             ids: RequestIds::new(),
             bodies: BodyReader::new(timeouts.body),
             shares,
+            addresses: Arc::default(),
             refusals: RefusalCounts::default(),
             router: route::Router::new()?,
             route_metrics: route_metrics::RouteMetrics::default(),

@@ -11,8 +11,9 @@ use std::{
 };
 
 use super::{honeytoken_uses::HoneytokenUses, request_id::RequestId};
+use masker_access::NetworkAddress;
 use masker_audit::{AuditOperation, EncodedCaller};
-use masker_types::limits::REFUSALS_COUNTED_MAX;
+use masker_types::{certificate::PublicKeyDigest, limits::REFUSALS_COUNTED_MAX};
 
 /// The time in which repeated refusals are counted together.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -25,6 +26,10 @@ pub(super) struct RefusalKind {
     pub(super) name: String,
     /// The secret that was presented, by its public part.
     pub(super) key_prefix: Option<String>,
+    /// The certificate of a caller that acts as a role.
+    pub(super) certificate: Option<PublicKeyDigest>,
+    /// Where a caller comes from that came through a gateway.
+    pub(super) address: Option<NetworkAddress>,
     /// The position of the route; `None` if there is none.
     pub(super) route: Option<usize>,
     pub(super) op: AuditOperation,
@@ -157,6 +162,8 @@ mod tests {
             uid,
             name: "x".to_owned(),
             key_prefix: None,
+            certificate: None,
+            address: None,
             route: Some(1),
             op,
             outcome,
@@ -166,6 +173,9 @@ mod tests {
 
     fn last(ids: &RequestIds) -> LastRefusal {
         let caller = CallerIdentity {
+            address: None,
+            certificate: None,
+            gateway: None,
             gid: 0,
             key_id: None,
             key_prefix: None,

@@ -51,6 +51,8 @@ pub struct Route {
     answer_bytes_max: usize,
     pub(super) query_names: Vec<String>,
     pub(super) accepts_session: bool,
+    /// Whether a gateway may use it without a credential of a caller.
+    serves_gateways: bool,
     pub(super) success: StatusCode,
     pub(super) run: RunOperation,
     pub(super) http_methods: fn() -> Vec<HttpMethod>,
@@ -194,6 +196,7 @@ impl Route {
             body,
             takes_tokens: false,
             answer_bytes_max: 0,
+            serves_gateways: false,
             query_names: named(&ParameterIn::Query),
             accepts_session: named(&ParameterIn::Header).iter().any(|name| name.eq_ignore_ascii_case(SESSION_HEADER)),
             success: success.unwrap_or(StatusCode::OK),
@@ -228,6 +231,16 @@ impl Route {
     /// Returns who may use it.
     pub fn access(&self) -> RouteAccess {
         self.access
+    }
+
+    /// Lets gateways use it without a credential of a caller.
+    pub(super) fn serving_gateways(self) -> Self {
+        Route { serves_gateways: true, ..self }
+    }
+
+    /// Returns whether a gateway may use it without a credential of a caller.
+    pub fn serves_gateways(&self) -> bool {
+        self.serves_gateways
     }
 
     /// Says that its requests contain tokens, or texts that may: those that are refused are searched for honeytokens.

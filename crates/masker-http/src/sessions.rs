@@ -224,7 +224,7 @@ impl Service {
 fn owner(caller: &Caller) -> SessionOwner {
     let principal = caller.principal();
     SessionOwner {
-        name: principal.label().to_owned(),
+        name: caller.label(),
         uid: Some(caller.peer().uid()),
         key_id: principal.credential.as_ref().map(|credential| *credential.id.as_bytes()),
     }

@@ -21,6 +21,10 @@ impl Service {
         if !self.vault.has_honeytokens() || !ctx.honeytokens.is_empty() {
             return;
         }
+        // It has no place among the requests of its address, so its body must not take one.
+        if ctx.caller.address().is_some() && ctx.address_slot.is_none() {
+            return;
+        }
         let mut shown: Vec<HoneytokenId> = Vec::new();
         let mut search = ShownTokenSearch::default();
         let mut note = |token: &str| shown.extend(self.vault.honeytoken(token));

@@ -25,13 +25,14 @@ pub(super) fn routes() -> Vec<Route> {
     }]
 }
 
-/// Show who the caller is, as the kernel attests it, and what it may do.
+/// Show who the caller is, as the kernel, its API key or its gateway attests it, and what it may do.
 #[utoipa::path(
     get,
     path = "/api/v1/auth/whoami",
     responses((status = 200, description = "The caller", body = WhoAmI, example = json!({
         "name": "billing", "user": "billing", "uid": 1001, "gid": 1001, "pid": 4242,
-        "attested_by": "peer-credentials", "unit": "billing.service", "mode": "live", "workspace": null,
+        "attested_by": "peer-credentials", "unit": "billing.service",
+        "certificate": null, "gateway": null, "address": null, "mode": "live", "workspace": null,
         "key_prefix": null, "limits": "standard",
         "limits_left": {"requests_per_second": 59, "requests_per_hour": 999},
         "scopes": {"tokenize": true, "rehydrate": false, "rehydrate:PHONE": true}, "policies": null, "contexts": null
@@ -42,7 +43,8 @@ async fn whoami(_service: &Service, ctx: &mut RequestContext, _input: &Input) ->
     let uid = Uid::from_raw(peer.uid());
     // Blocks: the user database may be on the network.
     let user = spawn_blocking(move || User::from_uid(uid)).await;
-    let given = &principal.grant.scopes;
+    let grant = ctx.caller.grant();
+    let given = &grant.scopes;
     let mut scopes: BTreeMap<String, bool> =
         Scope::ALL.iter().map(|scope| (scope.to_string(), given.allows(*scope))).collect();
     // A replaced secret lacks a scope of its key.
@@ -66,14 +68,18 @@ async fn whoami(_service: &Service, ctx: &mut RequestContext, _input: &Input) ->
         gid: peer.gid(),
         pid: peer.pid(),
         unit: peer.unit().map(str::to_owned),
-        attested_by: if principal.credential.is_some() { "api-key" } else { "peer-credentials" }.to_owned(),
+        attested_by: match (&principal.credential, ctx.caller.certificate()) {
+            (Some(_), _) => "api-key",
+            (None, Some(_)) => "client-certificate",
+            (None, None) => "peer-credentials",
+        }
+        .to_owned(),
+        certificate: ctx.caller.certificate().map(|key| key.to_string()),
+        gateway: ctx.caller.gateway().map(str::to_owned),
+        address: ctx.caller.address().map(|address| address.to_string()),
         mode: principal.mode.as_str().to_owned(),
-        policies: principal.grant.policies.as_ref().map(|names| names.iter().cloned().collect()),
-        contexts: principal
-            .grant
-            .contexts
-            .as_ref()
-            .map(|patterns| patterns.iter().map(ContextPattern::to_text).collect()),
+        policies: grant.policies.as_ref().map(|names| names.iter().cloned().collect()),
+        contexts: grant.contexts.as_ref().map(|patterns| patterns.iter().map(ContextPattern::to_text).collect()),
         scopes,
     })
 }

@@ -46,6 +46,11 @@ codes! {
     AuthSuspended = "auth.suspended", 401, "The credential is suspended";
     AuthExpired = "auth.expired", 401, "The credential has expired";
     AuthBlocked = "auth.blocked", 429, "Too many attempts have failed";
+    AuthSeveral = "auth.several", 400, "The request has more than one credential";
+    RoleNone = "role.none", 403, "The client certificate has no role";
+    RoleAmbiguous = "role.ambiguous", 403, "The client certificate has several roles";
+    GatewayDenied = "gateway.denied", 403, "The process may not assert this";
+    GatewayInvalid = "gateway.invalid", 400, "What the gateway asserts is malformed";
     PermDenied = "perm.denied", 403, "The caller may not do this";
     RateLimited = "rate.limited", 429, "The caller sends too many requests";
     QuotaExceeded = "quota.exceeded", 429, "The caller has used up its quota";

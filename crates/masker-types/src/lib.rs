@@ -6,6 +6,7 @@
 //! - [`error_code`]: the stable error codes.
 //! - [`limits`]: every bound of the program. The relations between them are asserted at compile time.
 //! - [`mode`], [`engine`], [`audit`]: settings that several crates share.
+//! - [`certificate`]: the identities of client certificates.
 //! - [`quote`]: names in messages.
 //! - [`share`]: the part of a client in what all callers use together.
 //! - [`vault_position`]: how far a vault's commits have come.
@@ -16,6 +17,7 @@
 
 pub mod api_key;
 pub mod audit;
+pub mod certificate;
 pub mod error_code;
 pub mod engine;
 pub mod grant;

@@ -102,6 +102,16 @@ pub const STALLED_MS_MIN: u64 = 1_000;
 pub const GUARANTEED_PERCENT_MAX: u64 = 50;
 /// Users without a client whose limits are counted at once.
 pub const UNLISTED_USERS_MAX: usize = 1_024;
+/// Certificates of a role whose limits are counted at once.
+pub const ROLE_CERTIFICATES_MAX: usize = 4_096;
+/// Longest name of a role, in bytes.
+pub const ROLE_NAME_BYTES_MAX: usize = 32;
+/// Identities of one client certificate.
+pub const CERTIFICATE_IDENTITIES_MAX: usize = 64;
+/// Longest name in an identity of a client certificate, in bytes.
+pub const IDENTITY_BYTES_MAX: usize = 1_024;
+/// Requests of one address beyond a gateway that are at work at once.
+pub const ADDRESS_REQUESTS_MAX: usize = 64;
 /// Kinds of refusals that are counted in the audit log's current second. Further ones have an event each.
 pub const REFUSALS_COUNTED_MAX: usize = 4_096;
 
@@ -175,6 +185,8 @@ pub const ATTEMPTS_OF_UID_UNDELAYED_MAX: usize = 20;
 pub const ATTEMPTS_PREFIXES_MAX: usize = 32;
 /// Uids for which failed attempts are remembered.
 pub const ATTEMPTS_UIDS_MAX: usize = 256;
+/// Addresses beyond gateways for which failed attempts are remembered.
+pub const ATTEMPTS_ADDRESSES_MAX: usize = 1_024;
 
 /// Callers that have a series of their own in `masker_caller_requests_total`. Others share one.
 pub const CALLER_SERIES_MAX: usize = 1_000;

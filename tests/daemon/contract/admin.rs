@@ -182,7 +182,7 @@ fn whoami_shows_the_caller_that_the_kernel_attests() {
     assert!(unit.is_null() || unit.as_str().is_some_and(|unit| unit.contains('.')), "{unit}");
     let expected = json!({"name": "trusted", "policies": null, "contexts": null, "workspace": null, "key_prefix": null, "limits": "none",
                           "limits_left": {}, "user": user, "uid": uid.as_raw(), "gid": gid.as_raw(), "pid": process::id(),
-                          "attested_by": "peer-credentials", "mode": "live"});
+                          "attested_by": "peer-credentials", "mode": "live", "certificate": null, "gateway": null, "address": null});
     assert_eq!(whoami, expected);
     let names = [
         "agents:read",

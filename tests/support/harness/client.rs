@@ -27,6 +27,8 @@ pub struct Client {
     bearer: Option<String>,
     /// The session of every request.
     session: Option<String>,
+    /// Further headers of every request, each with the end of its line.
+    headers: String,
 }
 
 /// An answer with a valid head.
@@ -60,7 +62,7 @@ impl Client {
     /// Uses a connection that is open.
     pub fn over(stream: UnixStream) -> Self {
         stream.set_read_timeout(Some(LIMIT)).and_then(|()| stream.set_write_timeout(Some(LIMIT))).expect("time limits");
-        Client { stream, unread: Vec::new(), bearer: None, session: None }
+        Client { stream, unread: Vec::new(), bearer: None, session: None, headers: String::new() }
     }
 
     /// Sets the time limit for an answer.
@@ -78,6 +80,12 @@ impl Client {
     /// Sends this session with every further request.
     pub fn within(mut self, session: &str) -> Self {
         self.session = Some(session.to_owned());
+        self
+    }
+
+    /// Sends this header with every further request, besides others of the same name.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push_str(&format!("{name}: {value}\r\n"));
         self
     }
 
@@ -99,8 +107,8 @@ impl Client {
 
     /// Sends a request without waiting for the answer.
     pub fn send(&mut self, method: &str, path: &str, body: &[u8]) {
-        self.send_raw(&request_of(self.bearer.as_deref(), self.session.as_deref(), method, path, body))
-            .expect("the daemon takes a whole request");
+        let request = request_of(self.bearer.as_deref(), self.session.as_deref(), &self.headers, method, path, body);
+        self.send_raw(&request).expect("the daemon takes a whole request");
     }
 
     /// Sends bytes.
@@ -255,11 +263,18 @@ fn holds_whole_answer(received: &[u8]) -> bool {
 
 /// Returns a request as this client sends it.
 pub fn request(method: &str, path: &str, body: &[u8]) -> Vec<u8> {
-    request_of(None, None, method, path, body)
+    request_of(None, None, "", method, path, body)
 }
 
-fn request_of(bearer: Option<&str>, session: Option<&str>, method: &str, path: &str, body: &[u8]) -> Vec<u8> {
-    let mut request = format!("{method} {path} HTTP/1.1\r\nhost: masker\r\n");
+fn request_of(
+    bearer: Option<&str>,
+    session: Option<&str>,
+    headers: &str,
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> Vec<u8> {
+    let mut request = format!("{method} {path} HTTP/1.1\r\nhost: masker\r\n{headers}");
     if let Some(credential) = bearer {
         request.push_str(&format!("authorization: Bearer {credential}\r\n"));
     }

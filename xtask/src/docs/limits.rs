@@ -132,6 +132,8 @@ fn daemon() -> Vec<Row> {
         ),
         row("time for requests in flight after SIGTERM", format!("{} s", limits::DRAIN_SECONDS_MAX)),
         row("time until the daemon has exited after SIGTERM", format!("{} s", limits::STOP_SECONDS_MAX)),
+        row("requests of one address beyond a gateway at work at the same time", count(limits::ADDRESS_REQUESTS_MAX)),
+        row("identities of a client certificate", count(limits::CERTIFICATE_IDENTITIES_MAX)),
         row(
             "failed authentications before a caller is blocked",
             format!("{} in {} s", limits::ATTEMPTS_BEFORE_BLOCK_MAX, limits::ATTEMPTS_WINDOW_SECONDS),

@@ -52,7 +52,13 @@ pub(super) async fn whoami(ctx: &mut CommandContext<'_>) -> Result<Exit, Command
         vec!["attested by".to_owned(), caller.attested_by],
         vec!["mode".to_owned(), caller.mode],
     ];
-    let of_key = [("key prefix", caller.key_prefix), ("workspace", caller.workspace)];
+    let of_key = [
+        ("key prefix", caller.key_prefix),
+        ("workspace", caller.workspace),
+        ("certificate", caller.certificate),
+        ("gateway", caller.gateway),
+        ("address", caller.address),
+    ];
     rows.extend(of_key.into_iter().filter_map(|(name, text)| Some(vec![name.to_owned(), text?])));
     rows.push(vec!["limits".to_owned(), format::limits(&caller.limits)]);
     rows.extend(caller.limits_left.into_iter().map(|(limit, left)| vec![format!("left of {limit}"), left.to_string()]));

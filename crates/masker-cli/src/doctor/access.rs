@@ -3,18 +3,52 @@
 use nix::unistd::{Uid, User};
 
 use super::{files::user_name, finding::Finding, finding_id::FindingId};
-use masker_config::{AccessConfig, ClientConfig};
+use masker_config::{AccessConfig, ClientConfig, GatewayConfig};
 use masker_types::grant::ScopeSet;
 
 /// `access.default` and `access.root`: what callers may do that no client names, and whether one names root or the daemon's user.
+/// `access.gateway`: how far the credentials go that each gateway passes on.
 pub(super) fn judge(access: &AccessConfig, daemon_uid: u32) -> Vec<Finding> {
-    vec![unlisted(access), owners(access, daemon_uid)]
+    let mut findings = vec![unlisted(access), owners(access, daemon_uid)];
+    let gateways = access.clients.iter().filter_map(|client| Some((client, client.gateway.as_ref()?)));
+    findings.extend(gateways.map(|(client, gateway)| judge_gateway(client, gateway, daemon_uid)));
+    findings
+}
+
+fn judge_gateway(client: &ClientConfig, gateway: &GatewayConfig, daemon_uid: u32) -> Finding {
+    const CHECK: &str = "access.gateway";
+    let ClientConfig { name, place, .. } = client;
+    if let Some(owner) = [0, daemon_uid].into_iter().find(|uid| is_user(client, *uid)) {
+        let found = format!(
+            "the gateway `{name}` ({place}) is {}, and neither root nor the daemon's own user can be a gateway: requests through it \
+             are refused or have all rights of that user",
+            user_name(owner)
+        );
+        let remedy = "give the gateway a user of its own: name it in `user` and run the gateway as it";
+        return Finding::error(CHECK, FindingId::GatewayIgnored, found, remedy);
+    }
+    let asserted: Vec<&str> = gateway.assertions.iter().map(|assertion| assertion.as_str()).collect();
+    let asserts =
+        if asserted.is_empty() { "asserts nothing".to_owned() } else { format!("asserts {}", asserted.join(", ")) };
+    let opened = gateway.opened();
+    if opened.is_empty() {
+        let found = format!("the gateway `{name}` ({place}) {asserts}, and passes on no more than the default ceiling");
+        return Finding::ok(CHECK, found);
+    }
+    let found = format!(
+        "the gateway `{name}` ({place}) {asserts}, and its ceiling opens {}: with a credential that has them, these are possible from \
+         beyond this host",
+        opened.join(", ")
+    );
+    let remedy = "if that is not intended, remove them from `ceiling`, then `systemctl reload masker.service`";
+    Finding::warning(CHECK, FindingId::GatewayOpened, found, remedy)
 }
 
 /// `access.root`: root and the daemon's own user can administer it.
 fn owners(access: &AccessConfig, daemon_uid: u32) -> Finding {
     const CHECK: &str = "access.root";
-    let limits = |uid: u32| access.clients.iter().find(|client| names(client, uid)).filter(|client| is_limited(client));
+    let clients = || access.clients.iter().filter(|client| client.gateway.is_none());
+    let limits = |uid: u32| clients().find(|client| names(client, uid)).filter(|client| is_limited(client));
     let limited: Vec<(u32, &ClientConfig)> = if daemon_uid == 0 { vec![0] } else { vec![0, daemon_uid] }
         .into_iter()
         .filter_map(|uid| Some((uid, limits(uid)?)))
@@ -36,9 +70,13 @@ fn owners(access: &AccessConfig, daemon_uid: u32) -> Finding {
 
 /// Returns whether a client names a user, with any unit.
 fn names(client: &ClientConfig, uid: u32) -> bool {
+    is_user(client, uid) && client.unit.is_none() && client.group.is_none() && client.gid.is_none()
+}
+
+/// Returns whether a client can only be this user.
+fn is_user(client: &ClientConfig, uid: u32) -> bool {
     let by_name = client.user.as_deref().map(|name| User::from_name(name).ok().flatten().map(|user| user.uid));
-    let named = client.uid == Some(uid) || by_name == Some(Some(Uid::from_raw(uid)));
-    named && client.unit.is_none() && client.group.is_none() && client.gid.is_none()
+    client.uid == Some(uid) || by_name == Some(Some(Uid::from_raw(uid)))
 }
 
 /// Returns whether a client may do less than everything.
@@ -66,7 +104,7 @@ mod tests {
     use super::*;
     use crate::doctor::Severity;
     use masker_config::ClientConfig;
-    use masker_types::grant::{Grant, Limits, ScopeSet};
+    use masker_types::grant::{GatewayAssertion, Grant, Limits, ScopeSet};
 
     #[test]
     fn a_client_that_limits_root_is_a_warning() {
@@ -103,6 +141,7 @@ mod tests {
                 gid: None,
                 unit: None,
                 grant: Grant::none(),
+                gateway: None,
                 limits: Limits::none(),
                 share: None,
             };
@@ -117,5 +156,39 @@ mod tests {
         assert!(found(None, 1).ends_with("others who match no client have no scope"));
         assert!(found(Some(&["lookup"]), 0).contains("others have the scopes lookup ("));
         assert!(found(Some(&[]), 0).contains("others have no scope ("));
+    }
+
+    #[test]
+    fn names_each_gateway_and_what_its_ceiling_opens() {
+        let gateway = |scopes: &[&str]| GatewayConfig {
+            assertions: [GatewayAssertion::Address, GatewayAssertion::Login].into(),
+            ceiling: ScopeSet::parse(scopes).unwrap(),
+        };
+        let client = |uid, scopes: &[&str]| ClientConfig {
+            uid: Some(uid),
+            gateway: Some(gateway(scopes)),
+            ..ClientConfig::for_tests("gateway", Grant::none())
+        };
+        let judged = |clients: Vec<ClientConfig>| {
+            let findings = judge(&AccessConfig { clients, ..AccessConfig::default() }, 8);
+            assert_eq!(findings[1].status, Severity::Ok, "a gateway takes nothing from root");
+            findings.into_iter().skip(2).collect::<Vec<Finding>>()
+        };
+        assert!(judged(Vec::new()).is_empty());
+        let found = judged(vec![
+            client(7, &["tokenize", "reports:read"]),
+            client(7, &["tokenize", "rehydrate:PHONE", "lookup"]),
+        ]);
+        assert_eq!(found.iter().map(|finding| finding.status).collect::<Vec<_>>(), [Severity::Ok, Severity::Warning]);
+        assert!(
+            found[0].found.contains("asserts gateway:login, gateway:address, and passes on no more"),
+            "{}",
+            found[0].found
+        );
+        assert!(found[1].found.contains("its ceiling opens lookup, rehydrate:PHONE:"), "{}", found[1].found);
+        for uid in [0, 8] {
+            let [finding] = judged(vec![client(uid, &[])]).try_into().ok().unwrap();
+            assert_eq!((finding.status, finding.finding), (Severity::Error, Some(FindingId::GatewayIgnored)), "{uid}");
+        }
     }
 }

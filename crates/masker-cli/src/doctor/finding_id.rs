@@ -82,6 +82,10 @@ finding_ids! {
     SecretInUnit = "secret-in-unit";
     /// A client takes rights from root or from the daemon's user.
     RootLimited = "root-limited";
+    /// A gateway passes on more than the default ceiling.
+    GatewayOpened = "gateway-opened";
+    /// A gateway is root or the daemon's own user, so it is none.
+    GatewayIgnored = "gateway-ignored";
     /// Others can replace the socket.
     SocketDirectoryOpen = "socket-directory-open";
     /// The group of the socket does not exist.

@@ -127,8 +127,7 @@ fn the_event_of_a_withheld_answer_tells_what_was_done() {
         let body = json!({"items": [{"kind": "PHONE", "value": "4155552671"}]}).to_string();
         let (id, mut ctx) = served.fixture.context("/api/v1/tokenize", &Method::POST).await;
         let shown = format!("Bearer {secret}");
-        ctx.caller =
-            service.access.authenticate(&ctx.connection.peer, shown.as_bytes(), service.now_ms()).expect("a key");
+        ctx.caller = service.access.authenticate(&ctx.caller, shown.as_bytes(), service.now_ms()).expect("a key");
         let route = ctx.route.expect("a route");
         let operation = (route.run)(Arc::clone(service), ctx, Input::for_tests("", &body));
         service.access.keys().put(key.revoked(service.now_ms()));

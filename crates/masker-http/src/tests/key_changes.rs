@@ -44,7 +44,8 @@ impl Fixture {
         let (here, _there) = UnixStream::pair().expect("a connection");
         let peer = Arc::new(Peer::of(&here).expect("a peer"));
         let shown = format!("Bearer {}", key.secret);
-        let found = self.service.access.authenticate(&peer, shown.as_bytes(), self.service.now_ms());
+        let local = self.service.access.local_caller(&peer);
+        let found = self.service.access.authenticate(&local, shown.as_bytes(), self.service.now_ms());
         found.map_err(|(error, _)| error)
     }
 

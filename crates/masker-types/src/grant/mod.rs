@@ -3,6 +3,7 @@
 //! Configuration, API keys and requests share this text form. Identifying a caller and checking a request is the task
 //! of `masker-access`.
 
+mod assertion;
 mod context;
 mod limits;
 mod scope;
@@ -12,6 +13,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+pub use assertion::GatewayAssertion;
 pub use context::ContextPattern;
 pub use limits::{Limit, Limits, LimitsError};
 pub use scope::Scope;
@@ -21,6 +23,9 @@ pub use set::{ScopeError, ScopeSet};
 pub const UNRESTRICTED_NAME: &str = "trusted";
 /// The name of other callers without a rule.
 pub const UNLISTED_NAME: &str = "unlisted";
+
+/// The beginning of the names of callers that act as a role. No name of a client has a colon.
+pub const ROLE_NAME_PREFIX: &str = "role:";
 
 /// The permissions of a caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -51,6 +51,18 @@ impl ScopeSet {
         ScopeSet { whole, kinds: BTreeMap::new() }
     }
 
+    /// Returns the scopes that a gateway passes on unless its configuration says otherwise: all but those that show values,
+    /// find tokens of values, or reach the vault and the keys as a whole.
+    pub fn default_ceiling() -> Self {
+        let opened = |scope: &Scope| {
+            !matches!(
+                scope,
+                Scope::Rehydrate | Scope::Lookup | Scope::TextRestore | Scope::VaultAdmin | Scope::KeysAdmin
+            )
+        };
+        ScopeSet::of(&Scope::ALL.iter().copied().filter(opened).collect::<Vec<Scope>>())
+    }
+
     /// Parses a list of scopes; `*` means all.
     ///
     /// # Errors
@@ -109,6 +121,13 @@ impl ScopeSet {
         let whole = Scope::ALL.iter().find(|scope| other.allows(**scope) && !self.allows(**scope));
         let of_kinds = || other.kinds().find(|(scope, kind)| !self.allows_kind(*scope, *kind));
         whole.map(Scope::to_string).or_else(|| of_kinds().map(|(scope, kind)| format!("{scope}:{kind}")))
+    }
+
+    /// Returns the scopes of this set that `other` does not contain, as written.
+    pub fn beyond(&self, other: &ScopeSet) -> Vec<String> {
+        let whole = Scope::ALL.iter().filter(|scope| self.allows(**scope) && !other.allows(**scope));
+        let of_kinds = self.kinds().filter(|(scope, kind)| !other.allows_kind(*scope, *kind));
+        whole.map(Scope::to_string).chain(of_kinds.map(|(scope, kind)| format!("{scope}:{kind}"))).collect()
     }
 
     /// Returns the scopes that are in this set or in `other`.
@@ -197,6 +216,14 @@ mod tests {
     }
 
     #[test]
+    fn the_default_ceiling_has_all_scopes_but_five() {
+        let ceiling = ScopeSet::default_ceiling();
+        let closed: Vec<&str> =
+            Scope::ALL.iter().filter(|scope| !ceiling.allows_some(**scope)).map(|scope| scope.as_str()).collect();
+        assert_eq!(closed, ["rehydrate", "lookup", "text:restore", "keys:admin", "vault:admin"]);
+    }
+
+    #[test]
     fn an_intersection_has_what_both_sets_allow() {
         let set = |texts: &[&str]| ScopeSet::parse(texts).unwrap();
         let own = set(&["tokenize", "rehydrate:PHONE", "rehydrate:SSN", "lookup"]);
@@ -234,5 +261,7 @@ mod tests {
         ] {
             assert_eq!(set.excess_of(&ScopeSet::parse(other).unwrap()).as_deref(), excess, "{other:?}");
         }
+        let other = ScopeSet::parse(&["rehydrate:SSN", "rehydrate:PHONE", "lookup", "tokenize"]).unwrap();
+        assert_eq!(other.beyond(&set), ["lookup", "rehydrate:SSN"]);
     }
 }

@@ -42,12 +42,20 @@ pub(crate) fn owner(session: Option<SessionId>, caller: &CallerId) -> Placeholde
         (Some(session), _) => PlaceholderOwner::Session(*session.as_bytes()),
         (None, CallerId::ApiKey(id)) => PlaceholderOwner::ApiKey(*id.as_bytes()),
         (None, CallerId::Client(name, uid)) => {
-            let hash = Sha256::new().chain_update(uid.to_be_bytes()).chain_update(name.as_bytes()).finalize();
-            let mut id = [0; 16];
-            id.copy_from_slice(&hash[..16]);
-            PlaceholderOwner::Client(id)
+            client_owner(Sha256::new().chain_update(uid.to_be_bytes()).chain_update(name.as_bytes()))
+        }
+        // The name of a role has a colon at its fifth byte, which no name of a client has: so no client has this id.
+        (None, CallerId::Certificate(role, key)) => {
+            client_owner(Sha256::new().chain_update(role.as_bytes()).chain_update([0]).chain_update(key.as_bytes()))
         }
     }
+}
+
+fn client_owner(hash: Sha256) -> PlaceholderOwner {
+    let hash = hash.finalize();
+    let mut id = [0; 16];
+    id.copy_from_slice(&hash[..16]);
+    PlaceholderOwner::Client(id)
 }
 
 /// Reads placeholders and makes keys.

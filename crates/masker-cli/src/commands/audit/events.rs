@@ -110,8 +110,10 @@ fn line(event: &Event) -> String {
     let caller = event.get("caller").map_or_else(
         || "masker".to_owned(),
         |caller| {
-            let credential = caller["key_prefix"].as_str().map(|prefix| format!(" {prefix}")).unwrap_or_default();
-            format!("{} ({}{credential})", caller["name"].as_str().unwrap_or_default(), caller["uid"])
+            let facts = [("key_prefix", ""), ("certificate", ""), ("gateway", "through "), ("address", "from ")];
+            let facts = facts.map(|(name, word)| caller[name].as_str().map(|fact| format!(" {word}{fact}")));
+            let facts: String = facts.into_iter().flatten().collect();
+            format!("{} ({}{facts})", caller["name"].as_str().unwrap_or_default(), caller["uid"])
         },
     );
     let mut facts = Vec::new();

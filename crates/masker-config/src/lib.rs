@@ -45,6 +45,6 @@ pub use policies::{is_policy_file, load_policies, load_policy, policy_files};
 pub use replaceable::replaceable;
 pub use sandbox::{SandboxConfig, SeccompMode};
 pub use settings::{
-    Config, KeyConfig, LogConfig, LogFormat, LogLevel, PolicyConfig, ServerConfig, SessionConfig, VaultConfig,
+    Config, KeyConfig, LogConfig, PolicyConfig, ServerConfig, SessionConfig, VaultConfig,
 };
 pub use trust::is_open_to_all;

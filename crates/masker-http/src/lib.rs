@@ -29,7 +29,6 @@ mod maintenance;
 pub mod metrics;
 mod openapi;
 mod operation;
-mod pace;
 mod policies;
 mod problem;
 mod query;

@@ -52,7 +52,8 @@ impl Role {
 pub(crate) async fn serve(listener: TcpListener, role: Role, mut stop: watch::Receiver<bool>) -> usize {
     let mut connections = JoinSet::new();
     {
-        let mut stopped = pin!(stop.wait_for(|stop| *stop));
+        // The value borrows the channel's lock, so it must not be held.
+        let mut stopped = pin!(async { stop.wait_for(|stop| *stop).await.is_ok() });
         loop {
             tokio::select! {
                 biased;

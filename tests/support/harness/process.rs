@@ -19,8 +19,16 @@ use super::{Client, LIMIT, Log, notify::Notifications};
 /// The time limit for an orderly stop.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
+/// Returns the gateway's program, which is beside that of the daemon.
+pub fn masker_gateway() -> PathBuf {
+    let program = masker().with_file_name("masker-gateway");
+    assert!(program.is_file(), "{} is missing: build the tests with `--workspace`", program.display());
+    program
+}
+
 /// The command to run.
 pub(super) struct Command {
+    pub(super) program: PathBuf,
     pub(super) arguments: Vec<OsString>,
     pub(super) environment: Vec<(String, OsString)>,
     /// Lines for a shell that then becomes the daemon. Without any, no shell is used.
@@ -62,12 +70,12 @@ impl Ended {
 
 impl Process {
     pub(super) fn spawn(command: Command) -> Self {
-        let masker = masker();
+        let program = command.program;
         let mut process = if command.prelude.is_empty() {
-            process::Command::new(masker)
+            process::Command::new(program)
         } else {
             let mut shell = process::Command::new("/bin/sh");
-            shell.arg("-c").arg(format!("{}\nexec \"$0\" \"$@\"", command.prelude.join("\n"))).arg(masker);
+            shell.arg("-c").arg(format!("{}\nexec \"$0\" \"$@\"", command.prelude.join("\n"))).arg(program);
             shell
         };
         let notifications = Notifications::bind(command.notify);

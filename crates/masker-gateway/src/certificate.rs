@@ -46,8 +46,8 @@ pub(crate) enum IdentityError {
 }
 
 impl ClientIdentity {
-    /// Reads the identity: the SHA-256 of the DER of its key (SubjectPublicKeyInfo), and its names. Other kinds of names are
-    /// left out.
+    /// Reads the identity: the SHA-256 of the DER of its key (SubjectPublicKeyInfo), and its names. Other kinds of names, and names
+    /// that are not visible ASCII, are left out.
     pub(crate) fn of(certificate: &CertificateDer<'_>) -> Result<Self, IdentityError> {
         let certificate = Certificate::from_der(certificate)?;
         let certificate = certificate.tbs_certificate();
@@ -66,6 +66,10 @@ impl ClientIdentity {
             };
             if name.len() > NAME_BYTES_MAX {
                 return Err(IdentityError::TooLarge);
+            }
+            // The daemon refuses such a name, and no role can have it as a member.
+            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+                continue;
             }
             header.push_str(&format!(", san:{kind}:{}", utf8_percent_encode(name, KEPT)));
         }
@@ -101,16 +105,18 @@ mod tests {
     fn the_header_has_the_key_and_the_names() {
         let (certificate, key) = certificate(vec![
             SanType::DnsName(text("ci.example")),
-            SanType::URI(text("spiffe://example/ns/a,b c")),
-            SanType::Rfc822Name(text("ci@example, san:dns:admin.example")),
+            SanType::URI(text("spiffe://example/ns/a,b%c")),
+            SanType::Rfc822Name(text("ci@example,san:dns:admin.example")),
             SanType::IpAddress("192.0.2.1".parse().unwrap()),
+            SanType::DnsName(text("admin.example san:dns:x")),
+            SanType::DnsName(text("")),
             SanType::DnsName(text("*.ci.example")),
         ]);
         let identity = ClientIdentity::of(&certificate).unwrap();
         let digest = HEXLOWER.encode(&Sha256::digest(key.subject_public_key_info()));
         let expected = format!(
-            "sha256:{digest}, san:dns:ci.example, san:uri:spiffe://example/ns/a%2Cb%20c, \
-             san:email:ci@example%2C%20san:dns:admin.example, san:dns:*.ci.example"
+            "sha256:{digest}, san:dns:ci.example, san:uri:spiffe://example/ns/a%2Cb%25c, \
+             san:email:ci@example%2Csan:dns:admin.example, san:dns:*.ci.example"
         );
         assert_eq!(identity.header, expected);
         let end = SystemTime::UNIX_EPOCH + Duration::from_secs(1_893_456_000);

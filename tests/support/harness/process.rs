@@ -19,11 +19,9 @@ use super::{Client, LIMIT, Log, notify::Notifications};
 /// The time limit for an orderly stop.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// Returns the gateway's program, which is beside that of the daemon.
+/// Returns the gateway's program, for its own tests.
 pub fn masker_gateway() -> PathBuf {
-    let program = masker().with_file_name("masker-gateway");
-    assert!(program.is_file(), "{} is missing: build the tests with `--workspace`", program.display());
-    program
+    option_env!("CARGO_BIN_EXE_masker-gateway").expect("the gateway is built with its tests").into()
 }
 
 /// The command to run.
@@ -40,7 +38,12 @@ pub(super) struct Command {
 
 /// Returns the program under test: the one that was built with the tests, or the one that `MASKER_BINARY` names.
 pub fn masker() -> PathBuf {
-    std::env::var_os("MASKER_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_masker").into(), PathBuf::from)
+    let built = || match option_env!("CARGO_BIN_EXE_masker") {
+        Some(program) => program.into(),
+        // The tests of the gateway are of another package.
+        None => masker_gateway().with_file_name("masker"),
+    };
+    std::env::var_os("MASKER_BINARY").map_or_else(built, PathBuf::from)
 }
 
 /// A process of this test, killed when dropped.

@@ -1,13 +1,14 @@
-//! The command line of the real program. `tests/gateway` of the root package has the rest; this target also builds the program
-//! for it.
+//! The command line.
 
 use std::{
     fs,
     process::{Command, Output},
 };
 
+use crate::harness::masker_gateway as masker_gateway_program;
+
 fn masker_gateway(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_masker-gateway")).args(arguments).env_clear().output().expect("it can be run")
+    Command::new(masker_gateway_program()).args(arguments).env_clear().output().expect("it can be run")
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -198,7 +198,8 @@ fn http2_is_checked_as_http1_is() {
             request.body(Empty::new()).unwrap()
         };
         let answer = client.send_request(get("https://masker.example/api/v1/a?b=c", &[("x-a", "b")])).await.unwrap();
-        assert_eq!((answer.status().as_u16(), answer.headers()["cache-control"].to_str()), (200, Ok("no-store")));
+        assert_eq!(answer.status().as_u16(), 200);
+        assert_eq!(answer.headers()["cache-control"], "no-store");
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "served");
         let request = daemon.next().await;
         assert_eq!((request.target.as_str(), request.all("x-a")), ("/api/v1/a?b=c", vec!["b"]));

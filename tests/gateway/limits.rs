@@ -1,7 +1,5 @@
 //! The bounds of connections, requests and time.
 
-use std::time::Duration;
-
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, body::Bytes};
 use tokio::{
@@ -28,10 +26,9 @@ fn an_address_has_a_bounded_number_of_connections() {
         let _second = client.connect(&["http/1.1"]).await.unwrap();
         assert!(client.connect(&["http/1.1"]).await.is_err(), "the third is refused");
         gateway.process.log().wait_for(1, "connection refused: its address has too many");
-        // Once one has ended, there is room again. When the gateway notices is not in our hands.
+        // Once one has ended, there is room again, as soon as the gateway notices.
         drop(first);
-        gateway.process.log().wait_for(1, "connection ended early");
-        assert_eq!(client.get("/api/v1/a").await.status, 200);
+        while client.connect(&["http/1.1"]).await.is_err() {}
         gateway.process.stop();
     });
 }
@@ -68,7 +65,8 @@ fn an_address_has_a_bounded_number_of_requests() {
         daemon.waits().await;
         let mut other = client.clone();
         let refused = other.send_request(request("/api/v1/a", "192.0.2.1")).await.unwrap();
-        assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].to_str()), (429, Ok("1")));
+        assert_eq!(refused.status().as_u16(), 429);
+        assert_eq!(refused.headers()["retry-after"], "1");
         assert_eq!(other.send_request(request("/api/v1/a", "192.0.2.2")).await.unwrap().status().as_u16(), 200);
         daemon.go_on();
         let answer = waiting.await.unwrap().unwrap();
@@ -160,7 +158,6 @@ fn a_client_that_does_not_read_is_cut_off() {
         let answer = sender.send_request(request.body(Full::default()).unwrap()).await.unwrap();
         let body = timeout(LIMIT, answer.into_body().collect()).await.expect("in time").unwrap().to_bytes();
         assert_eq!(body.len(), 64 * 1024 * 1024);
-        assert!(Duration::from_secs(1) < LIMIT);
         gateway.process.stop();
     });
 }

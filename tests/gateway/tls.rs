@@ -1,6 +1,9 @@
 //! Versions of TLS, and the certificates of clients.
 
-use rustls::version::{TLS12, TLS13};
+use rustls::{
+    SupportedProtocolVersion,
+    version::{TLS12, TLS13},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -14,6 +17,9 @@ use crate::{
     recorder::{Recorder, run},
     site::{GatewaySite, HOST},
 };
+
+/// The versions that are served, each alone.
+const VERSIONS: [&[&SupportedProtocolVersion]; 2] = [&[&TLS12], &[&TLS13]];
 
 /// Returns the first message of a handshake of an old version, with cipher suites and curves that every server has.
 fn client_hello(version: [u8; 2]) -> Vec<u8> {
@@ -55,7 +61,7 @@ fn tls_1_2_and_1_3_are_served_and_older_versions_are_not() {
         let site = GatewaySite::new();
         let _daemon = Recorder::listen(site.socket());
         let gateway = site.start();
-        for versions in [&[&TLS12][..], &[&TLS13][..]] {
+        for versions in VERSIONS {
             assert_eq!(Connector::tls(&site, &gateway).versions(versions).get("/api/v1/a").await.status, 200);
         }
         let address = gateway.address("tls");
@@ -102,7 +108,7 @@ fn a_client_needs_a_certificate_of_the_right_authority() {
         // It is no certificate of a client, and of the wrong authority.
         let server = site.authority.server();
         let request = format!("GET /health HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n\r\n");
-        for versions in [&[&TLS12][..], &[&TLS13][..]] {
+        for versions in VERSIONS {
             for (name, identity) in [("foreign", &foreign), ("expired", &expired), ("server", &server)] {
                 // With TLS 1.3 the client learns it when it reads.
                 let answer = Connector::mtls(&site, &gateway, identity).versions(versions).raw(&request).await;

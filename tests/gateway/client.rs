@@ -4,11 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::{
-    ClientConfig, RootCertStore, SupportedProtocolVersion,
-    crypto::aws_lc_rs,
-    pki_types::ServerName,
-};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, crypto::aws_lc_rs, pki_types::ServerName};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -119,8 +115,7 @@ impl<'a> Connector<'a> {
     {
         let stream = self.connect(&["h2"]).await.expect("a connection");
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-        let (sender, connection) =
-            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2");
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2");
         tokio::spawn(connection);
         sender
     }

@@ -29,14 +29,19 @@ fn every_error_of_the_configuration_is_shown_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("gateway.toml");
     let path = file.to_str().unwrap();
-    fs::write(&file, "[gateway]\nlisten = \"8443\"\npublic_url = \"http://x\"\ncertificate = \"c\"\nkey = \"k\"\n").unwrap();
+    fs::write(&file, "[gateway]\nlisten = \"8443\"\npublic_url = \"http://x\"\ncertificate = \"c\"\nkey = \"k\"\n")
+        .unwrap();
     let refused = masker_gateway(&["--config", path, "--check"]);
     let shown = text(&refused.stderr);
     assert_eq!(refused.status.code(), Some(3), "{shown}");
     for expected in ["2: `listen` cannot be", "3: `public_url` must begin"] {
         assert!(shown.contains(&format!("masker-gateway: {path}:{expected}")), "{shown}");
     }
-    fs::write(&file, "[gateway]\nlisten = \"127.0.0.1:0\"\npublic_url = \"https://x\"\ncertificate = \"c\"\nkey = \"k\"\n").unwrap();
+    fs::write(
+        &file,
+        "[gateway]\nlisten = \"127.0.0.1:0\"\npublic_url = \"https://x\"\ncertificate = \"c\"\nkey = \"k\"\n",
+    )
+    .unwrap();
     let refused = masker_gateway(&["--config", path, "--check"]);
     let shown = text(&refused.stderr);
     assert_eq!((refused.status.code(), shown.lines().count()), (Some(3), 2), "{shown}");

@@ -50,9 +50,7 @@ fn all_addresses_together_have_a_bounded_number_of_connections() {
 #[test]
 fn an_address_has_a_bounded_number_of_requests() {
     run(async {
-        let site = GatewaySite::new()
-            .with("requests_per_address = 1")
-            .with("trusted_proxies = [\"127.0.0.1\"]");
+        let site = GatewaySite::new().with("requests_per_address = 1").with("trusted_proxies = [\"127.0.0.1\"]");
         let daemon = Recorder::listen(site.socket());
         let gateway = site.start();
         let client = Connector::tls(&site, &gateway).http2::<Full<Bytes>>().await;

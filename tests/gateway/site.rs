@@ -46,12 +46,6 @@ impl GatewaySite {
         self
     }
 
-    /// Forwards to this socket.
-    pub fn before(mut self, daemon: &Path) -> Self {
-        self.daemon = daemon.to_owned();
-        self
-    }
-
     /// Returns the path of the daemon's socket.
     pub fn socket(&self) -> &Path {
         &self.daemon

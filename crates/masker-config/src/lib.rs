@@ -44,7 +44,5 @@ pub use masker_types::engine::EngineKind;
 pub use policies::{is_policy_file, load_policies, load_policy, policy_files};
 pub use replaceable::replaceable;
 pub use sandbox::{SandboxConfig, SeccompMode};
-pub use settings::{
-    Config, KeyConfig, LogConfig, PolicyConfig, ServerConfig, SessionConfig, VaultConfig,
-};
+pub use settings::{Config, KeyConfig, LogConfig, PolicyConfig, ServerConfig, SessionConfig, VaultConfig};
 pub use trust::is_open_to_all;

@@ -8,8 +8,8 @@ use super::{
     file::FileSettings,
     host::{CommandLineOptions, HostEnvironment, absolute},
     settings::{
-        Config, GRACE_DAYS_MAX, KeyConfig, LogConfig, PolicyConfig, SESSION_RETENTION_DAYS_MAX,
-        ServerConfig, SessionConfig, VaultConfig,
+        Config, GRACE_DAYS_MAX, KeyConfig, LogConfig, PolicyConfig, SESSION_RETENTION_DAYS_MAX, ServerConfig,
+        SessionConfig, VaultConfig,
     },
     trust::is_trusted_directory,
 };

@@ -39,9 +39,9 @@ pub(crate) fn admit(gateway: &Gateway, connection: &ConnectionInfo, head: &mut P
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         return Err(Problem::unread(Code::RouteMethod, "the gateway forwards no CONNECT and no TRACE"));
     }
-    if head.headers.contains_key(header::CONTENT_LENGTH) && head.headers.contains_key(header::TRANSFER_ENCODING) {
-        let detail = "a request has either `Content-Length` or `Transfer-Encoding`";
-        return Err(Problem::unread(Code::RequestInvalid, detail));
+    // With both lengths, hyper has read the chunks. The daemon must not see the other one.
+    if head.headers.contains_key(header::TRANSFER_ENCODING) {
+        head.headers.remove(header::CONTENT_LENGTH);
     }
     let is_health = head.uri.path() == HEALTH;
     let with_port = matches!(connection.client, ClientKind::Bearer);
@@ -84,7 +84,8 @@ fn check_size(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
 
 /// Applies a check to the host that a request names in one or two places.
 fn host_is(head: &Parts, is_right: impl Fn(&Authority) -> bool) -> Result<bool, Problem> {
-    let malformed = || Problem::unread(Code::RequestInvalid, "a request names its host once, in `Host` or in `:authority`");
+    let malformed =
+        || Problem::unread(Code::RequestInvalid, "a request names its host once, in `Host` or in `:authority`");
     let mut hosts = head.headers.get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => Some(Authority::try_from(host.as_bytes()).map_err(|_| malformed())?),

@@ -170,11 +170,16 @@ fn default_format() -> LogFormat {
 /// Reads the section `[gateway]`, every field of it before it decides.
 fn read_gateway(section: &Section<'_>, base: &Path) -> Option<Config> {
     let listen = required(section, "listen", "an address and a port, such as \"0.0.0.0:8443\"", socket_address);
-    let public_url =
-        required(section, "public_url", "how clients reach the gateway, such as \"https://masker.example\"", public_url);
-    let certificate = required(section, "certificate", "a PEM file with the certificate and its chain", |section, name| {
-        named_file(section, name, base)
-    });
+    let public_url = required(
+        section,
+        "public_url",
+        "how clients reach the gateway, such as \"https://masker.example\"",
+        public_url,
+    );
+    let certificate =
+        required(section, "certificate", "a PEM file with the certificate and its chain", |section, name| {
+            named_file(section, name, base)
+        });
     let key = required(section, "key", "a PEM file with the private key of the certificate", |section, name| {
         named_file(section, name, base)
     });
@@ -187,10 +192,12 @@ fn read_gateway(section: &Section<'_>, base: &Path) -> Option<Config> {
         None => (None, None),
         Some(mtls) => {
             let listen = required(&mtls, "listen", "an address and a port, such as \"0.0.0.0:8444\"", socket_address);
-            let client_ca =
-                required(&mtls, "client_ca", "a PEM file with the authorities of client certificates", |section, name| {
-                    named_file(section, name, base)
-                });
+            let client_ca = required(
+                &mtls,
+                "client_ca",
+                "a PEM file with the authorities of client certificates",
+                |section, name| named_file(section, name, base),
+            );
             mtls.finish();
             (listen, client_ca)
         }
@@ -390,7 +397,10 @@ mod tests {
     #[test]
     fn listeners_need_addresses_of_their_own() {
         let text = format!("{LEAST}redirect = \"0.0.0.0:8443\"\n");
-        assert_eq!(parse(&text).unwrap_err()[0].to_string(), "line 1: `listen` and `redirect` are the same address and port");
+        assert_eq!(
+            parse(&text).unwrap_err()[0].to_string(),
+            "line 1: `listen` and `redirect` are the same address and port"
+        );
         assert!(parse("").unwrap_err()[0].message.contains("[gateway]"));
     }
 }

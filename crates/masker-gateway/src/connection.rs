@@ -180,7 +180,12 @@ impl Service {
 }
 
 /// Answers a request. A panic is a bug, and costs one request only.
-async fn respond(router: Router, info: Arc<ConnectionInfo>, id: RequestId, mut request: Request<Body>) -> Response<Body> {
+async fn respond(
+    router: Router,
+    info: Arc<ConnectionInfo>,
+    id: RequestId,
+    mut request: Request<Body>,
+) -> Response<Body> {
     request.extensions_mut().insert(info);
     request.extensions_mut().insert(id);
     match AssertUnwindSafe(forward::call(router, request)).catch_unwind().await {

@@ -1,11 +1,6 @@
 //! What all connections share.
 
-use std::{
-    net::IpAddr,
-    path::PathBuf,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{net::IpAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
 use tokio::sync::Semaphore;
 

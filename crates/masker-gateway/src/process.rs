@@ -21,8 +21,7 @@ pub(crate) fn harden() {
         ("refuse new privileges", prctl::set_no_new_privs()),
         (
             "raise the limit on open files",
-            getrlimit(Resource::RLIMIT_NOFILE)
-                .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most)),
+            getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most)),
         ),
     ];
     for (step, outcome) in steps {

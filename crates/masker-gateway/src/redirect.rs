@@ -20,7 +20,8 @@ use masker_types::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
 /// Serves one request of a connection, within the time for a head and for an answer.
 pub(crate) async fn serve(gateway: &Arc<Gateway>, stream: TcpStream) {
     let bounds = gateway.bounds;
-    let answer = service_fn(|request: Request<Incoming>| async move { Ok::<_, Infallible>(redirect(gateway, &request)) });
+    let answer =
+        service_fn(|request: Request<Incoming>| async move { Ok::<_, Infallible>(redirect(gateway, &request)) });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head)

@@ -59,9 +59,9 @@ impl Tls {
             (Some(authorities), Some(file)) => {
                 let mut roots = RootCertStore::empty();
                 for authority in authorities {
-                    roots
-                        .add(authority.clone())
-                        .map_err(|error| vec![located(file, format!("has a certificate that cannot be used: {error}"))])?;
+                    roots.add(authority.clone()).map_err(|error| {
+                        vec![located(file, format!("has a certificate that cannot be used: {error}"))]
+                    })?;
                 }
                 let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
                     .build()

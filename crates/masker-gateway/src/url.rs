@@ -115,7 +115,11 @@ mod tests {
             ("other.example:8443", false, false),
         ] {
             let authority = authority.parse().unwrap();
-            assert_eq!((url.is_host(&authority, true), url.is_host(&authority, false)), (same, same_host), "{authority}");
+            assert_eq!(
+                (url.is_host(&authority, true), url.is_host(&authority, false)),
+                (same, same_host),
+                "{authority}"
+            );
         }
     }
 

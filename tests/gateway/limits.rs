@@ -150,7 +150,7 @@ fn a_client_that_does_not_read_is_cut_off() {
         daemon.next().await;
         gateway.process.log().wait_for(2, "connection ended early");
         drop(answer);
-        // One that reads gets all of it.
+        // A client that reads gets all of it.
         let mut sender = client.http2::<Full<Bytes>>().await;
         let request = Request::get(format!("https://{HOST}/api/v1/large")).header("authorization", "Bearer x");
         let answer = sender.send_request(request.body(Full::default()).unwrap()).await.unwrap();

@@ -1,4 +1,4 @@
-//! The address of a client: that of its connection, or the one that a trusted proxy names.
+//! The address of a client: that of its connection, or that which a trusted proxy names.
 
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -53,6 +53,9 @@ const PING_SECONDS: u64 = 20;
 /// Requests of HTTP/2 that a client may cancel before they were answered, until its connection ends.
 const RESETS_MAX: usize = 64;
 
+/// The answer to a request, once it is there.
+type AnswerFuture = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>> + Send>>;
+
 type ClientStream = TlsStream<Pin<Box<TimeoutStream<TcpStream>>>>;
 
 /// What a connection needs besides its client.
@@ -161,8 +164,7 @@ impl Service {
         self,
         info: &Arc<ConnectionInfo>,
         activity: &Arc<Activity>,
-    ) -> impl Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>> + Send>> + use<>
-    {
+    ) -> impl Fn(Request<Incoming>) -> AnswerFuture + use<> {
         let (info, activity) = (Arc::clone(info), Arc::clone(activity));
         move |request| {
             let active = activity.begin();

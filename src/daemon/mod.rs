@@ -6,8 +6,6 @@ mod clients;
 mod effective_user;
 pub mod engines;
 mod inputs;
-mod log_queue;
-mod logging;
 mod notify;
 mod offline;
 mod periodic;

@@ -22,8 +22,6 @@ use super::{
     clients::ClientSource,
     engines::driver,
     inputs::Inputs,
-    log_queue::LOG,
-    logging,
     notify::{connect_to_manager, notify},
     periodic::PeriodicTasks,
     reload::{Reloader, removed_creators},
@@ -42,6 +40,7 @@ use masker_config::{AcceptableState, AcceptedKind, AcceptedStates, Config, Crede
 use masker_core::keyring::{GracePeriod, Keyring};
 use masker_http as http;
 use masker_http::{DrainReport, Service, ServiceSettings, Socket, Timeouts, Workers, metrics::Metrics};
+use masker_log::LOG;
 use masker_store::{
     Store,
     embedded::{EmbeddedStore, StoreOptions},
@@ -56,7 +55,7 @@ use masker_vault::{KeyRefusals, KeyRules, Vault, VaultError, VaultMetrics};
 ///
 /// Returns 0 after an orderly stop, 1 if the daemon failed to start or to run, and 3 if policies or clients are invalid.
 pub fn serve(config: &Config, credentials: Credentials) -> ExitCode {
-    logging::start(config.log.level, config.log.format);
+    masker_log::start(config.log.level, config.log.format);
     let exit = match start(config, credentials) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -83,7 +82,7 @@ fn start(config: &Config, credentials: Credentials) -> Result<(), StartError> {
     let opening = store_opening(config, &inputs, &accepted)?;
     opening.options.check_recorded_vault_exists(&config.vault.data_dir)?;
     sandbox.confine(&sandbox_paths(config, &inputs.key_sources, inputs.audit_key.is_some(), &socket));
-    LOG.start_thread().map_err(thread_error)?;
+    LOG.start_thread(on_thread_start).map_err(thread_error)?;
     let runtime = start_runtime()?;
     let outcome = runtime.block_on(run(config, inputs, sandbox, &socket, opening, accepted));
     // Does not wait for a disk that does not respond: what was acknowledged is durable.

@@ -56,6 +56,26 @@ fn every_setting_is_in_the_reference() {
     assert_eq!(section, "[log]", "every section was read");
 }
 
+#[test]
+fn every_setting_of_the_gateway_is_in_its_reference() {
+    let reference = read("docs/src/reference/gateway-configuration.md");
+    let mut section = String::new();
+    let mut settings = BTreeSet::new();
+    for line in read("systemd/gateway.toml").lines() {
+        let line = line.trim_start_matches("# ");
+        if line.starts_with('[') {
+            section = line.to_owned();
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && !key.contains(' ')
+        {
+            settings.insert(format!("`{section} {key}`"));
+        }
+    }
+    let documented: BTreeSet<String> =
+        table(&reference, "key").iter().map(|row| format!("`{}`", row[0].trim_matches('`'))).collect();
+    assert_eq!(documented, settings);
+}
+
 /// The page adds up what the constants allow, and the unit allows half as much again.
 #[test]
 fn the_memory_of_the_unit_is_what_the_page_adds_up() {

@@ -14,7 +14,7 @@ use super::{
     fields::{name, path},
     host::{HostEnvironment, absolute},
     sandbox::SandboxConfig,
-    settings::{GRACE_DAYS_MAX, LogFormat, LogLevel, SESSION_RETENTION_DAYS_MAX},
+    settings::{GRACE_DAYS_MAX, SESSION_RETENTION_DAYS_MAX},
     text_file::{self, TextFileError},
     trust::{is_trusted, is_trusted_directory},
 };
@@ -22,7 +22,13 @@ use masker_core::{
     document::{Document, DocumentError, Located, Section},
     keyring::GraceAction,
 };
-use masker_types::{engine::EngineKind, kind::Kid, limits::CLIENT_SECONDS_MAX, quote::quoted};
+use masker_types::{
+    engine::EngineKind,
+    kind::Kid,
+    limits::CLIENT_SECONDS_MAX,
+    log::{LogFormat, LogLevel},
+    quote::quoted,
+};
 
 /// The mode bits that a socket must have: the user of the daemon can connect to it.
 const OWNER_MODE: u32 = 0o600;

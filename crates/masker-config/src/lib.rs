@@ -48,7 +48,5 @@ pub use policies::{is_policy_file, load_policies, load_policy, policy_files};
 pub use replaceable::replaceable;
 pub use roles::RoleConfig;
 pub use sandbox::{SandboxConfig, SeccompMode};
-pub use settings::{
-    Config, KeyConfig, LogConfig, LogFormat, LogLevel, PolicyConfig, ServerConfig, SessionConfig, VaultConfig,
-};
+pub use settings::{Config, KeyConfig, LogConfig, PolicyConfig, ServerConfig, SessionConfig, VaultConfig};
 pub use trust::is_open_to_all;

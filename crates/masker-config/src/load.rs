@@ -8,8 +8,8 @@ use super::{
     file::FileSettings,
     host::{CommandLineOptions, HostEnvironment, absolute},
     settings::{
-        Config, GRACE_DAYS_MAX, KeyConfig, LogConfig, LogFormat, LogLevel, PolicyConfig, SESSION_RETENTION_DAYS_MAX,
-        ServerConfig, SessionConfig, VaultConfig,
+        Config, GRACE_DAYS_MAX, KeyConfig, LogConfig, PolicyConfig, SESSION_RETENTION_DAYS_MAX, ServerConfig,
+        SessionConfig, VaultConfig,
     },
     trust::is_trusted_directory,
 };
@@ -17,6 +17,7 @@ use masker_core::keyring::GraceAction;
 use masker_types::{
     engine::EngineKind,
     limits::{BODY_SECONDS_DEFAULT, HEAD_SECONDS_DEFAULT, SESSION_RETENTION_DAYS_DEFAULT, WRITE_STALL_SECONDS_DEFAULT},
+    log::{LogFormat, LogLevel},
 };
 
 /// The default grace period of an old key, in days.

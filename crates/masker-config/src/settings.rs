@@ -4,7 +4,11 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use super::{audit::AuditConfig, clients::AccessConfig, sandbox::SandboxConfig};
 use masker_core::keyring::GraceAction;
-use masker_types::{engine::EngineKind, kind::Kid};
+use masker_types::{
+    engine::EngineKind,
+    kind::Kid,
+    log::{LogFormat, LogLevel},
+};
 
 /// The longest grace period of an old key, in days: ten years.
 pub(super) const GRACE_DAYS_MAX: u64 = 3_650;
@@ -112,53 +116,4 @@ pub struct LogConfig {
     pub level: LogLevel,
     /// The format. The default is pretty on a terminal and JSON elsewhere.
     pub format: LogFormat,
-}
-
-/// The level of a log event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    /// Something failed.
-    Error,
-    /// Something will fail, or is not as it should be.
-    Warn,
-    /// Information about a healthy daemon for its operator.
-    Info,
-    /// Information that helps to find an error.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-impl LogLevel {
-    const ALL: [LogLevel; 5] = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
-
-    /// Returns the levels and their names.
-    pub(super) fn choices() -> [(&'static str, LogLevel); 5] {
-        Self::ALL.map(|level| (level.as_str(), level))
-    }
-
-    /// Returns the name of the level in the configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            LogLevel::Error => "error",
-            LogLevel::Warn => "warn",
-            LogLevel::Info => "info",
-            LogLevel::Debug => "debug",
-            LogLevel::Trace => "trace",
-        }
-    }
-}
-
-/// The format of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One JSON object per line.
-    Json,
-    /// Text for people.
-    Pretty,
-}
-
-impl LogFormat {
-    /// The formats and their names.
-    pub(super) const CHOICES: [(&str, LogFormat); 2] = [("json", LogFormat::Json), ("pretty", LogFormat::Pretty)];
 }

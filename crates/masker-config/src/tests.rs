@@ -15,6 +15,7 @@ use masker_core::keyring::GraceAction;
 use masker_types::{
     grant::{Grant, Limit, Limits, ScopeSet},
     kind::Kid,
+    log::{LogFormat, LogLevel},
     share::Share,
 };
 

@@ -11,13 +11,12 @@
 //! - [`export`]: the format of exports.
 //!
 //! The crate has no I/O and no async code. Time and randomness are arguments. Key bytes never leave the `crypto`
-//! module, except as an explicit secret text. It uses only `masker-types`; every crate but the wire types, the client
+//! module, except as an explicit secret text. It uses only `masker-types`, `masker-text` and `masker-document`; every crate but the wire types, the client
 //! and the stores may use it.
 
 #![warn(missing_docs)]
 
 pub mod crypto;
-pub mod document;
 pub mod export;
 pub mod keyring;
 pub mod normalize;
@@ -25,3 +24,5 @@ pub mod placeholder;
 pub mod policy;
 pub mod token;
 pub mod validate;
+
+pub use masker_document as document;

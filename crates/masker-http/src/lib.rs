@@ -31,7 +31,6 @@ mod maintenance;
 pub mod metrics;
 mod openapi;
 mod operation;
-mod pace;
 mod policies;
 mod problem;
 mod query;

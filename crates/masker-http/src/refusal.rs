@@ -25,7 +25,6 @@ use super::{
     Service,
     body::{DRAIN_BYTES_MAX, DRAIN_MS_MAX},
     context::ConnectionInfo,
-    pace::ReadingPace,
     problem::Problem,
     request_lines::RequestLines,
     route_metrics::UNMATCHED,
@@ -34,6 +33,7 @@ use super::{
 use masker_types::{
     error_code::Code,
     limits::{HEAD_BYTES_MAX, HEADERS_MAX},
+    pace::ReadingPace,
 };
 
 /// A connection that replaces hyper's own answers, that is shut for reading when it is to end, and that fails where its

@@ -38,6 +38,7 @@ codes! {
     RequestTooLarge = "request.too_large", 413, "The request is too large";
     AnswerTooLarge = "answer.too_large", 413, "The answer is too large";
     RequestTimeout = "request.timeout", 408, "The request did not arrive in time";
+    RequestMisdirected = "request.misdirected", 421, "The request is for another host";
     RouteNotFound = "route.not_found", 404, "There is no such route";
     RouteMethod = "route.method", 405, "The route does not support this method";
     AuthMissing = "auth.missing", 401, "A credential is required";
@@ -86,6 +87,7 @@ codes! {
     RotationNotFound = "rotation.not_found", 404, "There is no such rotation";
     VaultUnavailable = "vault.unavailable", 503, "The vault is unavailable";
     VaultDamaged = "vault.damaged", 500, "A row of the vault is damaged";
+    DaemonUnavailable = "daemon.unavailable", 503, "The daemon is unavailable";
     Overloaded = "overloaded", 503, "The daemon is busy";
     Internal = "internal", 500, "An internal error occurred";
 }

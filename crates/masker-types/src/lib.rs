@@ -5,8 +5,9 @@
 //! - [`api_key`]: the text of API keys.
 //! - [`error_code`]: the stable error codes.
 //! - [`limits`]: every bound of the program. The relations between them are asserted at compile time.
-//! - [`mode`], [`engine`], [`audit`]: settings that several crates share.
+//! - [`mode`], [`engine`], [`audit`], [`log`]: settings that several crates share.
 //! - [`certificate`]: the identities of client certificates.
+//! - [`pace`]: how fast a client reads its answer.
 //! - [`quote`]: names in messages.
 //! - [`share`]: the part of a client in what all callers use together.
 //! - [`vault_position`]: how far a vault's commits have come.
@@ -23,7 +24,9 @@ pub mod engine;
 pub mod grant;
 pub mod kind;
 pub mod limits;
+pub mod log;
 pub mod mode;
+pub mod pace;
 pub mod quote;
 pub mod share;
 pub mod vault_position;

@@ -262,6 +262,27 @@ pub const API_KEY_GRACE_SECONDS_DEFAULT: u64 = 24 * 60 * 60;
 /// Days without use after which an API key counts as inactive.
 pub const API_KEY_INACTIVE_DAYS_MIN: u64 = 90;
 
+/// Default number of connections that a gateway serves at once.
+pub const GATEWAY_CONNECTIONS_DEFAULT: u64 = 512;
+/// Default number of connections that a gateway serves at once for one address.
+pub const GATEWAY_ADDRESS_CONNECTIONS_DEFAULT: u64 = 32;
+/// Default number of requests of one address that a gateway has in flight.
+pub const GATEWAY_ADDRESS_REQUESTS_DEFAULT: u64 = 32;
+/// The greatest value of each of these three settings.
+pub const GATEWAY_COUNT_MAX: u64 = 65_536;
+/// Requests that a gateway has in flight to the daemon. Beyond it, requests wait.
+pub const GATEWAY_REQUESTS_MAX: usize = 256;
+/// Requests that one HTTP/2 connection to a gateway has in flight.
+pub const GATEWAY_STREAMS_MAX: u32 = 32;
+/// Default time for a TLS handshake with a gateway, in seconds.
+pub const GATEWAY_HANDSHAKE_SECONDS_DEFAULT: u64 = 10;
+/// Default time between two checks whether the certificate files of a gateway have changed, in seconds.
+pub const GATEWAY_FILES_SECONDS_DEFAULT: u64 = 5;
+/// Time for which a browser uses a gateway's host over TLS only, in seconds: one year.
+pub const GATEWAY_HSTS_SECONDS: u64 = 365 * 24 * 60 * 60;
+/// Size of one file of certificates, in bytes.
+pub const CERTIFICATE_FILE_BYTES_MAX: u64 = 1024 * 1024;
+
 const _: () = assert!(AUDIT_UNSYNCED_BYTES_SOFT_MAX + 16 * AUDIT_LINE_BYTES_MAX <= AUDIT_UNSYNCED_BYTES_MAX);
 const _: () = assert!(ROW_BYTES_MAX >= CONTEXT_BYTES_MAX + 2 * VALUE_BYTES_MAX + 512);
 const _: () = assert!(1 <= ROTATION_RECORDS_MIN && ROTATION_RECORDS_MIN <= ROTATION_RECORDS_MAX);

@@ -21,6 +21,7 @@
 
 mod client;
 mod events;
+mod gateway;
 mod keys;
 mod log;
 mod notify;
@@ -31,10 +32,11 @@ mod stranger;
 
 pub use client::{Client, Response, request};
 pub use events::events_of;
+pub use gateway::start_gateway;
 pub use keys::TestKey;
 pub use log::Log;
 pub use operations::{error_code, item, shape_of};
-pub use process::{Daemon, Ended, masker};
+pub use process::{Daemon, Ended, masker, masker_gateway};
 pub use site::{CARE, Launch, Site};
 pub use stranger::{OpenDaemon, connect_as, is_root};
 

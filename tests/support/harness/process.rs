@@ -19,8 +19,17 @@ use super::{Client, LIMIT, Log, notify::Notifications};
 /// The time limit for an orderly stop.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
+/// Returns the gateway's program, for its own tests.
+pub fn masker_gateway() -> PathBuf {
+    let Some(program) = option_env!("CARGO_BIN_EXE_masker-gateway") else {
+        panic!("only the package of the gateway has its program")
+    };
+    program.into()
+}
+
 /// The command to run.
 pub(super) struct Command {
+    pub(super) program: PathBuf,
     pub(super) arguments: Vec<OsString>,
     pub(super) environment: Vec<(String, OsString)>,
     /// Lines for a shell that then becomes the daemon. Without any, no shell is used.
@@ -32,7 +41,12 @@ pub(super) struct Command {
 
 /// Returns the program under test: the one that was built with the tests, or the one that `MASKER_BINARY` names.
 pub fn masker() -> PathBuf {
-    std::env::var_os("MASKER_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_masker").into(), PathBuf::from)
+    let built = || match option_env!("CARGO_BIN_EXE_masker") {
+        Some(program) => program.into(),
+        // The tests of the gateway are of another package.
+        None => masker_gateway().with_file_name("masker"),
+    };
+    std::env::var_os("MASKER_BINARY").map_or_else(built, PathBuf::from)
 }
 
 /// A process of this test, killed when dropped.
@@ -62,12 +76,12 @@ impl Ended {
 
 impl Process {
     pub(super) fn spawn(command: Command) -> Self {
-        let masker = masker();
+        let program = command.program;
         let mut process = if command.prelude.is_empty() {
-            process::Command::new(masker)
+            process::Command::new(program)
         } else {
             let mut shell = process::Command::new("/bin/sh");
-            shell.arg("-c").arg(format!("{}\nexec \"$0\" \"$@\"", command.prelude.join("\n"))).arg(masker);
+            shell.arg("-c").arg(format!("{}\nexec \"$0\" \"$@\"", command.prelude.join("\n"))).arg(program);
             shell
         };
         let notifications = Notifications::bind(command.notify);

@@ -255,6 +255,7 @@ impl Launch<'_> {
         let launch = self.site.launches.fetch_add(1, Ordering::Relaxed);
         let configuration = self.site.write_configuration(launch);
         Process::spawn(Command {
+            program: masker(),
             arguments: ["serve".into(), "--config".into(), configuration.into()]
                 .into_iter()
                 .chain(self.flags)

@@ -14,7 +14,8 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::PossibleValue};
 use clap_complete::Shell;
-use masker_config::{AcceptedKind, LogLevel};
+use masker_config::AcceptedKind;
+use masker_types::log::LogLevel;
 
 pub use self::{
     access::{

@@ -1,4 +1,4 @@
-//! The queue between the daemon's threads and its log, so that a reader of the log that stops reading stops nothing else.
+//! The queue between a program's threads and its log, so that a reader of the log that stops reading stops nothing else.
 //!
 //! Standard error may be a pipe, and a write to a full pipe waits until someone reads. Only one thread writes to it. The
 //! others leave their lines in a queue of bounded size; a line that finds no room is lost and counted.
@@ -14,17 +14,16 @@ use std::{
 
 use tracing::warn;
 
-use super::threads::on_thread_start;
 use masker_types::limits::LOG_QUEUE_BYTES_MAX;
 
-/// The queue of the daemon's log.
-pub(super) static LOG: LogQueue = LogQueue { state: Mutex::new(LogQueueState::new()), changed: Condvar::new() };
+/// The queue of the program's log.
+pub static LOG: LogQueue = LogQueue { state: Mutex::new(LogQueueState::new()), changed: Condvar::new() };
 
 /// Counts lost lines.
 type LossCounter = Box<dyn Fn(u64) + Send>;
 
 /// Lines that wait for the thread that writes them.
-pub(super) struct LogQueue {
+pub struct LogQueue {
     state: Mutex<LogQueueState>,
     changed: Condvar,
 }
@@ -69,13 +68,13 @@ impl LogQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts the thread that writes. From now on, logging does not wait for standard error.
+    /// Starts the thread that writes, which calls `prepare` first. From now on, logging does not wait for standard error.
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub(super) fn start_thread(&'static self) -> io::Result<()> {
-        thread::Builder::new().name("log".into()).spawn(|| {
-            on_thread_start();
+    pub fn start_thread(&'static self, prepare: fn()) -> io::Result<()> {
+        thread::Builder::new().name("log".into()).spawn(move || {
+            prepare();
             self.run();
         })?;
         self.state().has_thread = true;
@@ -83,14 +82,14 @@ impl LogQueue {
     }
 
     /// Counts lost lines from now on.
-    pub(super) fn count_lost_lines(&self, count: LossCounter) {
+    pub fn count_lost_lines(&self, count: LossCounter) {
         let mut state = self.state();
         count(state.lost);
         state.on_loss = Some(count);
     }
 
     /// Waits until all lines are written, or until the time is over.
-    pub(super) fn finish(&self, limit: Duration) {
+    pub fn finish(&self, limit: Duration) {
         let unwritten = |state: &mut LogQueueState| state.has_thread && (state.writing || !state.lines.is_empty());
         drop(self.changed.wait_timeout_while(self.state(), limit, unwritten));
     }

@@ -1,12 +1,12 @@
-//! How fast a client reads its answer.
+//! How fast a client reads its answer. Time is an argument.
 
 use std::time::{Duration, Instant};
 
-use masker_types::limits::READ_BYTES_PER_SECOND_MIN;
+use crate::limits::READ_BYTES_PER_SECOND_MIN;
 
 /// What a client has read of an answer since the answer began to wait for it. Only the time in which the answer waits counts: one
 /// that is made while it is sent may have nothing to send for long.
-pub(super) struct ReadingPace {
+pub struct ReadingPace {
     window: Duration,
     /// The time for which it waited in this window, until `since`.
     waited: Duration,
@@ -17,28 +17,28 @@ pub(super) struct ReadingPace {
 
 impl ReadingPace {
     /// Begins to measure, in windows of this length.
-    pub(super) fn new(window: Duration, now: Instant) -> Self {
+    pub fn new(window: Duration, now: Instant) -> Self {
         ReadingPace { window, waited: Duration::ZERO, since: Some(now), bytes: 0 }
     }
 
     /// Returns when the window ends if the answer waits until then.
-    pub(super) fn window_end(&self, now: Instant) -> Instant {
+    pub fn window_end(&self, now: Instant) -> Instant {
         now + self.window.saturating_sub(self.waited_until(now))
     }
 
     /// Notes bytes that the client has accepted.
-    pub(super) fn note(&mut self, bytes: usize) {
+    pub fn note(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
     }
 
     /// Notes that the answer has nothing to send.
-    pub(super) fn pause(&mut self, now: Instant) {
+    pub fn pause(&mut self, now: Instant) {
         self.waited = self.waited_until(now);
         self.since = None;
     }
 
     /// Notes that the answer waits. Returns whether it did not before.
-    pub(super) fn go_on(&mut self, now: Instant) -> bool {
+    pub fn go_on(&mut self, now: Instant) -> bool {
         self.since.replace(self.since.unwrap_or(now)).is_none()
     }
 
@@ -48,7 +48,7 @@ impl ReadingPace {
 
     /// Returns whether the client has read a window long at less than [`READ_BYTES_PER_SECOND_MIN`]. Begins the next window
     /// if it has not.
-    pub(super) fn is_too_slow(&mut self, now: Instant) -> bool {
+    pub fn is_too_slow(&mut self, now: Instant) -> bool {
         let waited = self.waited_until(now);
         if waited < self.window {
             return false;

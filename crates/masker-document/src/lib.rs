@@ -4,6 +4,11 @@
 //! continues: the TOML parser recovers from syntax errors, each typed getter records a problem and returns `None`, and
 //! [`Section::finish`] records unknown fields. The caller builds its result from what it got, and discards it if there
 //! is any [`DocumentError`].
+//!
+//! The crate has no I/O. It uses only `masker-types`; `masker-core`, which the daemon's configuration and policies use, exports
+//! it as `document`, and the gateway reads its configuration with it.
+
+#![warn(missing_docs)]
 
 use std::{cell::RefCell, fmt, ops::RangeInclusive};
 

@@ -1,15 +1,24 @@
-//! Structured logs on standard error.
+//! Structured logs on standard error, the same for each program of masker.
+//!
+//! [`start`] formats lines and logs panics. [`LOG`] is the queue that the lines pass once a thread writes them, so that a reader
+//! of the log that stops reading stops nothing else.
+//!
+//! The crate uses only `masker-types`. Programs use it; other crates log with `tracing`.
+
+#![warn(missing_docs)]
+
+mod queue;
 
 use std::{any::Any, panic, thread};
 
 use tracing::error;
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
 
-use super::log_queue::LOG;
-use masker_config::{LogFormat, LogLevel};
+pub use self::queue::{LOG, LogQueue};
+use masker_types::log::{LogFormat, LogLevel};
 
 /// Starts logging, and logs panics. `level` applies to masker's own crates; libraries log warnings and errors only.
-pub(super) fn start(level: LogLevel, format: LogFormat) {
+pub fn start(level: LogLevel, format: LogFormat) {
     // A target matches by its prefix, so this includes `masker_vault` and the other crates.
     let filter = EnvFilter::new(format!("warn,masker={}", level.as_str()));
     let lines = fmt::layer().with_writer(|| &LOG);

@@ -1,0 +1,172 @@
+//! The checks of a request's head, before anything of it reaches the daemon.
+
+use std::{net::IpAddr, sync::Arc};
+
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, Version, header, request::Parts, uri::Authority};
+
+use crate::{
+    counts::AddressSlot,
+    gateway::{ClientKind, ConnectionInfo, Gateway},
+    headers::{ADDRESS, CERTIFICATE, strip_request},
+    problem::Problem,
+};
+use masker_types::{
+    error_code::Code,
+    limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX},
+};
+
+/// The only route without a credential.
+pub(crate) const HEALTH: &str = "/health";
+/// Begins the path of all others.
+pub(crate) const API: &str = "/api/v1/";
+/// The routes with bodies of any length, which the daemon reads while they arrive.
+const STREAMED: [&str; 3] = ["/api/v1/text/mask/stream", "/api/v1/text/restore/stream", "/api/v1/vault/import"];
+
+/// A request that may be forwarded.
+pub(crate) struct Admitted {
+    /// Counts the request for its address.
+    pub(crate) slot: AddressSlot,
+    /// The largest body that it may have, in bytes; `None` for any.
+    pub(crate) body_max: Option<u64>,
+}
+
+/// Checks a head, and changes its headers to those that the daemon gets.
+///
+/// # Errors
+/// The answer to a request that is not forwarded.
+pub(crate) fn admit(gateway: &Gateway, connection: &ConnectionInfo, head: &mut Parts) -> Result<Admitted, Problem> {
+    check_size(&head.uri, &head.headers)?;
+    if head.method == Method::CONNECT || head.method == Method::TRACE {
+        return Err(Problem::unread(Code::RouteMethod, "the gateway forwards no CONNECT and no TRACE"));
+    }
+    // With both lengths, hyper has read the chunks. The daemon must not see the other one.
+    if head.headers.contains_key(header::TRANSFER_ENCODING) {
+        head.headers.remove(header::CONTENT_LENGTH);
+    }
+    let is_health = head.uri.path() == HEALTH;
+    let with_port = matches!(connection.client, ClientKind::Bearer);
+    // A load balancer that asks for the health knows an address only.
+    if !host_is(head, |host| is_health || gateway.public_url.is_host(host, with_port))? {
+        let detail = "the request names another host than the `public_url` of this gateway";
+        return Err(Problem::unread(Code::RequestMisdirected, detail));
+    }
+    check_origin(gateway, &head.headers)?;
+    let address = gateway.proxies.client(connection.peer, &head.headers)?;
+    let Some(slot) = gateway.requests_by_address.take(address) else {
+        let detail = "this address has as many requests in flight as it may; try again once one of them is answered";
+        return Err(Problem::unread(Code::RateLimited, detail));
+    };
+    // Before the credential is looked at: `Connection` may name its header.
+    strip_request(&mut head.headers);
+    check_credential(connection, &head.headers, is_health)?;
+    head.headers.insert(ADDRESS, ascii(&address_text(address))?);
+    if let ClientKind::Certificate(identity) = &connection.client {
+        head.headers.insert(CERTIFICATE, ascii(&identity.header)?);
+    }
+    let body_max = (!STREAMED.contains(&head.uri.path())).then_some(BODY_BYTES_MAX as u64);
+    check_length(&head.headers, body_max)?;
+    Ok(Admitted { slot, body_max })
+}
+
+fn address_text(address: IpAddr) -> String {
+    address.to_canonical().to_string()
+}
+
+/// HTTP/1.1 heads were bounded while they arrived; those of HTTP/2 have no number of headers.
+fn check_size(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    let lines: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
+    if headers.len() > HEADERS_MAX || lines + path > HEAD_BYTES_MAX {
+        return Err(Problem::unread(Code::RequestTooLarge, "the head of the request has too many headers or bytes"));
+    }
+    Ok(())
+}
+
+/// Applies a check to the host that a request names in one or two places.
+fn host_is(head: &Parts, is_right: impl Fn(&Authority) -> bool) -> Result<bool, Problem> {
+    let malformed =
+        || Problem::unread(Code::RequestInvalid, "a request names its host once, in `Host` or in `:authority`");
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => Some(Authority::try_from(host.as_bytes()).map_err(|_| malformed())?),
+        (None, None) => None,
+        _ => return Err(malformed()),
+    };
+    match (head.uri.authority(), &host) {
+        // The target of HTTP/1.1 counts only together with `Host`, which every request has.
+        (Some(_), None) if head.version != Version::HTTP_2 => Err(malformed()),
+        (Some(authority), None) => Ok(is_right(authority)),
+        (None, Some(host)) => Ok(is_right(host)),
+        (Some(authority), Some(host)) if authority == host => Ok(is_right(host)),
+        _ => Err(malformed()),
+    }
+}
+
+/// A browser names the page that sends a request. Only pages of the gateway itself may.
+fn check_origin(gateway: &Gateway, headers: &HeaderMap) -> Result<(), Problem> {
+    let own = gateway.public_url.origin();
+    if headers.get_all(header::ORIGIN).iter().all(|origin| origin.as_bytes() == own.as_bytes()) {
+        return Ok(());
+    }
+    Err(Problem::unread(Code::PermDenied, "a page of another origin may send no requests to this gateway"))
+}
+
+/// Checks that a request has one credential. Whether it is valid, the daemon decides.
+fn check_credential(connection: &ConnectionInfo, headers: &HeaderMap, is_health: bool) -> Result<(), Problem> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let (first, second) = (given.next(), given.next());
+    match (&connection.client, first, second) {
+        (ClientKind::Certificate(_), Some(_), _) => {
+            let detail = "a request over this listener has the certificate as its credential, and no `Authorization`";
+            Err(Problem::unread(Code::RequestInvalid, detail))
+        }
+        (ClientKind::Certificate(_), None, _) if connection.has_expired() => {
+            Err(Problem::unread(Code::AuthExpired, "the client certificate has expired since the connection began"))
+        }
+        (ClientKind::Certificate(_), None, _) => Ok(()),
+        (ClientKind::Bearer, Some(_), Some(_)) => {
+            Err(Problem::unread(Code::RequestInvalid, "a request has one `Authorization` header"))
+        }
+        (ClientKind::Bearer, Some(credential), None) if is_bearer(credential) => Ok(()),
+        (ClientKind::Bearer, Some(_), None) => {
+            Err(Problem::unread(Code::AuthInvalid, "`Authorization` is not `Bearer` and a credential"))
+        }
+        (ClientKind::Bearer, None, _) if is_health => Ok(()),
+        (ClientKind::Bearer, None, _) => {
+            let detail = "this request needs a credential: an API key in the header `Authorization: Bearer`";
+            Err(Problem::unread(Code::AuthMissing, detail))
+        }
+    }
+}
+
+/// Returns whether a header is the scheme `Bearer` and a credential.
+fn is_bearer(credential: &HeaderValue) -> bool {
+    let text = credential.as_bytes().trim_ascii();
+    let scheme = text.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(text.len());
+    let (scheme, credential) = text.split_at(scheme);
+    scheme.eq_ignore_ascii_case(b"bearer") && !credential.trim_ascii().is_empty()
+}
+
+fn check_length(headers: &HeaderMap, body_max: Option<u64>) -> Result<(), Problem> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    match body_max.zip(announced) {
+        Some((max, announced)) if announced > max => Err(too_large()),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the problem of a body that is too large.
+pub(crate) fn too_large() -> Problem {
+    Problem::unread(Code::RequestTooLarge, "the body of a request has at most 16 MiB")
+}
+
+fn ascii(text: &str) -> Result<HeaderValue, Problem> {
+    HeaderValue::from_str(text).map_err(|_| Problem::internal())
+}
+
+/// Returns the connection of a request. Each request of a connection has it.
+pub(crate) fn connection_of(head: &Parts) -> Result<Arc<ConnectionInfo>, Problem> {
+    head.extensions.get::<Arc<ConnectionInfo>>().cloned().ok_or_else(Problem::internal)
+}
+
+const _: () = assert!(BODY_BYTES_MAX == 16 * 1024 * 1024);

@@ -1,0 +1,112 @@
+//! Certificates that are replaced while the gateway serves.
+
+use tokio::{io::AsyncReadExt, time::timeout};
+
+use crate::{
+    authority::Authority,
+    client::Connector,
+    harness::LIMIT,
+    recorder::{Recorder, run},
+    site::{GatewaySite, HOST},
+};
+
+/// Writes a private key in PEM that is none.
+const NO_KEY: &str = "-----BEGIN PRIVATE KEY-----\naHVudGVyMg==\n-----END PRIVATE KEY-----\n";
+
+#[test]
+fn a_signal_reloads_the_certificate() {
+    run(async {
+        let site = GatewaySite::new().with("check_files_seconds = 3600");
+        let _daemon = Recorder::listen(site.socket());
+        let gateway = site.start();
+        let next = Authority::new();
+        let mut open = Connector::tls(&site, &gateway).connect(&["http/1.1"]).await.unwrap();
+        site.install(&next.server());
+        assert!(Connector::tls(&site, &gateway).trusting(&next).raw("").await.is_err(), "nothing was reloaded yet");
+        gateway.process.reload();
+        assert_eq!(Connector::tls(&site, &gateway).trusting(&next).get("/api/v1/a").await.status, 200);
+        assert!(Connector::tls(&site, &gateway).raw("").await.is_err(), "the old certificate is gone");
+        // A connection of before goes on.
+        use tokio::io::AsyncWriteExt;
+        open.write_all(format!("GET /health HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        timeout(LIMIT, open.read_to_string(&mut answer)).await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        gateway.process.stop();
+    });
+}
+
+#[test]
+fn a_change_of_the_files_reloads_the_certificate() {
+    run(async {
+        let site = GatewaySite::new().with("check_files_seconds = 1");
+        let _daemon = Recorder::listen(site.socket());
+        let gateway = site.start();
+        let next = Authority::new();
+        site.install(&next.server());
+        gateway.process.log().wait_for(1, "certificates reloaded");
+        assert_eq!(Connector::tls(&site, &gateway).trusting(&next).get("/api/v1/a").await.status, 200);
+        gateway.process.stop();
+    });
+}
+
+#[test]
+fn an_invalid_replacement_changes_nothing() {
+    run(async {
+        let site = GatewaySite::new().with("check_files_seconds = 3600");
+        let _daemon = Recorder::listen(site.socket());
+        let gateway = site.start();
+        let server = site.authority.server();
+        let failed = "failed to reload the certificates: those from before stay in force";
+        for attempt in 1..=5 {
+            match attempt {
+                1 => site.replace("key.pem", NO_KEY, 0o600),
+                2 => site.install_certificate(&Authority::new().server()),
+                3 => {
+                    site.install_certificate(&server);
+                    site.replace("key.pem", &server.key_pem(), 0o644);
+                }
+                4 => {
+                    site.install(&server);
+                    site.replace("ca.pem", "", 0o644);
+                }
+                _ => std::fs::remove_file(site.path("ca.pem")).unwrap(),
+            }
+            gateway.process.reload();
+            gateway.process.log().wait_for(attempt, failed);
+            assert_eq!(Connector::tls(&site, &gateway).get("/api/v1/a").await.status, 200, "attempt {attempt}");
+        }
+        let log = gateway.process.log().text();
+        assert!(!log.contains("aHVudGVyMg") && !log.contains("hunter2"), "{log}");
+        assert!(log.contains("gateway.toml:4: ") && log.contains("gateway.toml:5: "), "{log}");
+        assert!(log.contains("is open to other users (mode 0644)"), "{log}");
+        site.install_client_ca(&site.clients);
+        gateway.process.reload();
+        gateway.process.log().wait_for(1, "certificates reloaded");
+        gateway.process.stop();
+    });
+}
+
+#[test]
+fn clients_of_a_removed_authority_are_disconnected() {
+    run(async {
+        let site = GatewaySite::new().with("check_files_seconds = 3600");
+        let _daemon = Recorder::listen(site.socket());
+        let gateway = site.start();
+        let identity = site.clients.client(&["ci.example"]);
+        let mtls = Connector::mtls(&site, &gateway, &identity);
+        let mut open = mtls.connect(&["http/1.1"]).await.unwrap();
+        let other = Connector::tls(&site, &gateway).connect(&["http/1.1"]).await.unwrap();
+        assert_eq!(mtls.request("GET /api/v1/a", &[("host", HOST)], "").await.status, 200);
+        site.install_client_ca(&Authority::new());
+        gateway.process.reload();
+        let mut rest = Vec::new();
+        let ended = timeout(LIMIT, open.read_to_end(&mut rest)).await.expect("it ends");
+        assert!(ended.is_ok() && rest.is_empty(), "{ended:?}");
+        assert!(mtls.raw("").await.is_err(), "nor can they connect again");
+        drop(other);
+        gateway.process.stop();
+    });
+}

@@ -237,7 +237,7 @@ impl ClientRule {
             let ceiling = Grant { scopes: gateway.ceiling.clone(), ..client.grant.clone() };
             Arc::new(Gateway { name: client.name.clone(), assertions: gateway.assertions.clone(), ceiling })
         });
-        // It has no rights of its own, whatever its ceiling lists.
+        // The ceiling is that of its callers: it has no rights of its own.
         let grant = if gateway.is_some() { Grant::none() } else { client.grant.clone() };
         ClientRule {
             uids,

@@ -145,7 +145,7 @@ impl Caller {
         self.path.as_ref().and_then(|path| path.address)
     }
 
-    /// Returns the part of that address by which strangers are told apart.
+    /// Returns the part of that address by which strangers differ.
     pub fn network_address(&self) -> Option<NetworkAddress> {
         self.address().map(NetworkAddress::of)
     }

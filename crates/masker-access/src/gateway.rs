@@ -29,7 +29,7 @@ pub(super) struct GatewayPath {
     pub(super) address: Option<IpAddr>,
 }
 
-/// The part of an address by which strangers are told apart: all of an IPv4 address, and the network of an IPv6 address.
+/// The part of an address by which strangers differ: all of an IPv4 address, and the network of an IPv6 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NetworkAddress(IpAddr);
 

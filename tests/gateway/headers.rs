@@ -93,7 +93,7 @@ fn a_certificate_is_passed_on_by_its_listener_alone() {
         // Two credentials are one too many.
         let both = [("host", HOST), ("authorization", "Bearer x")];
         let answer = mtls.request("GET /api/v1/sessions", &both, "").await;
-        assert_eq!((answer.status, answer.problem().as_str()), (400, "request.invalid"));
+        assert_eq!((answer.status, answer.problem().as_str()), (400, "auth.several"));
         assert_strict(&answer);
 
         // The other listener asks for no certificate.

@@ -118,7 +118,7 @@ fn check_credential(connection: &ConnectionInfo, headers: &HeaderMap, is_health:
     match (&connection.client, first, second) {
         (ClientKind::Certificate(_), Some(_), _) => {
             let detail = "a request over this listener has the certificate as its credential, and no `Authorization`";
-            Err(Problem::unread(Code::RequestInvalid, detail))
+            Err(Problem::unread(Code::AuthSeveral, detail))
         }
         (ClientKind::Certificate(_), None, _) if connection.has_expired() => {
             Err(Problem::unread(Code::AuthExpired, "the client certificate has expired since the connection began"))

@@ -154,7 +154,7 @@ async fn vault_purge(
     ctx.flag("dry_run", request.dry_run);
     let (outcome, failed) = match service.vault.purge(&permit, filter, request.dry_run).await {
         Ok(outcome) => (outcome, None),
-        // What is erased is recorded, whatever follows.
+        // What is erased is recorded, also if the purge failed.
         Err(PurgeError::Interrupted { erased, failed }) => (erased, Some(failed)),
         Err(refused) => return Err(refused.into()),
     };

@@ -245,9 +245,7 @@ fn only_the_files_of_the_vault_matter_to_a_start() {
     chown(&witness, Some(0), Some(0)).unwrap();
     fs::set_permissions(&witness, Permissions::from_mode(0o600)).unwrap();
     let (code, text) = launch(&site).recover(&[]);
-    let advice = format!(
-        "`chown --recursive --reference={0} {0}` and `chmod --recursive u+rwX {0}`",
-        site.vault().display()
-    );
+    let advice =
+        format!("`chown --recursive --reference={0} {0}` and `chmod --recursive u+rwX {0}`", site.vault().display());
     assert!(code == Some(1) && text.contains("/witness: Permission denied") && text.contains(&advice), "{text}");
 }

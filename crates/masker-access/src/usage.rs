@@ -9,13 +9,15 @@ use std::{
 
 use crate::Principal;
 
+type PrincipalsByKey<K> = Arc<Mutex<HashMap<K, Arc<Principal>>>>;
+
 /// The principals of callers that one rule matches, by what tells them apart. Memory is bounded: callers beyond that share
 /// one usage.
 #[derive(Clone, Debug)]
 pub(super) struct OwnUsage<K> {
     shared: Arc<Principal>,
     /// `None` without limits: then nobody's usage counts.
-    each: Option<Arc<Mutex<HashMap<K, Arc<Principal>>>>>,
+    each: Option<PrincipalsByKey<K>>,
     most: usize,
 }
 

@@ -83,18 +83,21 @@ impl CertificateIdentity {
         if let Some(hex) = text.strip_prefix("sha256:") {
             return PublicKeyDigest::parse(hex).map(CertificateIdentity::PublicKey).ok_or(IdentityError::Digest);
         }
-        let forms: [(&str, fn(String) -> Self); 3] = [
-            ("san:dns:", |name| CertificateIdentity::Dns(name.to_ascii_lowercase())),
-            ("san:uri:", CertificateIdentity::Uri),
-            ("san:email:", CertificateIdentity::Email),
-        ];
-        let (name, identity) = forms
-            .into_iter()
-            .find_map(|(prefix, identity)| Some((text.strip_prefix(prefix)?, identity)))
+        let (form, name) = text
+            .strip_prefix("san:")
+            .and_then(|san| san.split_once(':'))
+            .filter(|(form, _)| ["dns", "uri", "email"].contains(form))
             .ok_or(IdentityError::Form)?;
         let is_valid =
             (1..=IDENTITY_BYTES_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
-        if is_valid { Ok(identity(name.to_owned())) } else { Err(IdentityError::Name) }
+        if !is_valid {
+            return Err(IdentityError::Name);
+        }
+        Ok(match form {
+            "dns" => CertificateIdentity::Dns(name.to_ascii_lowercase()),
+            "uri" => CertificateIdentity::Uri(name.to_owned()),
+            _ => CertificateIdentity::Email(name.to_owned()),
+        })
     }
 }
 

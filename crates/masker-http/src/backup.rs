@@ -115,7 +115,7 @@ async fn vault_import(
     _permit: Permit<VaultAdmin>,
     input: &mut Input,
 ) -> Outcome {
-    let mut rule = |name| input.query.read(name, "`true` or `false`", |text| text.parse::<bool>().ok());
+    let rule = |name| input.query.read(name, "`true` or `false`", |text| text.parse::<bool>().ok());
     let (restore_erased, skip_missing_keys) = (rule("restore_erased")?, rule("skip_missing_keys")?);
     let rules = ImportRules {
         restore_erased: restore_erased.unwrap_or(false),

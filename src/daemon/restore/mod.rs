@@ -25,8 +25,8 @@ use masker_store::{
 };
 use masker_types::{kind::Kid, vault_position::VaultId};
 use masker_vault::{
-    ExportSummary, ImportRules, KeyRules, LaterChanges, LongReads, RestoreOutcome, SessionId, SuspendedKey, Vault, VaultImportError,
-    VaultMetrics,
+    ExportSummary, ImportRules, KeyRules, LaterChanges, LongReads, RestoreOutcome, SessionId, SuspendedKey, Vault,
+    VaultImportError, VaultMetrics,
 };
 
 /// Reads the export of a backup to its end. Blocks.

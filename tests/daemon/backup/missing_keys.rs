@@ -77,7 +77,9 @@ fn records_under_a_lost_key_stay_out_of_a_restore_until_the_key_is_back() {
     let export = export_part(&report);
     let detail = export["detail"].as_str().unwrap();
     assert_eq!(export["finding"], "not_compared");
-    assert!(detail.starts_with("4 records, ") && detail.contains(&format!("2 need K_CARE with fingerprint {fingerprint}")));
+    assert!(
+        detail.starts_with("4 records, ") && detail.contains(&format!("2 need K_CARE with fingerprint {fingerprint}"))
+    );
     assert!(detail.contains("A restore needs each") && detail.contains("--skip-missing-keys"), "{detail}");
     assert!(!detail.contains("nothing was written"), "{detail}");
 
@@ -88,7 +90,12 @@ fn records_under_a_lost_key_stay_out_of_a_restore_until_the_key_is_back() {
     assert_eq!((&restored["records"], &restored["key_missing"]), (&json!(2), &json!(2)), "{restored}");
     set_aside(&site);
     let said = restore_skipping(&without_the_key(&site), &[], &site);
-    assert!(said.code == Some(0) && said.stdout.contains("not provided, not restored"), "{}{}", said.stdout, said.stderr);
+    assert!(
+        said.code == Some(0) && said.stdout.contains("not provided, not restored"),
+        "{}{}",
+        said.stdout,
+        said.stderr
+    );
     assert!(said.stderr.contains("They stay in the backup"), "{}", said.stderr);
 
     let daemon = without_the_key(&site).start();

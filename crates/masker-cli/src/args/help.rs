@@ -397,8 +397,8 @@ Examples:
 
 Run it as root, or as the user of the daemon, who may read the audit log. It needs the scopes vault:admin, api-keys:admin and \
 audit:read. The directory gets its name when everything is on the disk. --keep counts and removes only complete backups that this \
-command has made under a name with the time, and only once the new one is complete. It warns of records that need a key that the \
-daemon has not loaded: a restore needs it too.";
+command has made under a name with the time, and only once the new one is complete. With the scope keys:read it warns of records \
+that need a key that the daemon has not loaded: a restore needs it too.";
 
 pub(super) const BACKUP_VERIFY: &str = "\
 Examples:

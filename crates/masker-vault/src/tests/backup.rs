@@ -369,7 +369,10 @@ async fn leaves_out_records_whose_key_is_missing_until_it_is_back() {
     assert_eq!(vault.records(), 0);
     let outcome = import_by(&vault, &file, SKIPPING).await.unwrap();
     let merged = MergeCounts { imported: 2, tombstones_added: 1, ..MergeCounts::default() };
-    assert_eq!(outcome, ImportOutcome { records: 4, key_missing: 2, tombstones: 1, merged, ..ImportOutcome::default() });
+    assert_eq!(
+        outcome,
+        ImportOutcome { records: 4, key_missing: 2, tombstones: 1, merged, ..ImportOutcome::default() }
+    );
     assert_sound(&vault).await;
     for token in [&lost, &only, &forgotten] {
         assert_eq!(value(&vault, token).await, Err(ItemFailure::NotFound));

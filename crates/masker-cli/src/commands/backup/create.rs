@@ -112,7 +112,8 @@ async fn missing_keys(ctx: &mut CommandContext<'_>) -> Vec<MissingKey> {
     let keys = match list {
         Ok(list) => list.keys,
         Err(error) => {
-            ctx.output.note(&format!("it is not known whether records need keys that the daemon has not loaded: {error}"));
+            ctx.output
+                .note(&format!("it is not known whether records need keys that the daemon has not loaded: {error}"));
             return Vec::new();
         }
     };

@@ -184,7 +184,7 @@ fn sound_export(found: &ExportContents) -> (PartFinding, String) {
     if !found.missing_keys.is_empty() {
         finding = PartFinding::NotCompared;
         detail += &format!(
-            "; of these, records need keys that are not provided: {}. A restore needs each as MASKER_KEY_<KID>_OLD (or as \
+            "; records need keys that are not provided: {}. A restore needs each as MASKER_KEY_<KID>_OLD (or as \
              MASKER_KEY_<KID>), or leaves these records out with --skip-missing-keys",
             MissingKey::counted(&found.missing_keys)
         );

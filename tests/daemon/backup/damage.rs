@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde_json::json;
 
-use super::{backup, create, launch, restore, run, set_aside, text};
+use super::{BACKUP, backup, create, launch, restore, run, set_aside, text};
 use crate::harness::Site;
 
 /// Returns a site with a backup and without a vault.

@@ -28,6 +28,8 @@ pub struct ImportReport {
     pub erased_skipped: u64,
     /// Records skipped because they do not open under their own key: the exported vault was damaged.
     pub damaged: u64,
+    /// Records left out on request because their key is not loaded. They stay in the export.
+    pub key_missing: u64,
     /// Tombstones in the export.
     pub tombstones: u64,
     /// Tombstones written.

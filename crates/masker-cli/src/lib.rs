@@ -42,8 +42,8 @@ pub use self::{
     credential::{CredentialError, authorization},
     exit::Exit,
     offline::{
-        ExportContents, ExportReading, FindRefusals, Migrate, MigrationSizes, OfflineTools, ReadAuditHead, ReadExport,
-        Refusal, Refusals, Restore, RestoreReport, RestoreSource, SuspendedApiKey,
+        ExportContents, ExportReading, FindRefusals, Migrate, MigrationSizes, MissingKey, OfflineTools, ReadAuditHead,
+        ReadExport, Refusal, Refusals, Restore, RestoreReport, RestoreSource, SuspendedApiKey,
     },
 };
 

@@ -97,16 +97,16 @@ pub type ReadExport = fn(&Path, Credentials) -> ExportReading;
 /// What reading an export has found. The texts are messages for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExportReading {
-    /// Everything in it is authentic and opens.
+    /// Everything in it is authentic. What does not open is counted.
     Sound(ExportContents),
-    /// It cannot be read to its end with these keys.
+    /// None of these keys opens it.
     KeysMissing(String),
     /// It is damaged or was altered.
     Wrong(String),
 }
 
 /// What an export has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExportContents {
     /// Records.
     pub records: u64,
@@ -120,6 +120,30 @@ pub struct ExportContents {
     pub honeytokens: u64,
     /// Sessions.
     pub sessions: u64,
+    /// Keys that records need and that are not provided.
+    pub missing_keys: Vec<MissingKey>,
+}
+
+/// A key that records need and that is not loaded, or not provided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MissingKey {
+    /// Its key id.
+    pub kid: String,
+    /// Its fingerprint.
+    pub fingerprint: String,
+    /// How many records need it.
+    pub records: u64,
+}
+
+impl MissingKey {
+    /// Returns how many records need each of these keys, for a message.
+    pub(crate) fn counted(keys: &[MissingKey]) -> String {
+        let key = |key: &MissingKey| {
+            let need = if key.records == 1 { "needs" } else { "need" };
+            format!("{} {need} {} with fingerprint {}", key.records, key.kid, key.fingerprint)
+        };
+        keys.iter().map(key).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// Restores a backup into a new vault in the configured data directory, and accepts that vault as the audit log needs it. As root it
@@ -137,6 +161,8 @@ pub struct RestoreSource<'s> {
     pub log: &'s Path,
     /// When the backup began, in milliseconds of Unix time.
     pub began_ms: u64,
+    /// Whether records whose key is not provided are left out. Without it they keep the backup from being restored.
+    pub skip_missing_keys: bool,
     /// The uid that the installed unit runs the daemon as, if this is its configuration.
     pub service_uid: Option<u32>,
 }
@@ -152,6 +178,8 @@ pub struct RestoreReport {
     pub erased_since: u64,
     /// Records that do not open: they were damaged in the vault that was backed up.
     pub damaged: u64,
+    /// Records that were left out because their key is not provided.
+    pub key_missing: u64,
     /// Records that were left out because their values have too many tokens.
     pub left_out: u64,
     /// Tombstones in the new vault.

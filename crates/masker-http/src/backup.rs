@@ -94,12 +94,19 @@ async fn vault_export(
 #[utoipa::path(
     post,
     path = "/api/v1/vault/import",
-    params(("restore_erased" = Option<bool>, Query, description = "Whether to restore records that were erased")),
+    params(
+        ("restore_erased" = Option<bool>, Query, description = "Whether to restore records that were erased"),
+        (
+            "skip_missing_keys" = Option<bool>,
+            Query,
+            description = "Whether to leave out records whose key is not loaded, which otherwise refuse the export"
+        ),
+    ),
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The file"),
     responses((status = 200, description = "The merge in numbers", body = ImportReport, example = json!({
         "records": 1000, "imported": 980, "resealed": 0, "restored": 0, "present": 20, "conflicts": 0,
-        "index_conflicts": 0, "rows_failed": 0, "erased_skipped": 0, "damaged": 0, "tombstones": 3, "tombstones_added": 3,
-        "records_kept": 0, "control_rows": 0
+        "index_conflicts": 0, "rows_failed": 0, "erased_skipped": 0, "damaged": 0, "key_missing": 0, "tombstones": 3,
+        "tombstones_added": 3, "records_kept": 0, "control_rows": 0
     }))),
 )]
 async fn vault_import(
@@ -108,8 +115,12 @@ async fn vault_import(
     _permit: Permit<VaultAdmin>,
     input: &mut Input,
 ) -> Outcome {
-    let restore_erased = input.query.read("restore_erased", "`true` or `false`", |text| text.parse().ok())?;
-    let rules = ImportRules { restore_erased: restore_erased.unwrap_or(false) };
+    let rule = |name| input.query.read(name, "`true` or `false`", |text| text.parse::<bool>().ok());
+    let (restore_erased, skip_missing_keys) = (rule("restore_erased")?, rule("skip_missing_keys")?);
+    let rules = ImportRules {
+        restore_erased: restore_erased.unwrap_or(false),
+        skip_missing_keys: skip_missing_keys.unwrap_or(false),
+    };
     let busy = |_| Problem::new(Code::Overloaded, "another import is running; wait for its end");
     let _guard = service.importing.try_acquire().map_err(busy)?;
     let mut upload = ReceivedExport { body: input.unread_body(), timeout: service.timeouts.body, received: 0 };
@@ -124,6 +135,7 @@ async fn vault_import(
     let merged = outcome.merged;
     ctx.number("records", outcome.records);
     ctx.number("imported", merged.imported);
+    ctx.number("key_missing", outcome.key_missing);
     info!(
         request_id = ctx.id.as_str(),
         uid = ctx.caller.peer().uid(),
@@ -131,6 +143,7 @@ async fn vault_import(
         records = outcome.records,
         imported = merged.imported,
         restored = merged.restored,
+        key_missing = outcome.key_missing,
         conflicts = merged.conflicts,
         "export imported"
     );
@@ -145,6 +158,7 @@ async fn vault_import(
         rows_failed: merged.rows_failed,
         erased_skipped: merged.erased_skipped,
         damaged: outcome.damaged,
+        key_missing: outcome.key_missing,
         tombstones: outcome.tombstones,
         tombstones_added: merged.tombstones_added,
         records_kept: merged.records_kept,

@@ -13,17 +13,20 @@ use super::{
 };
 use directory::RestoreDirectory;
 use later_changes::{LogFindings, Logs};
-use masker_cli::{ExportContents, ExportReading, RestoreReport, RestoreSource, SuspendedApiKey};
+use masker_cli::{ExportContents, ExportReading, MissingKey, RestoreReport, RestoreSource, SuspendedApiKey};
 use masker_config::{AcceptableState, AcceptedStates, Config, Credentials};
-use masker_core::keyring::{Keyring, Role};
+use masker_core::{
+    crypto::Fingerprint,
+    keyring::{Keyring, Role},
+};
 use masker_store::{
     Store,
     embedded::{EmbeddedStore, StoreOptions},
 };
-use masker_types::vault_position::VaultId;
+use masker_types::{kind::Kid, vault_position::VaultId};
 use masker_vault::{
-    ExportSummary, KeyRules, LaterChanges, LongReads, RestoreOutcome, SessionId, SuspendedKey, Vault, VaultImportError,
-    VaultMetrics,
+    ExportSummary, ImportRules, KeyRules, LaterChanges, LongReads, RestoreOutcome, SessionId, SuspendedKey, Vault,
+    VaultImportError, VaultMetrics,
 };
 
 /// Reads the export of a backup to its end. Blocks.
@@ -44,19 +47,28 @@ pub fn read_export(path: &Path, credentials: Credentials) -> ExportReading {
     };
     let read = on_own_runtime(async || Ok(masker_vault::read_export(file, &keyring).await));
     match read {
-        Ok(Ok(ExportSummary { records, api_keys, honeytokens, sessions })) => ExportReading::Sound(ExportContents {
-            records: records.records,
-            damaged: records.damaged,
-            tombstones: records.tombstones,
-            api_keys,
-            honeytokens,
-            sessions,
-        }),
-        Ok(Err(missing @ (VaultImportError::Closed(_) | VaultImportError::KeysMissing(_)))) => {
-            ExportReading::KeysMissing(missing.to_string())
-        }
+        Ok(Ok(summary)) => ExportReading::Sound(contents(summary)),
+        Ok(Err(closed @ VaultImportError::Closed(_))) => ExportReading::KeysMissing(closed.to_string()),
         Ok(Err(wrong)) => ExportReading::Wrong(wrong.to_string()),
         Err(failed) => ExportReading::Wrong(failed),
+    }
+}
+
+fn contents(summary: ExportSummary) -> ExportContents {
+    let ExportSummary { records, api_keys, honeytokens, sessions, missing_keys } = summary;
+    let missing = |((kid, fingerprint), records): ((Kid, Fingerprint), u64)| MissingKey {
+        kid: kid.to_string(),
+        fingerprint: fingerprint.to_string(),
+        records,
+    };
+    ExportContents {
+        records: records.records,
+        damaged: records.damaged,
+        tombstones: records.tombstones,
+        api_keys,
+        honeytokens,
+        sessions,
+        missing_keys: missing_keys.into_iter().map(missing).collect(),
     }
 }
 
@@ -85,6 +97,8 @@ pub fn restore(config: &Config, credentials: Credentials, source: &RestoreSource
         );
     }
     directory.begin()?;
+    let rules = ImportRules { skip_missing_keys: source.skip_missing_keys, ..ImportRules::default() };
+    let export = RestoredExport { file: export, rules };
     let filled = fill(config, inputs, &directory, export, changes, &closed).and_then(|filled| {
         directory.put_in_place()?;
         Ok(filled)
@@ -110,7 +124,7 @@ fn fill(
     config: &Config,
     inputs: Inputs,
     directory: &RestoreDirectory,
-    export: File,
+    export: RestoredExport,
     changes: LaterChanges,
     closed: &[SessionId],
 ) -> Result<FilledVault, String> {
@@ -146,6 +160,7 @@ fn report(built: FilledVault, events_since: Option<u64>, notes: Vec<String>, is_
         records,
         erased_since: outcome.records.erased_since,
         damaged: outcome.records.damaged,
+        key_missing: outcome.records.key_missing,
         left_out: outcome.records.merged.rows_failed,
         tombstones: outcome.records.merged.tombstones_added,
         api_keys: outcome.api_keys,
@@ -158,6 +173,12 @@ fn report(built: FilledVault, events_since: Option<u64>, notes: Vec<String>, is_
         is_accepted,
         notes,
     }
+}
+
+/// The export of a backup, and how it is restored.
+struct RestoredExport {
+    file: File,
+    rules: ImportRules,
 }
 
 /// A vault that is being made of a backup.
@@ -179,13 +200,13 @@ impl VaultOfBackup<'_> {
     async fn fill(
         &self,
         keyring: Keyring,
-        export: File,
+        export: RestoredExport,
         later: LaterChanges,
         closed: &[SessionId],
     ) -> Result<FilledVault, String> {
         let text = |error: &dyn ToString| error.to_string();
         let (vault, vault_id) = self.open(keyring).await?;
-        let filled = vault.restore(export, later).await;
+        let filled = vault.restore(export.file, export.rules, later).await;
         let loaded = vault.generations().into_iter().filter_map(|key| Some((key.kid, key.loaded?)));
         let all: BTreeSet<(_, Role)> = loaded.collect();
         let keyring = vault.next_keyring(Vec::new(), &all);

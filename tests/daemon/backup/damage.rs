@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use serde_json::json;
 
 use super::{BACKUP, backup, create, launch, restore, run, set_aside, text};
-use crate::harness::{Site, TestKey};
+use crate::harness::Site;
 
 /// Returns a site with a backup and without a vault.
 fn backed_up() -> (Site, String) {
@@ -138,29 +138,5 @@ fn the_export_of_a_backup_gives_nobody_rights() {
     let said = run(&launch(&other), &["vault", "export", "--output", text(&plain)]).stderr;
     assert!(said.contains("`masker backup create` saves them too"), "{said}");
     backup(&launch(&other), "restore", &other.path("policies")).refused(&["is no complete backup"]);
-    daemon.stop();
-}
-
-#[test]
-fn a_record_that_needs_a_missing_key_is_not_left_out() {
-    let site = Site::new();
-    let daemon = launch(&site).start();
-    let token = daemon.client().token("PHONE", "415-555-2671");
-    daemon.stop();
-    let second = || launch(&site).key("K_CARE", &TestKey::named("care, later"));
-    let both = || second().old_key("K_CARE", &TestKey::named("care"));
-    let daemon = both().start();
-    let directory = site.path(BACKUP);
-    backup(&both(), "create", &directory).json(0);
-    daemon.stop();
-    set_aside(&site);
-    let report = backup(&second(), "verify", &directory).json(2).to_string();
-    assert!(report.contains("need keys that are not loaded"), "{report}");
-    backup(&second(), "restore", &directory).refused(&["need keys that are not loaded", "MASKER_KEY_<KID>_OLD"]);
-    assert_eq!(fs::read_dir(site.vault()).unwrap().count(), 0, "nothing is left of the attempt");
-    backup(&both(), "restore", &directory).json(0);
-    // The records are under the active key then.
-    let daemon = second().start();
-    assert_eq!(daemon.client().value(&token), "415-555-2671");
     daemon.stop();
 }

@@ -4,6 +4,7 @@ mod damage;
 mod exports;
 mod interrupted;
 mod later;
+mod missing_keys;
 mod round_trip;
 
 use std::{

@@ -25,6 +25,9 @@ pub enum BackupCommand {
         /// The directory of the backup
         #[arg(value_name = "DIR")]
         directory: PathBuf,
+        /// Leave out records whose key is not provided; they stay in the backup
+        #[arg(long)]
+        skip_missing_keys: bool,
     },
 }
 

@@ -300,9 +300,10 @@ pub(super) const VAULT_IMPORT: &str = "\
 Examples:
   masker vault import masker.export
   masker vault import --restore-erased masker.export
+  masker vault import --skip-missing-keys masker.export
 
 Nothing is written before the whole file is verified, which needs the keys of all its records, loaded as active or old \
-keys. The vault's own records do not change. Records that were erased in the vault, or in the exported one, are \
+keys. --skip-missing-keys leaves out records whose key is not loaded: import the file again once it is. The vault's own records do not change. Records that were erased in the vault, or in the exported one, are \
 skipped unless --restore-erased is given. An interrupted import can be repeated. The exit code is 2 if the export \
 contains records that were damaged before it was made.";
 
@@ -396,7 +397,8 @@ Examples:
 
 Run it as root, or as the user of the daemon, who may read the audit log. It needs the scopes vault:admin, api-keys:admin and \
 audit:read. The directory gets its name when everything is on the disk. --keep counts and removes only complete backups that this \
-command has made under a name with the time, and only once the new one is complete.";
+command has made under a name with the time, and only once the new one is complete. With the scope keys:read it warns of records \
+that need a key that the daemon has not loaded: a restore needs it too.";
 
 pub(super) const BACKUP_VERIFY: &str = "\
 Examples:
@@ -404,7 +406,8 @@ Examples:
   CREDENTIALS_DIRECTORY=./keys masker backup verify ./before-upgrade
 
 It compares each file with the manifest and parses the configuration and the policies. With the keys it opens every record, and with \
-the key of the audit log it verifies the chain. Keys come from the environment, as for the daemon, or from the installed unit.
+the key of the audit log it verifies the chain. Keys come from the environment, as for the daemon, or from the installed unit. If \
+records need keys that are not provided, it counts them by key.
 
 Exit codes: 0 if everything was verified, 2 if something could not be, for lack of a key, and 1 if something is wrong.";
 
@@ -421,6 +424,9 @@ none.
 
 What the audit log of this host has after the backup happens again: what was erased is erased, API keys that were revoked are revoked, \
 and those that were changed or rotated are suspended. Without that log, all API keys are suspended: `masker api-keys resume`.
+
+A backup with records whose key is not provided is refused. --skip-missing-keys leaves these records out; they stay in the backup, and \
+`masker vault import` brings them in once their key is loaded.
 
 A restore that was interrupted can be repeated. Until then, the daemon does not start.";
 

@@ -103,6 +103,9 @@ pub struct ImportArgs {
     /// Restore records that were erased
     #[arg(long)]
     pub restore_erased: bool,
+    /// Leave out records whose key is not loaded; they stay in the export
+    #[arg(long)]
+    pub skip_missing_keys: bool,
 }
 
 /// `masker vault purge`.

@@ -40,6 +40,8 @@ use masker_types::kind::Kid;
 pub struct ImportRules {
     /// Whether erased records are restored.
     pub restore_erased: bool,
+    /// Whether records whose key is not loaded are left out. Without it they keep the import from writing anything.
+    pub skip_missing_keys: bool,
 }
 
 /// What an import did.
@@ -49,6 +51,8 @@ pub struct ImportOutcome {
     pub records: u64,
     /// Records in the export that do not open under their own key: the exported vault was damaged.
     pub damaged: u64,
+    /// Records in the export that were left out because their key is not loaded.
+    pub key_missing: u64,
     /// Tombstones in the export.
     pub tombstones: u64,
     /// Records in the export that were erased since, as the audit log says. Only a restore leaves them out.
@@ -94,8 +98,12 @@ impl Importer {
         later: &Arc<LaterErasures>,
     ) -> Result<ImportOutcome, VaultImportError> {
         let keys = self.keys.load_full();
-        let (mut outcome, Survey { order, kid_moves, sealing_kids }) = survey(spool, &keys.ring, later).await?;
+        let (mut outcome, found) = survey(spool, &keys.ring, later).await?;
+        let Survey { order, kid_moves, sealing_kids, missing } = found;
         drop(keys);
+        if !missing.is_empty() && !rules.skip_missing_keys {
+            return Err(VaultImportError::KeysMissing(missing));
+        }
         if !kid_moves.is_empty() {
             self.writer.commit(KidMovesChange(kid_moves)).await?;
         }
@@ -106,6 +114,7 @@ impl Importer {
             remembers_ids: sealing_kids.iter().any(is_related),
             imported: Arc::new(ImportedIds::default()),
             later: Arc::clone(later),
+            left_out: missing.into_keys().collect(),
         };
 
         // Lists have one entry each but for second tokens, moves of kids and earlier imports. So there is one pass but for
@@ -150,6 +159,9 @@ impl Importer {
                         if run.later.has(id, &record) {
                             let tombstone = TombstoneRow { erased_at_ms: time::unix_ms(&self.clock) };
                             incoming.push(MergeItem::Tombstone { id, tombstone });
+                            continue;
+                        }
+                        if run.left_out.contains(&key_name(&record)) {
                             continue;
                         }
                         let (record, erased) = (Box::new(record), tombstone_reader.has(&raw).await?);
@@ -200,6 +212,9 @@ struct ImportRun {
     remembers_ids: bool,
     imported: Arc<ImportedIds>,
     later: Arc<LaterErasures>,
+    /// The keys that were not loaded when the export was read, whose records are left out: also if one is loaded meanwhile, so
+    /// that the count holds.
+    left_out: BTreeSet<(Kid, Fingerprint)>,
 }
 
 /// The records that one pass merges. The order of passes is that in which a search of the exported vault finds records: those
@@ -212,12 +227,16 @@ struct MergePass {
 
 impl MergePass {
     fn of(spool: &Spool, positions: ListPositions, record: &Record) -> Self {
-        let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
-        MergePass { is_old: !spool.active.contains(&name), positions }
+        MergePass { is_old: !spool.active.contains(&key_name(record)), positions }
     }
 }
 
-/// What an import learns from a first reading of the export.
+/// Returns the name of the key that seals a record.
+fn key_name(record: &Record) -> (Kid, Fingerprint) {
+    (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint))
+}
+
+/// What an import learns from a first reading of the export. Records whose key is not loaded count in `missing` alone.
 pub(super) struct Survey {
     /// The passes that it needs.
     order: BTreeSet<MergePass>,
@@ -225,6 +244,8 @@ pub(super) struct Survey {
     kid_moves: BTreeSet<(Kid, Kid)>,
     /// The kids whose keys seal its records.
     sealing_kids: BTreeSet<Kid>,
+    /// The keys of its records that are not loaded, with the number of records that need each.
+    pub(super) missing: BTreeMap<(Kid, Fingerprint), u64>,
 }
 
 /// Remembers moves of kids, as rotations do, so that searches under either kid find what is imported.
@@ -249,7 +270,7 @@ impl Change for KidMovesChange {
     }
 }
 
-/// Reads a whole export and opens every record.
+/// Reads a whole export and opens every record whose key is loaded.
 pub(super) async fn survey(
     spool: &Arc<Spool>,
     ring: &Keyring,
@@ -266,17 +287,9 @@ pub(super) async fn survey(
         if items.is_empty() {
             break;
         }
-        for item in &items {
-            let SpoolEntry::Record(_, positions, row) = item else { continue };
-            let Ok(record) = Record::decode(row) else { continue };
-            order.insert(MergePass::of(spool, *positions, &record));
-            sealing_kids.insert(record.sealing_kid);
-            if record.minted_kid != record.sealing_kid && record.value_index.is_some() {
-                kid_moves.insert((record.minted_kid, record.sealing_kid));
-            }
-        }
-        for seen in parallel_map::map(&items, |item| entry_state(ring, later, item)) {
-            match seen {
+        let states = parallel_map::map(&items, |item| entry_state(ring, later, item));
+        for (item, state) in items.iter().zip(states) {
+            match state {
                 ImportEntryState::Tombstone => outcome.tombstones += 1,
                 ImportEntryState::Control => outcome.control_rows += 1,
                 ImportEntryState::Whole => outcome.records += 1,
@@ -288,15 +301,23 @@ pub(super) async fn survey(
                     outcome.records += 1;
                     outcome.damaged += 1;
                 }
-                ImportEntryState::KeyNotLoaded(name) => *missing.entry(name).or_default() += 1,
+                ImportEntryState::KeyNotLoaded(name) => {
+                    outcome.records += 1;
+                    outcome.key_missing += 1;
+                    *missing.entry(name).or_default() += 1;
+                    continue;
+                }
+            }
+            let SpoolEntry::Record(_, positions, row) = item else { continue };
+            let Ok(record) = Record::decode(row) else { continue };
+            order.insert(MergePass::of(spool, *positions, &record));
+            sealing_kids.insert(record.sealing_kid);
+            if record.minted_kid != record.sealing_kid && record.value_index.is_some() {
+                kid_moves.insert((record.minted_kid, record.sealing_kid));
             }
         }
     }
-    if missing.is_empty() {
-        Ok((outcome, Survey { order, kid_moves, sealing_kids }))
-    } else {
-        Err(VaultImportError::KeysMissing(missing))
-    }
+    Ok((outcome, Survey { order, kid_moves, sealing_kids, missing }))
 }
 
 enum ImportEntryState {
@@ -318,9 +339,8 @@ fn entry_state(ring: &Keyring, later: &LaterErasures, item: &SpoolEntry) -> Impo
     if later.has(TokenId::from_bytes(*id), &record) {
         return ImportEntryState::ErasedSince;
     }
-    let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
     match records::open_in_either_mode(ring, TokenId::from_bytes(*id), &record) {
-        None => ImportEntryState::KeyNotLoaded(name),
+        None => ImportEntryState::KeyNotLoaded(key_name(&record)),
         Some(Ok(_)) => ImportEntryState::Whole,
         Some(Err(_)) => ImportEntryState::Damaged,
     }

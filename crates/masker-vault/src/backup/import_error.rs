@@ -23,7 +23,8 @@ pub enum VaultImportError {
     /// Records in it need keys that are not loaded: how many need each.
     #[error(
         "records of this export need keys that are not loaded: {}; load each as MASKER_KEY_<KID>_OLD (or as \
-         MASKER_KEY_<KID>) and import again; nothing was written",
+         MASKER_KEY_<KID>) and repeat this, or leave these records out with --skip-missing-keys; they stay in the export and can \
+         be imported once their key is back; nothing was written",
         counted(.0)
     )]
     KeysMissing(BTreeMap<(Kid, Fingerprint), u64>),
@@ -57,7 +58,8 @@ fn listed(keys: &[(Kid, Fingerprint)]) -> String {
 
 fn counted(keys: &BTreeMap<(Kid, Fingerprint), u64>) -> String {
     let key = |((kid, fingerprint), records): (&(Kid, Fingerprint), &u64)| {
-        format!("{records} need {kid} with fingerprint {fingerprint}")
+        let need = if *records == 1 { "needs" } else { "need" };
+        format!("{records} {need} {kid} with fingerprint {fingerprint}")
     };
     keys.iter().map(key).collect::<Vec<_>>().join(", ")
 }

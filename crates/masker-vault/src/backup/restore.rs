@@ -24,11 +24,12 @@ use crate::{
     writer::WriterHandle,
 };
 use masker_access::{ApiKey, ApiKeyId, KeyPrefix, LastUse};
-use masker_core::{export::ExportError, keyring::Keyring};
+use masker_core::{crypto::Fingerprint, export::ExportError, keyring::Keyring};
 use masker_store::{
     Row, RowChange, RowKey,
     record::{ApiKeyRow, GenerationRow, GenerationUseRow, HoneytokenRow, RowName, SessionRow, SessionTokenRow},
 };
+use masker_types::kind::Kid;
 
 /// Rows in one commit.
 const ROWS_PER_COMMIT: usize = 500;
@@ -101,20 +102,22 @@ pub struct ExportSummary {
     pub honeytokens: u64,
     /// Sessions.
     pub sessions: u64,
+    /// The keys of records that are not loaded, with the number of records that need each.
+    pub missing_keys: BTreeMap<(Kid, Fingerprint), u64>,
 }
 
-/// Reads a whole export: opens every record and decodes every row, and writes nothing. Blocks, and must be called within a tokio
+/// Reads a whole export: opens every record whose key is loaded, decodes every row, and writes nothing. Blocks, and must be called within a tokio
 /// runtime.
 ///
 /// # Errors
-/// [`VaultImportError`]. With [`VaultImportError::KeysMissing`], everything else of the file is sound.
+/// [`VaultImportError`].
 pub async fn read_export(file: File, ring: &Keyring) -> Result<ExportSummary, VaultImportError> {
     let spool = Arc::new(Spool::open(file, ring)?);
     // First, because this does not depend on the keys of records.
     let rows = RestoredControlRows::read(&spool).await?;
-    let (records, _) = import::survey(&spool, ring, &LaterErasures::default()).await?;
+    let (records, found) = import::survey(&spool, ring, &LaterErasures::default()).await?;
     let (api_keys, honeytokens) = (rows.api_keys.len() as u64, rows.honeytokens);
-    Ok(ExportSummary { records, api_keys, honeytokens, sessions: rows.sessions })
+    Ok(ExportSummary { records, api_keys, honeytokens, sessions: rows.sessions, missing_keys: found.missing })
 }
 
 /// The control rows of an export, decoded.
@@ -208,7 +211,12 @@ impl Restorer {
     }
 
     /// Implements [`Vault::restore`](crate::Vault::restore).
-    pub(crate) async fn restore(&self, file: File, later: LaterChanges) -> Result<RestoreOutcome, VaultRestoreError> {
+    pub(crate) async fn restore(
+        &self,
+        file: File,
+        rules: ImportRules,
+        later: LaterChanges,
+    ) -> Result<RestoreOutcome, VaultRestoreError> {
         if self.ledger.load().records() > 0 {
             return Err(VaultRestoreError::NotNew);
         }
@@ -218,7 +226,7 @@ impl Restorer {
         if rows.generations == 0 {
             return Err(VaultRestoreError::NoControlRows);
         }
-        let records = self.importer.merge_all(&spool, ImportRules::default(), &later.erasures).await?;
+        let records = self.importer.merge_all(&spool, rules, &later.erasures).await?;
         let now_ms = time::unix_ms(&self.clock);
         let mut outcome = RestoreOutcome {
             records,

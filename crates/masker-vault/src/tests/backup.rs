@@ -8,7 +8,8 @@ use masker_core::export::{ExportHeader, PREFIX_BYTES, sealed_chunk_bytes};
 use masker_store::record::{RowName, TombstoneRow};
 
 const VAULT_ID: [u8; 16] = [0xAB; 16];
-const RESTORING: ImportRules = ImportRules { restore_erased: true };
+const RESTORING: ImportRules = ImportRules { restore_erased: true, skip_missing_keys: false };
+const SKIPPING: ImportRules = ImportRules { restore_erased: false, skip_missing_keys: true };
 
 async fn export(vault: &Vault) -> Vec<u8> {
     let mut exporting = vault.export(&permit(), VAULT_ID).await.unwrap();
@@ -340,7 +341,58 @@ async fn rejects_an_export_whose_keys_are_missing_and_names_them() {
     let VaultImportError::KeysMissing(missing) = &outcome else { panic!("{outcome}") };
     assert_eq!(missing.iter().map(|(name, count)| (*name, *count)).collect::<Vec<_>>(), [((kid(), fingerprint(1)), 3)]);
     assert!(outcome.to_string().contains(&format!("3 need K_A with fingerprint {}", fingerprint(1))), "{outcome}");
+    assert!(outcome.to_string().contains("--skip-missing-keys"), "{outcome}");
     assert_eq!((half.records(), stranger.records()), (0, 0));
+}
+
+/// What an import leaves out for want of a key comes with a later one, and takes no place from what the vault has by then.
+#[tokio::test]
+async fn leaves_out_records_whose_key_is_missing_until_it_is_back() {
+    let from = Bench::new();
+    let vault = from.open(ring(1, None, 1)).await;
+    let lost = from.token(&vault, "both").await;
+    let (only, forgotten) = (from.token(&vault, "only").await, from.token(&vault, "forgotten").await);
+    assert_eq!(forget(&vault, &forgotten).await, Ok(true));
+    drop(vault);
+    // The key is lost, and one value gets a second token.
+    let grace = GracePeriod { days: 30, action: GraceAction::Warn };
+    let second_tokens = BTreeSet::from([kid()]);
+    let rules = KeyRules { accept_new_control_key: true, second_tokens, ..KeyRules::new(grace) };
+    let vault = from.open_by(ring(2, None, 2), rules).await.unwrap();
+    let (second, kept) = (from.token(&vault, "both").await, from.token(&vault, "kept").await);
+    assert_ne!(second, lost);
+    let file = export(&vault).await;
+
+    let to = Bench::new();
+    let vault = to.open(ring(2, None, 1)).await;
+    assert!(matches!(import(&vault, &file).await, Err(VaultImportError::KeysMissing(_))));
+    assert_eq!(vault.records(), 0);
+    let outcome = import_by(&vault, &file, SKIPPING).await.unwrap();
+    let merged = MergeCounts { imported: 2, tombstones_added: 1, ..MergeCounts::default() };
+    assert_eq!(
+        outcome,
+        ImportOutcome { records: 4, key_missing: 2, tombstones: 1, merged, ..ImportOutcome::default() }
+    );
+    assert_sound(&vault).await;
+    for token in [&lost, &only, &forgotten] {
+        assert_eq!(value(&vault, token).await, Err(ItemFailure::NotFound));
+    }
+    let tokens = [Ok((second.clone(), false)), Ok((kept.clone(), false))];
+    assert_eq!(to.mint(&vault, "NOTE", &["both", "kept"]).await, tokens);
+    drop(vault);
+
+    // The key is back.
+    let vault = to.open(ring(2, Some(1), 2)).await;
+    let outcome = import_by(&vault, &file, SKIPPING).await.unwrap();
+    let merged = MergeCounts { imported: 2, resealed: 2, present: 2, index_conflicts: 1, ..MergeCounts::default() };
+    assert_eq!(outcome, ImportOutcome { records: 4, tombstones: 1, merged, ..ImportOutcome::default() });
+    for (token, text) in [(&lost, "both"), (&only, "only"), (&second, "both"), (&kept, "kept")] {
+        assert_eq!(value(&vault, token).await.unwrap().0, text);
+    }
+    assert_eq!(value(&vault, &forgotten).await, Err(ItemFailure::NotFound));
+    let tokens = [Ok((second.clone(), false)), Ok((only, false))];
+    assert_eq!(to.mint(&vault, "NOTE", &["both", "only"]).await, tokens, "the vault's own token stays first");
+    assert_sound(&vault).await;
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use crate::{
     api_keys::ApiKeyRows,
     audit_anchor::AuditAnchor,
     audit_head::AuditHeads,
-    backup::{Exporter, Importer, LaterChanges, RestoreOutcome, Restorer, VaultRestoreError},
+    backup::{Exporter, ImportRules, Importer, LaterChanges, RestoreOutcome, Restorer, VaultRestoreError},
     check::Maintenance,
     compact::Compactor,
     control::{ControlKeyRules, ControlledStore},
@@ -204,8 +204,13 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultRestoreError`]; the vault is of no use then.
-    pub async fn restore(&self, file: File, later: LaterChanges) -> Result<RestoreOutcome, VaultRestoreError> {
-        self.restorer.restore(file, later).await
+    pub async fn restore(
+        &self,
+        file: File,
+        rules: ImportRules,
+        later: LaterChanges,
+    ) -> Result<RestoreOutcome, VaultRestoreError> {
+        self.restorer.restore(file, rules, later).await
     }
 
     /// Writes down what sessions have counted, lets the writer finish its queue, and closes the store. Later operations

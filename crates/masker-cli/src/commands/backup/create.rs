@@ -21,8 +21,9 @@ use crate::{
     commands::vault::{ExportDescription, download},
     context::{CommandContext, CommandError},
     exit::Exit,
+    offline::MissingKey,
 };
-use masker_api::AuditHead;
+use masker_api::{AuditHead, KeyList};
 use masker_audit::ChainHead;
 use masker_client::ClientError;
 use masker_config::{Config, policy_files};
@@ -37,6 +38,7 @@ struct CreateReport<'r> {
     #[serde(flatten)]
     manifest: &'r BackupManifest,
     removed: Vec<String>,
+    missing_keys: Vec<MissingKey>,
 }
 
 /// Runs the command.
@@ -96,8 +98,38 @@ pub(super) async fn run(args: &CreateBackupArgs, ctx: &mut CommandContext<'_>) -
         ));
     }
     let bytes = manifest.files.iter().map(|file| file.bytes).sum();
-    show(&CreateReport { directory: target, bytes, records, manifest: &manifest, removed }, ctx)?;
+    let missing_keys = missing_keys(ctx).await;
+    show(&CreateReport { directory: target, bytes, records, manifest: &manifest, removed, missing_keys }, ctx)?;
     Ok(Exit::Done)
+}
+
+/// Returns the keys that records of the daemon's vault need and that it has not loaded. The backup is complete without the answer.
+async fn missing_keys(ctx: &mut CommandContext<'_>) -> Vec<MissingKey> {
+    let list = match ctx.get("/api/v1/keys").await {
+        Ok(reply) => reply.json::<KeyList>().map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let keys = match list {
+        Ok(list) => list.keys,
+        Err(error) => {
+            ctx.output
+                .note(&format!("it is not known whether records need keys that the daemon has not loaded: {error}"));
+            return Vec::new();
+        }
+    };
+    let missing: Vec<MissingKey> = keys
+        .into_iter()
+        .filter(|key| !key.loaded && key.vault_records > 0)
+        .map(|key| MissingKey { kid: key.kid, fingerprint: key.fingerprint, records: key.vault_records })
+        .collect();
+    if !missing.is_empty() {
+        ctx.output.note(&format!(
+            "warning: records of this backup need keys that the daemon has not loaded: {}. A restore needs these keys, or leaves \
+             these records out with --skip-missing-keys",
+            MissingKey::counted(&missing)
+        ));
+    }
+    missing
 }
 
 /// Returns the head of the daemon's audit log; `None` if it has no log.

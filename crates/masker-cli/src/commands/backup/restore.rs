@@ -23,7 +23,11 @@ struct RestoreOutcome {
 }
 
 /// Runs the command.
-pub(super) fn run(directory: &Path, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+pub(super) fn run(
+    directory: &Path,
+    skip_missing_keys: bool,
+    ctx: &mut CommandContext<'_>,
+) -> Result<Exit, CommandError> {
     let manifest = BackupManifest::read(directory)?;
     let wrong = wrong_files(directory, &manifest)?;
     if !wrong.is_empty() {
@@ -46,6 +50,7 @@ pub(super) fn run(directory: &Path, ctx: &mut CommandContext<'_>) -> Result<Exit
         head,
         log: &directory.join(AUDIT),
         began_ms: u64::try_from(began.as_millisecond()).unwrap_or(0),
+        skip_missing_keys,
         service_uid: is_system.then(doctor::service_uid).flatten(),
     };
     let report = (ctx.offline.restore)(&config, credentials, &source).map_err(CommandError::Other)?;
@@ -77,6 +82,9 @@ fn show(restored: &RestoreOutcome, is_system: bool, ctx: &mut CommandContext<'_>
     if report.damaged > 0 {
         rows.push(("records that were damaged before the backup, not restored", number(report.damaged)));
     }
+    if report.key_missing > 0 {
+        rows.push(("records whose key is not provided, not restored", number(report.key_missing)));
+    }
     if report.left_out > 0 {
         rows.push(("records of values with too many tokens, not restored", number(report.left_out)));
     }
@@ -85,6 +93,13 @@ fn show(restored: &RestoreOutcome, is_system: bool, ctx: &mut CommandContext<'_>
     output.flush()?;
     for text in report.notes.iter().chain(&restored.differences) {
         output.note(&format!("note: {text}"));
+    }
+    if report.key_missing > 0 {
+        output.note(&format!(
+            "note: {} records were left out because their key is not provided. They stay in the backup: once the key is back, load it \
+             and run `masker vault import` with the {EXPORT} of the backup",
+            report.key_missing
+        ));
     }
     if !report.suspended.is_empty() {
         output.note("\nThese API keys are suspended. Resume those that are still in use:");

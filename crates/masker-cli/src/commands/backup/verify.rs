@@ -13,7 +13,7 @@ use crate::{
     context::{CommandContext, CommandError},
     doctor,
     exit::Exit,
-    offline::ExportReading,
+    offline::{ExportContents, ExportReading, MissingKey},
     output::printable,
 };
 use masker_audit::{ChainHead, LogSource, verify as verify_log};
@@ -168,23 +168,32 @@ fn export(
         Err(why) => return (PartFinding::NotCompared, why),
     };
     match (ctx.offline.read_export)(&path, keys) {
-        ExportReading::Sound(found) if found.damaged > 0 => (
-            PartFinding::Wrong,
-            format!(
-                "{} of {} records do not open: the vault was damaged when it was backed up",
-                found.damaged, found.records
-            ),
-        ),
-        ExportReading::Sound(found) => (
-            PartFinding::Verified,
-            format!(
-                "{} records, {} tombstones, {} API keys, {} honeytokens, {} sessions",
-                found.records, found.tombstones, found.api_keys, found.honeytokens, found.sessions
-            ),
-        ),
+        ExportReading::Sound(found) => sound_export(&found),
         ExportReading::KeysMissing(why) => (PartFinding::NotCompared, why),
         ExportReading::Wrong(why) => (PartFinding::Wrong, why),
     }
+}
+
+/// Returns what an export is that was read to its end.
+fn sound_export(found: &ExportContents) -> (PartFinding, String) {
+    let mut finding = PartFinding::Verified;
+    let mut detail = format!(
+        "{} records, {} tombstones, {} API keys, {} honeytokens, {} sessions",
+        found.records, found.tombstones, found.api_keys, found.honeytokens, found.sessions
+    );
+    if !found.missing_keys.is_empty() {
+        finding = PartFinding::NotCompared;
+        detail += &format!(
+            "; records need keys that are not provided: {}. A restore needs each as MASKER_KEY_<KID>_OLD (or as \
+             MASKER_KEY_<KID>), or leaves these records out with --skip-missing-keys",
+            MissingKey::counted(&found.missing_keys)
+        );
+    }
+    if found.damaged > 0 {
+        finding = PartFinding::Wrong;
+        detail += &format!("; {} records do not open: the vault was damaged when it was backed up", found.damaged);
+    }
+    (finding, detail)
 }
 
 fn audit_log(directory: &Path, manifest: &BackupManifest, key: Option<&SecretKey>) -> (PartFinding, String) {

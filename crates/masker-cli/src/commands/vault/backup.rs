@@ -209,12 +209,14 @@ pub(super) async fn import(args: &ImportArgs, ctx: &mut CommandContext<'_>) -> R
         let length = file.metadata().map_err(|error| read_error(&args.file, &error))?.len();
         (Box::new(file), Some(length))
     };
-    let path = match args.restore_erased {
-        true => "/api/v1/vault/import?restore_erased=true",
-        false => "/api/v1/vault/import",
+    let rules = [(args.restore_erased, "restore_erased=true"), (args.skip_missing_keys, "skip_missing_keys=true")];
+    let query: Vec<&str> = rules.into_iter().filter_map(|(is_set, rule)| is_set.then_some(rule)).collect();
+    let path = match query.is_empty() {
+        true => "/api/v1/vault/import".to_owned(),
+        false => format!("/api/v1/vault/import?{}", query.join("&")),
     };
     let progress = Progress::bytes(length, "sent", &ctx.output);
-    let reply = ctx.upload(path, source, length, progress).await?;
+    let reply = ctx.upload(&path, source, length, progress).await?;
     let report: ImportReport = reply.json()?;
     let exit = if report.damaged == 0 { Exit::Done } else { Exit::Failure };
     show_import(&report, &mut ctx.output)?;
@@ -265,6 +267,7 @@ fn show_import(report: &ImportReport, output: &mut Output) -> Result<(), Command
         ("left out: no room for another token", report.rows_failed.to_string()),
         ("skipped: erased", report.erased_skipped.to_string()),
         ("skipped: damaged in the exported vault", report.damaged.to_string()),
+        ("skipped: their key is not loaded", report.key_missing.to_string()),
         ("tombstones in the export", report.tombstones.to_string()),
         ("tombstones written", report.tombstones_added.to_string()),
         ("tombstones skipped: the vault has the record", report.records_kept.to_string()),
@@ -273,6 +276,9 @@ fn show_import(report: &ImportReport, output: &mut Output) -> Result<(), Command
     output.flush()?;
     if report.erased_skipped > 0 {
         output.note("erased records were skipped: use --restore-erased to restore them");
+    }
+    if report.key_missing > 0 {
+        output.note("records whose key is not loaded were skipped: they stay in the export. Import it again once their key is back");
     }
     if report.control_rows > 0 {
         output.note(

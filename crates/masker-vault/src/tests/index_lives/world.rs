@@ -242,7 +242,8 @@ impl World {
     pub(super) async fn import(&self, bytes: &[u8], restore_erased: bool) -> Result<ImportOutcome, VaultImportError> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
-        self.vault.import(&permit(Mode::Live), file, ImportRules { restore_erased }).await
+        let rules = ImportRules { restore_erased, ..ImportRules::default() };
+        self.vault.import(&permit(Mode::Live), file, rules).await
     }
 
     /// Returns the kid whose key seals a record.

@@ -47,7 +47,7 @@ impl RestoreDirectory {
             }
             Err(TryLockError::Error(error)) => return Err(failed("lock", error)),
         }
-        let directory = RestoreDirectory { path: path.to_owned(), owner, lock: lock };
+        let directory = RestoreDirectory { path: path.to_owned(), owner, lock };
         directory.check_empty()?;
         directory.give_away().map_err(|error| failed("give away", error))?;
         Ok(directory)

@@ -69,14 +69,14 @@ book: ## Build the book: target/book/index.html
 deny: ## Check the dependencies against deny.toml, and their versions against supply-chain/; needs no network
 	@scripts/deps deny
 	$(CARGO) fetch --locked
-	$(CARGO) deny --offline --locked check bans licenses sources
+	$(CARGO) deny --workspace --offline --locked check bans licenses sources
 	$(CARGO) vet --locked --frozen
 
 # A machine that cannot reach the database has no fault to report.
 audit: ## Check the dependencies against the advisory database, if it can be reached
 	@scripts/deps deny
 	@if timeout 120 $(CARGO) deny fetch db >/dev/null 2>&1; then \
-	  $(CARGO) deny --locked check advisories; \
+	  $(CARGO) deny --workspace --locked check advisories; \
 	else \
 	  echo 'advisories: not checked, because their database cannot be reached from here'; \
 	fi

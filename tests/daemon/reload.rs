@@ -422,7 +422,10 @@ fn a_removable_old_key_can_be_removed_by_a_reload() {
     assert_eq!(client.tokenize(&[item("PHONE", "415-555-2671")]), [json!({"token": phone, "created": false})]);
     let answer = client.get("/api/v1/keys").ok();
     let apply = "run `masker keys reload`";
-    assert_eq!(answer["advice"][0], json!({"kid": "K_CARE", "text": "nothing to do", "apply": apply}));
+    assert_eq!(
+        answer["advice"][0],
+        json!({"kid": "K_CARE", "action": "none", "text": "nothing to do", "apply": apply})
+    );
     daemon.stop();
 }
 

@@ -63,7 +63,7 @@ fn keys_are_listed_by_fingerprint() {
     let of_kids: Vec<&Value> = advice.iter().map(|advice| &advice["kid"]).collect();
     assert_eq!(of_kids, ["K_CARE", "K_PAY"]);
     assert!(advice[0]["text"].as_str().unwrap().contains(&before.fingerprint("K_CARE")), "{}", advice[0]);
-    assert_eq!(advice[0]["action"], "rotate");
+    assert_eq!(advice[0]["action"], "prove");
     let apply = "restart the daemon with the changed variables";
     assert_eq!(advice[1], json!({"kid": "K_PAY", "action": "none", "text": "nothing to do", "apply": apply}));
     let keys = answer["keys"].as_array_mut().unwrap();

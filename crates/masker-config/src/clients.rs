@@ -1,4 +1,4 @@
-//! `[[clients]]` and `[access]`: what callers may do. [`gateway`](super::gateway) and [`roles`](super::roles) read the rest of it.
+//! `[[clients]]` and `[access]`: what callers may do. [`super::gateway`] and [`super::roles`] read the rest of it.
 
 use std::{collections::BTreeSet, path::Path};
 

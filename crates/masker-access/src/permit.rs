@@ -96,6 +96,15 @@ pub enum Denied {
         /// The missing scope.
         scope: Scope,
     },
+    /// It has a scope that the ceiling of its gateway lacks.
+    #[error(
+        "this caller has the scope `{scope}`, but may not use it through the gateway: do this on the daemon's host, or add the \
+         scope to the `ceiling` of the gateway in masker.toml"
+    )]
+    Ceiling {
+        /// The scope that the ceiling lacks.
+        scope: Scope,
+    },
     /// It lacks a scope for this kind.
     #[error("this caller lacks the scope `{scope}:{kind}`")]
     Kind {
@@ -145,6 +154,7 @@ impl Denied {
     pub fn scope(&self) -> Scope {
         match self {
             Denied::Scope { scope }
+            | Denied::Ceiling { scope }
             | Denied::ReplacedSecret { scope }
             | Denied::Kind { scope, .. }
             | Denied::Policy { scope }
@@ -182,23 +192,27 @@ impl Caller {
     /// Checks that the caller has a scope, for at least one kind.
     ///
     /// # Errors
-    /// [`Denied::Scope`] if it is missing.
+    /// [`Denied::Scope`] or [`Denied::Ceiling`] if it is missing.
     pub fn require(&self, scope: Scope) -> Result<(), Denied> {
         if scope == Scope::ApiKeysAdmin && self.accepted().is_some_and(|accepted| accepted.role == SecretRole::Replaced)
         {
             return Err(Denied::ReplacedSecret { scope });
         }
-        if self.grant().scopes.allows_some(scope) { Ok(()) } else { Err(Denied::Scope { scope }) }
+        match (self.grant().scopes.allows_some(scope), self.principal.grant.scopes.allows_some(scope)) {
+            (true, _) => Ok(()),
+            (false, true) => Err(Denied::Ceiling { scope }),
+            (false, false) => Err(Denied::Scope { scope }),
+        }
     }
 
     /// Checks that the caller has at least one of several scopes, for at least one kind.
     ///
     /// # Errors
-    /// [`Denied::Scope`] with the first of them if all are missing.
+    /// That of the first of them if all are missing.
     pub fn require_any(&self, scopes: &[Scope]) -> Result<(), Denied> {
         let has = |scope: &Scope| self.require(*scope).is_ok();
         match scopes.first() {
-            Some(first) if !scopes.iter().any(has) => Err(Denied::Scope { scope: *first }),
+            Some(first) if !scopes.iter().any(has) => self.require(*first),
             _ => Ok(()),
         }
     }

@@ -59,7 +59,9 @@ fn it_has_no_rights_of_its_own_and_those_of_credentials_up_to_the_ceiling() {
             ("/api/v1/vault/export", json!({})),
             ("/api/v1/keys/reload", json!({})),
         ] {
-            client.post(path, &body).problem(403, "perm.denied");
+            // The advice is about the ceiling: these credentials have every scope.
+            let denied = client.post(path, &body).problem(403, "perm.denied");
+            assert!(denied.contains("`ceiling`"), "{path}: {denied}");
         }
         // Nor does it see the value by a way around.
         client

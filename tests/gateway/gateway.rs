@@ -16,3 +16,4 @@ mod recorder;
 mod site;
 mod streams;
 mod tls;
+mod together;

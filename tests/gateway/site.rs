@@ -4,7 +4,7 @@ use std::{
     fmt::Write,
     fs,
     net::SocketAddr,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt, chown},
     path::{Path, PathBuf},
 };
 
@@ -27,14 +27,15 @@ pub struct GatewaySite {
     pub clients: Authority,
     settings: Vec<String>,
     daemon: PathBuf,
+    user: Option<u32>,
 }
 
 impl GatewaySite {
     pub fn new() -> Self {
         let root = tempfile::Builder::new().prefix("mskg").tempdir().unwrap();
         let daemon = root.path().join("masker.sock");
-        let site =
-            GatewaySite { root, authority: Authority::new(), clients: Authority::new(), settings: Vec::new(), daemon };
+        let (authority, clients) = (Authority::new(), Authority::new());
+        let site = GatewaySite { root, authority, clients, settings: Vec::new(), daemon, user: None };
         site.install(&site.authority.server());
         site.install_client_ca(&site.clients);
         site
@@ -43,6 +44,12 @@ impl GatewaySite {
     /// Adds a setting of `[gateway]`.
     pub fn with(mut self, setting: &str) -> Self {
         self.settings.push(setting.to_owned());
+        self
+    }
+
+    /// Is for a gateway that runs as this user, before the daemon on this socket.
+    pub fn before(mut self, daemon: &Path, user: u32) -> Self {
+        (self.daemon, self.user) = (daemon.to_owned(), Some(user));
         self
     }
 
@@ -93,7 +100,12 @@ impl GatewaySite {
         text.push_str("[log]\nlevel = \"debug\"\nformat = \"json\"\n");
         let configuration = self.path("gateway.toml");
         fs::write(&configuration, text).unwrap();
-        start_gateway(&configuration).map(|process| Gateway { process })
+        if let Some(uid) = self.user {
+            let give = |path: &Path| chown(path, Some(uid), Some(uid)).unwrap();
+            fs::read_dir(self.root.path()).unwrap().for_each(|entry| give(&entry.unwrap().path()));
+            give(self.root.path());
+        }
+        start_gateway(&configuration, self.user).map(|process| Gateway { process })
     }
 
     pub fn start(&self) -> Gateway {

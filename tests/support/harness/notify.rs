@@ -1,8 +1,9 @@
 //! The receiving end of the service manager's notification protocol (sd_notify(3)).
 
 use std::{
+    fs,
     io::ErrorKind,
-    os::unix::net::UnixDatagram,
+    os::unix::{fs::PermissionsExt, net::UnixDatagram},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -18,7 +19,10 @@ pub(super) struct Notifications {
 
 impl Notifications {
     pub(super) fn bind(path: PathBuf) -> Self {
-        Notifications { socket: UnixDatagram::bind(&path).expect("a place for notifications"), path }
+        let socket = UnixDatagram::bind(&path).expect("a place for notifications");
+        // The process can be of another user. Its directory protects the socket.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("a mode");
+        Notifications { socket, path }
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -1,8 +1,12 @@
 //! Periodic tasks of the daemon while it serves.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Interval, MissedTickBehavior, interval},
+};
 use tracing::{debug, info, warn};
 
 use super::audit::log_session_purge;
@@ -17,25 +21,36 @@ const SESSIONS_SECONDS: u64 = 1;
 /// How often expired sessions are removed, in seconds.
 const PURGE_SECONDS: u64 = 24 * 60 * 60;
 
+/// How long after a failure the removal of expired sessions is tried again, in seconds.
+const PURGE_RETRY_SECONDS: u64 = 10 * 60;
+
 /// The periodic tasks, and the parts that they work on.
-pub(super) struct PeriodicTasks<'d> {
-    pub(super) vault: &'d Vault,
-    pub(super) service: &'d Service,
-    pub(super) audit: Option<&'d AuditLog>,
+pub(super) struct PeriodicTasks {
+    pub(super) vault: Arc<Vault>,
+    pub(super) service: Arc<Service>,
+    pub(super) audit: Option<Arc<AuditLog>>,
     /// How long sessions are kept.
     pub(super) session_retention_days: u32,
 }
 
-impl PeriodicTasks<'_> {
-    /// Runs each task at once and then at its interval, forever. A task that is dropped halfway is repeated after the
-    /// next start.
-    pub(super) async fn run(self) {
-        let (mut key_use, mut sessions, mut purge) =
-            (every(KEY_USE_SECONDS), every(SESSIONS_SECONDS), every(PURGE_SECONDS));
+impl PeriodicTasks {
+    /// Starts the tasks. Each runs at once and then at its interval. When `stopping` is set they end what they have begun,
+    /// and record it.
+    pub(super) fn start(self, stopping: &watch::Receiver<bool>) -> JoinSet<()> {
+        let (tasks, mut started) = (Arc::new(self), JoinSet::new());
+        started.spawn(Arc::clone(&tasks).store_counts(stopping.clone()));
+        started.spawn(tasks.remove_sessions(stopping.clone()));
+        started
+    }
+
+    /// Stores counts and times of use.
+    async fn store_counts(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
+        let (mut key_use, mut sessions) = (every(KEY_USE_SECONDS), every(SESSIONS_SECONDS));
         // A full disk is logged once, not every second.
         let mut sessions_stored = true;
         loop {
             tokio::select! {
+                _ = stopping.changed() => return,
                 _ = key_use.tick() => self.store_key_use().await,
                 _ = sessions.tick() => {
                     self.end_api_keys().await;
@@ -44,13 +59,27 @@ impl PeriodicTasks<'_> {
                         warn!(error = %failed, "failed to store the counts of sessions; retrying");
                     }
                     sessions_stored = stored.is_ok();
-                    if let Some(log) = self.audit {
+                    if let Some(log) = &self.audit {
                         // While the log cannot be written, health says so, and it is tried again.
                         let _ = log.record_vault_position().await;
                         self.service.record_counted_refusals().await;
                     }
                 }
-                _ = purge.tick() => self.purge_sessions().await,
+            }
+        }
+    }
+
+    /// Removes sessions whose retention is over. This may take minutes, so it is a task of its own.
+    async fn remove_sessions(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
+        let mut purge = every(PURGE_SECONDS);
+        loop {
+            tokio::select! {
+                _ = stopping.changed() => return,
+                _ = purge.tick() => {
+                    if !self.purge_sessions().await {
+                        purge.reset_after(Duration::from_secs(PURGE_RETRY_SECONDS));
+                    }
+                }
             }
         }
     }
@@ -75,23 +104,28 @@ impl PeriodicTasks<'_> {
         }
     }
 
-    async fn purge_sessions(&self) {
-        if self.audit.is_some_and(|log| !log.clock_is_trusted()) {
-            return warn!("expired sessions are kept, because the clock is far past the audit log's last event");
+    /// Removes expired sessions. Returns whether all are removed.
+    async fn purge_sessions(&self) -> bool {
+        let log = self.audit.as_deref();
+        if log.is_some_and(|log| !log.clock_is_trusted()) {
+            warn!("expired sessions are kept, because the clock is far past the audit log's last event");
+            return false;
         }
-        if self.audit.is_some_and(|log| log.ready().is_err()) {
-            return warn!("expired sessions are kept, because the audit log cannot be written");
+        if log.is_some_and(|log| log.ready().is_err()) {
+            warn!("expired sessions are kept, because the audit log cannot be written");
+            return false;
         }
         let (sessions, result) = self.vault.purge_sessions(self.session_retention_days).await;
         if sessions > 0 {
-            if let Some(log) = self.audit {
+            if let Some(log) = log {
                 log_session_purge(log, sessions, &result).await;
             }
             info!(sessions, "removed expired sessions");
         }
-        if let Err(failed) = result {
+        if let Err(failed) = &result {
             warn!(error = %failed, "failed to remove all expired sessions; retrying later");
         }
+        result.is_ok()
     }
 }
 

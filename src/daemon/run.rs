@@ -11,7 +11,7 @@ use nix::unistd::geteuid;
 use sd_notify::NotifyState;
 use tokio::{
     sync::{Mutex, watch},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
     time::timeout,
 };
 use tracing::{error, info, warn};
@@ -119,11 +119,12 @@ async fn run(
             return Err(refused);
         }
     };
+    // First, because it records an accepted loss, also if the start fails after it.
+    let recorded = RecordedVault { recorded: opening.latest, found, accepted_loss, current: vault.position() };
+    let audit = open_audit(&config.audit, inputs.audit_key, &vault, recorded, audit_metrics, &accepted).await?;
     for warning in vault.adopt_policies(&inputs.policies).await? {
         warn!("{warning}");
     }
-    let recorded = RecordedVault { recorded: opening.latest, found, accepted_loss, current: vault.position() };
-    let audit = open_audit(&config.audit, inputs.audit_key, &vault, recorded, audit_metrics, &accepted).await?;
 
     let policy_count = inputs.policies.len();
     let policies = Arc::new(ArcSwap::from_pointee(inputs.policies));
@@ -157,7 +158,7 @@ async fn run(
         let (vault, stopping) = (Arc::clone(&vault), stopping.clone());
         async move { vault.drive_rotations(stopping).await }
     });
-    let serving = tokio::spawn(http::serve(listener, workers, Arc::clone(&service), stopping));
+    let serving = tokio::spawn(http::serve(listener, workers, Arc::clone(&service), stopping.clone()));
     info!(
         version = env!("CARGO_PKG_VERSION"),
         socket = %socket.path().display(),
@@ -169,10 +170,15 @@ async fn run(
     );
     notify(&[NotifyState::Ready]);
 
-    let session_retention_days = config.sessions.retention_days;
-    let tasks = PeriodicTasks { vault: &vault, service: &service, audit: audit.as_deref(), session_retention_days };
+    let tasks = PeriodicTasks {
+        vault: Arc::clone(&vault),
+        service: Arc::clone(&service),
+        audit: audit.clone(),
+        session_retention_days: config.sessions.retention_days,
+    };
+    let mut tasks = tasks.start(&stopping);
     let watched = WatchdogTargets { vault: Arc::clone(&vault), audit: audit.clone() };
-    signals.serve_until_stop(&service, tasks, &watched).await;
+    signals.serve_until_stop(&service, &mut tasks, &watched).await;
 
     // Before the notification, so that a manager which receives it finds the stop under way. Sending fails only if the
     // server has panicked, which is logged below.
@@ -187,7 +193,7 @@ async fn run(
         Err(panicked) => error!(error = %panicked, "server task panicked"),
     }
     // What was acknowledged is durable already: a store that does not close in time loses nothing.
-    let closing = close(&service, rotations, &vault, audit.as_deref());
+    let closing = close(&service, tasks, rotations, &vault, audit.as_deref());
     match timeout(Duration::from_secs(STOP_SECONDS_MAX - DRAIN_SECONDS_MAX - 1), closing).await {
         Ok(Ok(())) => info!("stopped"),
         Ok(Err(failed)) => warn!(error = %failed, "stopped; failed to close the vault"),
@@ -360,9 +366,10 @@ fn describe(config: &Config, socket: &Socket, keys: &KeySources) -> DaemonConfig
     }
 }
 
-/// Stores the last use of API keys, then closes the audit log and the vault once rotations have stopped.
+/// Stores the last use of API keys, then closes the audit log and the vault once the periodic tasks and rotations have stopped.
 async fn close(
     service: &Service,
+    tasks: JoinSet<()>,
     rotations: JoinHandle<()>,
     vault: &Vault,
     audit: Option<&AuditLog>,
@@ -373,6 +380,8 @@ async fn close(
     if let Err(panicked) = rotations.await {
         error!(error = %panicked, "rotation task panicked");
     }
+    // They record what they have begun.
+    tasks.join_all().await;
     service.record_all_counted_refusals().await;
     if let Some(log) = audit {
         close_audit(log, vault).await;

@@ -3,6 +3,7 @@
 use std::{
     cell::Cell,
     future::{Future, poll_fn},
+    panic,
     pin::pin,
     task::Poll,
     time::Duration,
@@ -11,6 +12,7 @@ use std::{
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
+    task::JoinSet,
     time::timeout,
 };
 use tracing::warn;
@@ -18,7 +20,6 @@ use tracing::warn;
 use super::{
     audit::log_reload,
     notify::{notify, notify_reloading},
-    periodic::PeriodicTasks,
     watchdog::WatchdogTargets,
 };
 use masker_audit::AuditLog;
@@ -49,16 +50,19 @@ impl Signals {
         })
     }
 
-    /// Runs the periodic tasks, feeds the watchdog and reloads on `SIGHUP` until a signal to stop. Then it lets a reload in
-    /// progress end with its audit event, and drops the rest.
+    /// Feeds the watchdog and reloads on `SIGHUP` until a signal to stop. Then it lets a reload in progress end with its audit
+    /// event.
+    ///
+    /// # Panics
+    /// If one of `tasks` panics: the service manager starts the daemon again.
     pub(super) async fn serve_until_stop(
         &mut self,
         service: &Service,
-        tasks: PeriodicTasks<'_>,
+        tasks: &mut JoinSet<()>,
         watched: &WatchdogTargets,
     ) {
         let Signals { terminate, interrupt, hangup } = self;
-        let (vault, audit) = (tasks.vault, watched.audit.as_deref());
+        let (vault, audit) = (&watched.vault, watched.audit.as_deref());
         let reloading = Cell::new(false);
         let mut reloads = pin!(async {
             loop {
@@ -72,7 +76,7 @@ impl Signals {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
             () = &mut reloads => {}
-            () = tasks.run() => {}
+            Some(Err(panicked)) = tasks.join_next() => panic::resume_unwind(panicked.into_panic()),
             () = watched.feed_watchdog() => {}
         }
         let reloaded = poll_fn(|task| {

@@ -66,7 +66,7 @@ impl Service {
         };
         let log = self.audit.as_ref();
         let caller = ctx.connection.caller_cache.text(&ctx.caller);
-        if let Some(code) = ended.code.filter(|code| is_refusal(*code, ctx)) {
+        if let Some(code) = refusal_code(ended, ctx) {
             let principal = ctx.caller.principal();
             let kind = RefusalKind {
                 uid: ctx.caller.peer().uid(),
@@ -92,7 +92,7 @@ impl Service {
         // First: the alarm is raised also if the log cannot be written.
         let principal = ctx.caller.principal();
         ctx.honeytokens.log(ctx.id, ctx.caller.peer().uid(), &principal.name);
-        if ended.code.is_some_and(|code| is_refusal(code, ctx)) {
+        if refusal_code(ended, ctx).is_some() {
             self.audit_ready()?;
         }
         let Some(log) = log else { return Ok(()) };
@@ -194,15 +194,16 @@ impl Service {
     }
 }
 
-/// Returns whether a request was refused and has done nothing, so that its event says no more than the one before. What
-/// fails by the state of the vault (409 and 422) has an event each.
-fn is_refusal(code: Code, ctx: &RequestContext) -> bool {
-    let is_refused = match code {
+/// Returns the code of a request that was refused and has done nothing, so that its event says no more than the one before.
+/// What fails by the state of the vault (409 and 422) has an event each, and so has a streamed answer that began: its status
+/// is that of a success.
+fn refusal_code(ended: RequestResult, ctx: &RequestContext) -> Option<Code> {
+    let is_refusal = |code: &Code| match code {
         Code::Overloaded | Code::PolicyUnknown => true,
         code => (400..500).contains(&code.status()) && !matches!(code.status(), 409 | 422),
     };
-    let has_done_nothing = ctx.details.counts.is_empty() && ctx.details.facts.is_empty();
-    is_refused && has_done_nothing && ctx.budget_warnings.is_empty()
+    let has_done_nothing = ctx.details.counts.is_empty() && ctx.details.facts.is_empty() && ctx.budget_warnings.is_empty();
+    ended.code.filter(is_refusal).filter(|_| has_done_nothing && !ended.status.is_success())
 }
 
 /// The caller of a connection as audit events hold it. Nearly always it is the same for all requests.

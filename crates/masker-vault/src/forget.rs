@@ -18,7 +18,7 @@ use super::{
     rehydrate::{ParsedToken, check_reach, open_record, rows_of},
     search::{MatchedRecord, SearchBasis},
     tokenize::{CheckedValue, ValueAction, check},
-    writer::{Change, CommitDraft, Lane, ReadPlan, WriterHandle},
+    writer::{Change, CommitDraft, Lane, ROWS_PER_ERASURE, ReadPlan, WriterHandle},
 };
 use masker_access::{Denied, Forget, Lookup, Permit};
 use masker_core::{
@@ -72,9 +72,8 @@ struct ForgetChange {
 impl Change for ForgetChange {
     type Outcome = Vec<ErasureOutcome>;
 
-    /// An erasure removes a record, changes two index rows and writes a tombstone.
     fn row_count(&self) -> usize {
-        4 * self.erasures.len()
+        ROWS_PER_ERASURE * self.erasures.len()
     }
 
     fn lane(&self) -> Lane {

@@ -12,7 +12,7 @@ use super::{
     ledger::CurrentLedger,
     paged_scan::PagedScan,
     reader::Reader,
-    writer::{Change, CommitDraft, Lane, ReadPlan, WriterHandle},
+    writer::{Change, CommitDraft, Lane, ROWS_PER_ERASURE, ReadPlan, WriterHandle},
 };
 use masker_core::{
     crypto::{Fingerprint, TokenId},
@@ -90,7 +90,7 @@ impl Change for PurgeChange {
     type Outcome = Vec<Option<(Kid, Fingerprint)>>;
 
     fn row_count(&self) -> usize {
-        self.candidates.len()
+        ROWS_PER_ERASURE * self.candidates.len()
     }
 
     fn lane(&self) -> Lane {

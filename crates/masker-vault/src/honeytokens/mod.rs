@@ -104,7 +104,7 @@ impl Honeytokens {
             for (key, row) in rows {
                 if let RowName::Honeytoken(id) = RowName::parse(&key).map_err(damaged)? {
                     let row = HoneytokenRow::decode(&row).map_err(damaged)?;
-                    honeytokens.insert(HoneytokenId::from_bytes(id), row);
+                    honeytokens.insert(&mut honeytokens.marks_mut(), HoneytokenId::from_bytes(id), row);
                 }
             }
         }
@@ -129,8 +129,8 @@ impl Honeytokens {
         self.marks.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn insert(&self, id: HoneytokenId, row: HoneytokenRow) {
-        let mut marks = self.marks_mut();
+    /// Enters a mark in `marks`, the locked index of these honeytokens.
+    fn insert(&self, marks: &mut HoneytokenIndex, id: HoneytokenId, row: HoneytokenRow) {
         marks.ids.insert(TokenTag::from_bytes(row.tag), id);
         marks.rows.insert(id, row);
         self.any.store(true, Ordering::Relaxed);
@@ -146,13 +146,12 @@ impl Honeytokens {
 
     /// Marks a token, for as long as its mark is being written.
     fn begin(&self, id: HoneytokenId, row: HoneytokenRow) -> Result<PendingHoneytoken<'_>, HoneytokenError> {
-        {
-            let marks = self.marks();
-            if marks.rows.len() >= HONEYTOKENS_MAX {
-                return Err(HoneytokenError::TooMany);
-            }
+        let mut marks = self.marks_mut();
+        if marks.rows.len() >= HONEYTOKENS_MAX {
+            return Err(HoneytokenError::TooMany);
         }
-        self.insert(id, row);
+        self.insert(&mut marks, id, row);
+        drop(marks);
         Ok(PendingHoneytoken { honeytokens: self, id: Some(id) })
     }
 }

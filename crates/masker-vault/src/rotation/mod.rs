@@ -88,6 +88,7 @@ impl RotationService {
                 failures: Vec::new(),
             }
         };
+        let guard = self.begin_lock.lock().await;
         if request.dry_run {
             self.begin_dry_run(id, row)?;
         } else {
@@ -96,6 +97,7 @@ impl RotationService {
             }
             self.transition(id, RotationTransition::Begin(Box::new(row))).await??;
         }
+        drop(guard);
         self.tracker.wake.notify_one();
         self.find_rotation(id).ok_or(RotationError::NotFound)
     }

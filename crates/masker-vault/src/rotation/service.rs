@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Mutex;
+
 use super::{
     change::{RotationTransition, TransitionChange},
     error::RotationError,
@@ -22,6 +24,8 @@ pub(crate) struct RotationService {
     pub(super) clock: Clock,
     pub(super) audit_anchor: Arc<AuditAnchor>,
     pub(super) tracker: RotationTracker,
+    /// Held while a rotation or a dry run begins, so that each sees the other.
+    pub(super) begin_lock: Mutex<()>,
 }
 
 impl RotationService {
@@ -35,6 +39,7 @@ impl RotationService {
             clock: Arc::clone(&handles.clock),
             audit_anchor,
             tracker: RotationTracker::default(),
+            begin_lock: Mutex::default(),
         }
     }
 

@@ -258,6 +258,22 @@ async fn one_rotation_runs_at_a_time_and_can_be_cancelled() {
 }
 
 #[tokio::test]
+async fn of_a_rotation_and_a_dry_run_begun_together_one_runs() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    bench.token(&vault, "value").await;
+    drop(vault);
+    let vault = bench.open(ring(2, Some(1), 2)).await;
+    let permit = permit();
+    let (rotation, rehearsal) = tokio::join!(
+        vault.begin_rotation(&permit, request()),
+        vault.begin_rotation(&permit, RotationRequest { dry_run: true, ..request() }),
+    );
+    let begun = rotation.unwrap();
+    assert!(matches!(rehearsal, Err(RotationError::Running(id)) if id == begun.id));
+}
+
+#[tokio::test]
 async fn rejects_unknown_kids() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;

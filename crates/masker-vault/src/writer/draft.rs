@@ -61,6 +61,9 @@ pub(super) struct DraftedBatch {
     pub(super) control: ControlDraft,
 }
 
+/// How many rows [`CommitDraft::erase_record`] writes: a record, two index rows and a tombstone.
+pub(crate) const ROWS_PER_ERASURE: usize = 4;
+
 /// An index row would have more than [`INDEX_ENTRIES_MAX`] entries.
 pub(crate) struct IndexFull;
 

@@ -21,7 +21,7 @@ use tracing::error;
 
 pub(crate) use change::Change;
 pub(crate) use commit::WriterContext;
-pub(crate) use draft::CommitDraft;
+pub(crate) use draft::{CommitDraft, ROWS_PER_ERASURE};
 pub(crate) use queue::Lane;
 pub(crate) use reads::ReadPlan;
 

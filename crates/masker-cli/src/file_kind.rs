@@ -27,9 +27,28 @@ pub(super) enum FileKind {
     Utf16 { order: ByteOrder },
     /// Probably UTF-16 text without a byte order mark.
     Utf16Unmarked,
-    /// Compressed: what it is, and what to do.
-    Compressed(&'static str),
+    /// UTF-32 text with a byte order mark.
+    Utf32,
+    /// Not text: what it is, and what to do.
+    NotText(&'static str),
 }
+
+impl FileKind {
+    /// Returns what the file is and what to do, if it is not UTF-8 and must be.
+    pub(crate) fn unless_utf8(self) -> Option<&'static str> {
+        match self {
+            FileKind::Text | FileKind::MarkedUtf8 => None,
+            FileKind::Utf16 { .. } | FileKind::Utf16Unmarked => {
+                Some("UTF-16: convert it, as with `iconv -f UTF-16 -t UTF-8`")
+            }
+            FileKind::Utf32 => Some("UTF-32: convert it, as with `iconv -f UTF-32 -t UTF-8`"),
+            FileKind::NotText(what) => Some(what),
+        }
+    }
+}
+
+/// The number that the first block of a bzip2 file begins with, after "BZh" and a digit.
+const BZIP2_BLOCK: &[u8] = b"1AY&SY";
 
 /// Code units without a byte order mark that show UTF-16. A single byte of zero can be a part of a value.
 const UNITS_MIN: usize = 8;
@@ -46,15 +65,28 @@ pub(super) fn is_enough(beginning: &[u8]) -> bool {
 pub(super) fn of(beginning: &[u8]) -> FileKind {
     for (mark, kind) in [
         (BYTE_ORDER_MARK, FileKind::MarkedUtf8),
+        // Before UTF-16, whose mark it begins with: no text begins with a character of zero.
+        (b"\xFF\xFE\0\0", FileKind::Utf32),
+        (b"\0\0\xFE\xFF", FileKind::Utf32),
         (b"\xFF\xFE", FileKind::Utf16 { order: ByteOrder::Little }),
         (b"\xFE\xFF", FileKind::Utf16 { order: ByteOrder::Big }),
-        (b"\x1F\x8B", FileKind::Compressed("compressed with gzip: decompress it first, as with `gunzip`")),
-        (b"\x28\xB5\x2F\xFD", FileKind::Compressed("compressed with zstd: decompress it first, as with `unzstd`")),
-        (b"PK\x03\x04", FileKind::Compressed("a ZIP archive or a spreadsheet: extract it, or save it as CSV")),
+        (b"\x1F\x8B", FileKind::NotText("compressed with gzip: decompress it first, as with `gunzip`")),
+        (b"\x28\xB5\x2F\xFD", FileKind::NotText("compressed with zstd: decompress it first, as with `unzstd`")),
+        (b"\xFD7zXZ\0", FileKind::NotText("compressed with xz: decompress it first, as with `unxz`")),
+        (b"7z\xBC\xAF\x27\x1C", FileKind::NotText("a 7z archive: extract it first")),
+        (
+            b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1",
+            FileKind::NotText("an old office document or spreadsheet: save it as CSV or text"),
+        ),
+        (b"%PDF-", FileKind::NotText("a PDF document: extract its text first, as with `pdftotext`")),
+        (b"PK\x03\x04", FileKind::NotText("a ZIP archive or a spreadsheet: extract it, or save it as CSV")),
     ] {
         if beginning.starts_with(mark) {
             return kind;
         }
+    }
+    if beginning.starts_with(b"BZh") && beginning.get(4..10) == Some(BZIP2_BLOCK) {
+        return FileKind::NotText("compressed with bzip2: decompress it first, as with `bunzip2`");
     }
     // ASCII characters have a byte of zero in UTF-16, always on the same side. Most characters of a table are ASCII.
     let zeros = |side: usize| beginning.iter().skip(side).step_by(2).filter(|byte| **byte == 0).count();
@@ -94,6 +126,24 @@ pub(super) fn refuse_output(input: impl AsFd) -> Result<(), CommandError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn recognizes_what_is_not_text() {
+        for (bytes, part) in [
+            (&b"\x1F\x8B\x08\0"[..], "gzip"),
+            (b"\xFD7zXZ\0\0\x04", "xz"),
+            (b"BZh91AY&SY\x94", "bzip2"),
+            (b"7z\xBC\xAF\x27\x1C\0\x04", "7z"),
+            (b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1", "CSV"),
+            (b"%PDF-1.7\n", "PDF"),
+        ] {
+            assert!(matches!(of(bytes), FileKind::NotText(what) if what.contains(part)), "{bytes:?}");
+        }
+        for bytes in [&b"\xFF\xFE\0\0a\0\0\0"[..], b"\0\0\xFE\xFF\0\0\0a"] {
+            assert_eq!(of(bytes), FileKind::Utf32);
+        }
+        assert_eq!(of(b"BZh9,a\n"), FileKind::Text, "a name");
+    }
 
     #[test]
     fn recognizes_utf_16_without_a_mark() {

@@ -107,20 +107,17 @@ impl<R: Read> LineReader<R> {
     /// Examines the beginning of the input, and removes its byte order mark.
     fn begin(&mut self) -> io::Result<()> {
         self.begun = true;
-        let message = match file_kind::of(&self.buffer[..self.filled]) {
-            FileKind::MarkedUtf8 => {
-                self.buffer.copy_within(BYTE_ORDER_MARK.len()..self.filled, 0);
-                self.filled -= BYTE_ORDER_MARK.len();
-                return Ok(());
+        let kind = file_kind::of(&self.buffer[..self.filled]);
+        if kind == FileKind::MarkedUtf8 {
+            self.buffer.copy_within(BYTE_ORDER_MARK.len()..self.filled, 0);
+            self.filled -= BYTE_ORDER_MARK.len();
+        }
+        match kind.unless_utf8() {
+            Some(what) if kind != FileKind::Utf16Unmarked || self.end != LineEnd::Nul => {
+                Err(io::Error::new(io::ErrorKind::InvalidData, format!("the input is {what}")))
             }
-            FileKind::Utf16Unmarked if self.end == LineEnd::Nul => return Ok(()),
-            FileKind::Text => return Ok(()),
-            FileKind::Utf16 { .. } | FileKind::Utf16Unmarked => {
-                "the input is UTF-16: convert it, as with `iconv -f UTF-16 -t UTF-8`".to_owned()
-            }
-            FileKind::Compressed(what) => format!("the input is {what}"),
-        };
-        Err(io::Error::new(io::ErrorKind::InvalidData, message))
+            _ => Ok(()),
+        }
     }
 
     fn split(&self) -> SplitLines {

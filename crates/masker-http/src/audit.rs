@@ -202,7 +202,8 @@ fn refusal_code(ended: RequestResult, ctx: &RequestContext) -> Option<Code> {
         Code::Overloaded | Code::PolicyUnknown => true,
         code => (400..500).contains(&code.status()) && !matches!(code.status(), 409 | 422),
     };
-    let has_done_nothing = ctx.details.counts.is_empty() && ctx.details.facts.is_empty() && ctx.budget_warnings.is_empty();
+    let has_done_nothing =
+        ctx.details.counts.is_empty() && ctx.details.facts.is_empty() && ctx.budget_warnings.is_empty();
     ended.code.filter(is_refusal).filter(|_| has_done_nothing && !ended.status.is_success())
 }
 

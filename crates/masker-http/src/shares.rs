@@ -259,7 +259,7 @@ async fn wait(
             drop(state);
             return Err(overloaded());
         }
-        state.ledger.press(place.ticket, now_ms());
+        state.ledger.displace_more(place.ticket, now_ms());
     }
 }
 

@@ -9,12 +9,10 @@ use std::{
     },
 };
 
-use super::{known_generation::KnownGeneration, ledger::LedgerDraft};
+use super::{known_generation::KnownGeneration, ledger::LedgerDraft, time::DAY_MS};
 use masker_core::{crypto::Fingerprint, keyring::Keyring};
 use masker_store::record::GenerationUseRow;
 use masker_types::kind::Kid;
-
-const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// The use of one generation. Times are milliseconds of Unix time; 0 is never.
 #[derive(Default)]

@@ -7,6 +7,9 @@ use jiff::Timestamp;
 /// The source of the current time, so that tests can pass grace periods without waiting.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
+/// A day, in milliseconds.
+pub(crate) const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
 /// Returns the current time in milliseconds of Unix time; 0 for a clock before 1970.
 pub(crate) fn unix_ms(clock: &Clock) -> u64 {
     u64::try_from(clock().as_millisecond()).unwrap_or(0)

@@ -100,6 +100,7 @@ fn reports_usage_errors_before_writing() {
         ("tokenize --csv --no-header --column 2=PHONE", "1|415-555-0001\n", 1, "use --delimiter '|'"),
         ("tokenize --csv --column Phone=PHONE", "phone\n1\n", 1, "did you mean \"phone\"?"),
         ("tokenize --csv --column phone=PHONE", "sep=;\nid;phone\n1;2\n", 1, "remove it"),
+        ("tokenize --csv --column phone=PHONE", "Patients of May\n\nid,phone\n1,2\n", 1, "line 3 has the names"),
         ("rehydrate --csv --column phone=PHONE", "phone\n1\n", 1, "use --column phone"),
         ("tokenize --csv --column phone=PHONE", "", 1, "the input is empty"),
         ("tokenize --csv --no-header --column 2=PHONE", "1\n", 1, "there is no column 2"),
@@ -129,6 +130,10 @@ fn reports_usage_errors_before_writing() {
     assert!(ended.refused(2).contains("the first row (line 1) is longer than 4 MiB; "), "{}", ended.stderr);
     let ended = masker(&daemon, "tokenize --csv --column a=PHONE", b"\xFF\xFEa\0");
     assert!(ended.refused(1).contains("UTF-16"), "{}", ended.stderr);
+    let ended = masker(&daemon, "tokenize --csv --column n\u{e9}=PHONE", b"id,n\xE9\n1,2\n");
+    assert!(ended.refused(1).contains("use --encoding"), "{}", ended.stderr);
+    let ended = masker(&daemon, "tokenize --csv --column phone=PHONE", "id,phone\n1,2\n\u{1a}");
+    assert!(ended.code != 0 && ended.stderr.contains("bytes 0x1A"), "{}", ended.stderr);
     let ended = masker(&daemon, "tokenize --csv --column a=PHONE --socket /nowhere", "a\n42\n");
     assert!(ended.refused(5).contains("there is no socket"), "{}", ended.stderr);
     daemon.stop();

@@ -244,7 +244,7 @@ impl<H: Clone + Deref<Target: Displaceable>> ShareLedger<H> {
         }
         let id = TicketId(self.number());
         self.queue.insert(id, ticket);
-        self.press(id, now_ms);
+        self.displace_more(id, now_ms);
         ShareDecision::Queued(id)
     }
 
@@ -256,7 +256,7 @@ impl<H: Clone + Deref<Target: Displaceable>> ShareLedger<H> {
 
     /// Displaces what waits for its client, as much as a place in the queue needs. Call this again while it is waiting,
     /// because connections begin to wait for their clients later.
-    pub fn press(&mut self, id: TicketId, now_ms: u64) {
+    pub fn displace_more(&mut self, id: TicketId, now_ms: u64) {
         while let Some(ticket) = self.queue.get(&id).filter(|ticket| ticket.granted.is_none()) {
             let Some(shortage) = self.shortage(ticket) else { return };
             if self.is_on_its_way(ticket, shortage) || !self.displace_for(ticket, shortage, now_ms) {
@@ -364,7 +364,9 @@ impl<H: Clone + Deref<Target: Displaceable>> ShareLedger<H> {
         let holdings = self.holdings.iter().filter(|(_, held)| held.account == account && held.resource == resource);
         let mut victims: Vec<((u8, u64), &H)> = holdings
             .filter(|(_, held)| !held.holder.is_displaced())
-            .filter_map(|(id, held)| Some((turn(resource, held.holder.activity(now_ms), *id)?, &held.holder)))
+            .filter_map(|(id, held)| {
+                Some((displacement_order(resource, held.holder.activity(now_ms), *id)?, &held.holder))
+            })
             .collect();
         // Stable: of those that are alike, the oldest goes first.
         victims.sort_by_key(|(turn, _)| *turn);
@@ -408,7 +410,7 @@ impl<H: Clone + Deref<Target: Displaceable>> ShareLedger<H> {
 }
 
 /// Returns when a holding is displaced among those of its account: the least first; `None` if it is not.
-fn turn(resource: Resource, activity: Activity, id: HoldingId) -> Option<(u8, u64)> {
+fn displacement_order(resource: Resource, activity: Activity, id: HoldingId) -> Option<(u8, u64)> {
     match (resource, activity) {
         (_, Activity::Working) => None,
         (_, Activity::Idle(since_ms)) => Some((0, since_ms)),

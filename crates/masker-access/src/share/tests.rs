@@ -103,7 +103,7 @@ fn a_newcomer_displaces_the_longest_idle_connection_of_the_largest_holder() {
     };
     assert_eq!(displaced(&taken), [2]);
     // It is on its way, so no other is displaced meanwhile.
-    ledger.press(ticket, 0);
+    ledger.displace_more(ticket, 0);
     assert_eq!(displaced(&taken), [2]);
     let second = queued(ask(&mut ledger, newcomer, &seat(Activity::Working)));
     assert_eq!(displaced(&taken), [2, 3]);

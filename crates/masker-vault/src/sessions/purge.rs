@@ -7,8 +7,6 @@ use masker_store::{
     record::{RowName, SessionRow},
 };
 
-const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
-
 impl SessionService {
     /// Implements [`Vault::purge_sessions`](crate::Vault::purge_sessions).
     pub(crate) async fn purge_sessions(&self, retention_days: u32) -> (u64, Result<(), VaultError>) {
@@ -20,7 +18,7 @@ impl SessionService {
     async fn purge(&self, retention_days: u32, purged: &mut u64) -> Result<(), VaultError> {
         let sessions = &self.registry;
         let _guard = sessions.flush_lock.write().await;
-        let before_ms = time::unix_ms(&self.clock).saturating_sub(u64::from(retention_days) * DAY_MS);
+        let before_ms = time::unix_ms(&self.clock).saturating_sub(u64::from(retention_days) * time::DAY_MS);
         // Ids of sessions that were opened before are lower.
         let end = RowKey::session(SessionId::new(before_ms, [0; 10]).as_bytes());
         let mut pages = PagedScan::new(RowName::SESSIONS);

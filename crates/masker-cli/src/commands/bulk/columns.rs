@@ -6,33 +6,62 @@ use super::{
     plan::{BulkColumn, BulkPlan, TableFormat},
 };
 use crate::context::CommandError;
-use masker_csv::{Dialect, RowError, RowScanner};
+use masker_csv::{Dialect, RowEnd, RowError, RowScanner};
 use masker_types::quote::nearest;
 
 /// Delimiters that are suggested, with their spelling on a command line.
 const DELIMITERS: [(u8, &str); 4] = [(b',', "','"), (b';', "';'"), (b'\t', "'\\t'"), (b'|', "'|'")];
 
+/// Rows after the first in which a header is searched.
+const HEADER_ROWS_SEARCHED: usize = 20;
+
+/// What [`texts`] returns for a cell that is not text.
+const NOT_TEXT: &str = "\u{fffd}";
+
 /// Longest name of the input that a message contains, in characters.
 const NAME_CHARS_MAX: usize = 64;
 
-/// Returns, for each cell of the first row, the index of its column in the plan. `row` has no line end.
+/// Returns, for each cell of the first row, the index of its column in the plan. `rest` is the input as far as it was read, and
+/// `end` the end of its first row.
 ///
 /// # Errors
 /// The row does not have the columns. The message says how to name them, or suggests the delimiter with which it has.
 pub(super) fn find(
     plan: &BulkPlan,
     format: &TableFormat,
-    row: &[u8],
+    rest: &[u8],
+    end: &RowEnd,
     cells: &[String],
 ) -> Result<Vec<Option<usize>>, CommandError> {
+    let row = &rest[..end.content];
     let found = if format.header { by_name(plan, cells) } else { by_number(plan, cells) };
     found.map_err(|error| match error {
-        CommandError::Other(message) => CommandError::Other(match suggested_delimiter(plan, format, row) {
-            Some(delimiter) => format!("{message}; {delimiter}"),
-            None => message,
-        }),
+        CommandError::Other(message) => {
+            let advice = suggested_delimiter(plan, format, row).or_else(|| later_header(plan, format, rest, end));
+            CommandError::Other(match advice {
+                Some(advice) => format!("{message}; {advice}"),
+                None => message,
+            })
+        }
         error => error,
     })
+}
+
+/// Names the line that has the header, if it comes after a title, say. `rest` is the input as far as it was read, and `first`
+/// the end of its first row.
+fn later_header(plan: &BulkPlan, format: &TableFormat, rest: &[u8], first: &RowEnd) -> Option<String> {
+    let (mut rest, mut line) = (rest.get(first.total..)?, 2 + first.breaks);
+    let mut scanner = RowScanner::new(format.dialect);
+    for _ in 0..HEADER_ROWS_SEARCHED {
+        scanner.begin();
+        let end = scanner.scan(rest, true).ok()?.filter(|end| end.total > 0)?;
+        let cells = texts(format.dialect, format.encoding.cells(), &rest[..end.content], &scanner);
+        if format.header && by_name(plan, &cells).is_ok() {
+            return Some(format!("line {line} has the names: remove the lines before it, as with `tail -n +{line}`"));
+        }
+        (rest, line) = (&rest[end.total..], line + 1 + end.breaks);
+    }
+    None
 }
 
 /// Returns the error of a first row that is malformed, where `rest` begins with it.
@@ -63,10 +92,10 @@ pub(super) fn quote_advice(error: RowError) -> &'static str {
     }
 }
 
-/// Returns the cells of a row as text. Bytes that are not text are replaced.
+/// Returns the cells of a row as text. Those that are not text are [`NOT_TEXT`].
 pub(super) fn texts(dialect: Dialect, encoding: CellEncoding, row: &[u8], scanner: &RowScanner) -> Vec<String> {
     let mut scratch = Vec::new();
-    let text = |bytes: &[u8]| encoding.decode(bytes).map_or_else(|_| "\u{fffd}".to_owned(), |text| text.into_owned());
+    let text = |bytes: &[u8]| encoding.decode(bytes).map_or_else(|_| NOT_TEXT.to_owned(), |text| text.into_owned());
     scanner.cells().iter().map(|cell| text(dialect.decode(row, cell, &mut scratch))).collect()
 }
 
@@ -121,6 +150,13 @@ pub(super) fn is_plain(name: &str) -> bool {
 fn missing(name: &str, header: &[String]) -> String {
     if header.is_empty() {
         return "the input is empty, so it has no header: is it also the output?".to_owned();
+    }
+    if let Some(index) = header.iter().position(|cell| cell == NOT_TEXT) {
+        let (cells, number) = (header.len(), index + 1);
+        return format!(
+            "the header ({cells} cells) has no column {name:?}, and its cell {number} is not text in the encoding of the \
+             command: use --encoding, as in `--encoding windows-1252`"
+        );
     }
     let plain_text = |text: &str| -> String {
         let letters = text.chars().filter(|character| character.is_alphanumeric());

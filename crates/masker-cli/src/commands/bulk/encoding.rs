@@ -64,7 +64,15 @@ impl FileEncoding {
             "utf-16be" | "utf16be" => return Some(FileEncoding::Utf16(Some(ByteOrder::Big))),
             _ => {}
         }
-        let encoding = Encoding::for_label(lower.as_bytes())?;
+        // The names of code pages, as Python and `iconv` have them.
+        let label = match lower.as_str() {
+            "cp932" => "shift_jis",
+            "cp936" => "gbk",
+            "cp949" => "euc-kr",
+            "cp950" => "big5",
+            name => name,
+        };
+        let encoding = Encoding::for_label(label.as_bytes())?;
         // The Encoding Standard takes ASCII for windows-1252, and would accept any byte.
         if lower.contains("ascii") || lower.contains("ansi_x3.4") {
             return None;
@@ -227,6 +235,7 @@ mod tests {
     #[test]
     fn bytes_of_longer_characters_are_not_delimiters() {
         let shift_jis = cells("shift_jis");
+        assert_eq!(cells("CP932"), shift_jis);
         assert_eq!(shift_jis.decode(b"\x95\x5C").as_deref(), Ok("表"));
         // The NEC code of a character that IBM's code is written for.
         assert_eq!(shift_jis.decode(b"\xED\x40"), Err(DecodeError::SecondCode(shift_jis)));

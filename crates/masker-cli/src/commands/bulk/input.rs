@@ -58,7 +58,10 @@ impl OpenedInput {
                                with `iconv`";
                 return refuse(message.to_owned());
             }
-            (FileKind::Compressed(what), _) => return refuse(format!("the input is {what}")),
+            (FileKind::Utf32, _) => {
+                return refuse("the input is UTF-32: convert it, as with `iconv -f UTF-32 -t UTF-8`".to_owned());
+            }
+            (FileKind::NotText(what), _) => return refuse(format!("the input is {what}")),
             (FileKind::MarkedUtf8, FileEncoding::Cells(cells)) if cells != CellEncoding::Utf8 => {
                 let message = format!("the input begins with the mark of UTF-8, and --encoding is {}", cells.name());
                 return refuse(message);
@@ -232,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_has_another_encoding_or_is_compressed() {
+    fn refuses_what_has_another_encoding_or_is_not_text() {
         for (bytes, encoding, part) in [
             (&b"\xFF\xFEa\0"[..], "utf-8", "UTF-16: use --encoding utf-16"),
             (b"\xFE\xFF\0a", "latin1", "UTF-16"),
@@ -241,6 +244,7 @@ mod tests {
             (b"a,b\n", "utf-16", "no byte order mark"),
             (b"\xEF\xBB\xBFa\n", "windows-1252", "mark of UTF-8"),
             (b"\x1F\x8B\x08\0", "utf-8", "gzip"),
+            (b"\xFF\xFE\0\0a\0\0\0", "utf-16", "UTF-32"),
             (b"PK\x03\x04", "utf-8", "spreadsheet"),
             (b"\xFF\xFEa", "utf-16", "not UTF-16 text"),
         ] {

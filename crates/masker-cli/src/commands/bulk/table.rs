@@ -74,7 +74,7 @@ impl TableReader {
         let row = &buffer.bytes()[..end.content];
         let encoding = format.encoding.cells();
         let cells = if end.total > 0 { columns::texts(dialect, encoding, row, &scanner) } else { Vec::new() };
-        let columns = columns::find(plan, format, row, &cells)?;
+        let columns = columns::find(plan, format, buffer.bytes(), &end, &cells)?;
         let table =
             TableLayout { dialect, encoding, utf16: input.utf16, nulls: format.nulls.clone(), width: columns.len() };
         let mut header = input.mark.to_vec();
@@ -246,7 +246,11 @@ impl RowSource for TableReader {
         if self.state == TableState::AfterLong {
             Some((self.line, "the row is too long".to_owned()))
         } else if !self.is_empty_line() && cells != self.table.width {
-            Some((self.line, format!("the row has {cells} cells, and the first line {}", self.table.width)))
+            let bytes = &self.buffer.bytes()[..self.end.content];
+            let is_end_mark = !bytes.is_empty() && bytes.iter().all(|byte| matches!(byte, b'\x1A' | b'\0'));
+            let advice =
+                if is_end_mark { ": it is an end mark or padding of bytes 0x1A or 0x00; remove it" } else { "" };
+            Some((self.line, format!("the row has {cells} cells, and the first line {}{advice}", self.table.width)))
         } else if self.repeats_header() {
             let detail = "the row has the names of the header: were files joined? Their columns may be in other places";
             Some((self.line, detail.to_owned()))

@@ -224,13 +224,8 @@ impl TextReader {
                 continue;
             }
             self.begun = true;
-            match file_kind::of(&self.buffer[..self.filled]) {
-                FileKind::Text | FileKind::MarkedUtf8 => {}
-                FileKind::Utf16 { .. } | FileKind::Utf16Unmarked => {
-                    let what = "UTF-16: convert it, as with `iconv -f UTF-16 -t UTF-8`";
-                    return Err(TextProblem::Kind(what.to_owned()));
-                }
-                FileKind::Compressed(what) => return Err(TextProblem::Kind(what.to_owned())),
+            if let Some(what) = file_kind::of(&self.buffer[..self.filled]).unless_utf8() {
+                return Err(TextProblem::Kind(what.to_owned()));
             }
         }
         Ok(())

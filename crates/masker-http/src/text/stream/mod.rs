@@ -124,8 +124,8 @@ fn begun(begun: Result<Reply, (Problem, BodyLines)>, input: &mut Input) -> Outco
     })
 }
 
-/// Turns a panic into a failure.
-async fn catching(work: impl Future<Output = Result<u64, StreamFailure>>) -> Result<u64, StreamFailure> {
+/// Runs `work`, and returns a failure where it panics.
+async fn panics_to_failures(work: impl Future<Output = Result<u64, StreamFailure>>) -> Result<u64, StreamFailure> {
     catch_panics(async { Ok(work.await) }).await.unwrap_or_else(|problem| Err(problem.into()))
 }
 

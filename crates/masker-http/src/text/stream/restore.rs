@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{BodyLines, RunningStream, StreamFailure, begin, begun, catching, cut::cut, lines_of, no_options};
+use super::{
+    BodyLines, RunningStream, StreamFailure, begin, begun, cut::cut, lines_of, no_options, panics_to_failures,
+};
 use crate::{
     Service,
     context::RequestContext,
@@ -52,7 +54,7 @@ pub(in crate::text) async fn text_restore_stream(
     };
     let context = options.context.clone();
     let streaming = begin(service, ctx, context.as_deref(), lines, move |mut running| async move {
-        let worked = catching(work(&mut running, &options)).await;
+        let worked = panics_to_failures(work(&mut running, &options)).await;
         (running, worked)
     });
     begun(streaming.await, input)

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::{BACKUP, backup, contained, create, launch, restore, run, set_aside, text};
 use crate::{
     api_keys,
-    harness::{Site, TestKey, error_code, events_of},
+    harness::{Client, Site, TestKey, error_code, events_of},
 };
 
-fn open_session(client: &mut crate::harness::Client, label: &str) -> String {
+fn open_session(client: &mut Client, label: &str) -> String {
     let opened = client.post("/api/v1/sessions", &json!({ "label": label }));
     assert_eq!(opened.status, 201);
     opened.json()["id"].as_str().unwrap().to_owned()
@@ -33,6 +33,10 @@ fn a_restored_vault_has_everything_and_the_next_start_just_works() {
     let (open, closed) = (open_session(&mut client, "night run"), open_session(&mut client, "day run"));
     let within = daemon.client().within(&open).token("NAME", "Ada");
     client.exchange("DELETE", &format!("/api/v1/sessions/{closed}"), b"").ok();
+    let note = json!({"text": "Call 415-555-2671.", "replace_with": "placeholder"});
+    let masked = |client: &mut Client| client.post("/api/v1/text/mask", &note).ok()["results"][0]["text"].clone();
+    let (of_session, of_key) = (masked(&mut daemon.client().within(&open)), masked(&mut client));
+    assert!(of_session != of_key && of_session != note["text"], "{of_session} {of_key}");
     let keys_before = client.get("/api/v1/keys").ok();
     let listed_before = client.get("/api/v1/api-keys").ok();
     // What sessions have counted is written once a second, and at a stop.
@@ -97,9 +101,14 @@ fn a_restored_vault_has_everything_and_the_next_start_just_works() {
     client.value(honeytoken);
     daemon.log().wait_for(1, "honeytoken used");
     let session = client.get(&format!("/api/v1/sessions/{open}")).ok();
-    assert_eq!((&session["status"], &session["minted"]), (&json!("open"), &json!(1)), "{session}");
+    assert_eq!((&session["status"], &session["minted"]), (&json!("open"), &json!(2)), "{session}");
+    for (mut client, text) in [(daemon.client().within(&open), of_session), (daemon.client(), of_key)] {
+        let restored = client.post("/api/v1/text/restore", &json!({"text": &text})).ok();
+        assert_eq!(restored["results"][0]["text"], note["text"]);
+        assert_eq!(masked(&mut client), text, "a value keeps its placeholder");
+    }
     daemon.client().within(&open).token("NAME", "Grace");
-    assert_eq!(client.get(&format!("/api/v1/sessions/{open}")).ok()["minted"], 2);
+    assert_eq!(client.get(&format!("/api/v1/sessions/{open}")).ok()["minted"], 3);
     assert_eq!(client.get(&format!("/api/v1/sessions/{closed}")).ok()["status"], "closed");
     let first_seen = |keys: &Value| {
         let keys = keys["keys"].as_array().unwrap_or_else(|| panic!("{keys}"));

@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use zeroize::Zeroizing;
+
 use crate::{
     Ledger, VaultError,
     control::ControlledStore,
@@ -49,12 +51,14 @@ pub enum VaultExportError {
 
 /// The spaces of the rows that a backup has beside records and tombstones, in the order of the file. What it does not have is
 /// counted again by the restore, or tells of the exported vault alone: rotations, counts, the head of the audit log.
-pub(super) const CONTROL_SPACES: [u8; 7] = [
+pub(super) const CONTROL_SPACES: [u8; 9] = [
+    RowName::PLACEHOLDER_KEYS,
     RowName::USES,
     RowName::SESSION_TOKENS,
     RowName::GENERATIONS,
     RowName::HONEYTOKENS,
     RowName::API_KEYS,
+    RowName::PLACEHOLDERS,
     RowName::SESSIONS,
     RowName::API_KEY_USES,
 ];
@@ -178,9 +182,13 @@ impl RunningExport {
             } else if let Some(scan) = self.control_rows.front_mut() {
                 // After the records, so that no honeytoken in the file lacks its mark.
                 match scan.next(self.control.as_ref()).await.map_err(VaultError::from)? {
-                    Some(rows) => rows.iter().for_each(|(key, row)| {
-                        sealer.put(ExportEntry::Control { key: key.as_bytes(), row });
-                    }),
+                    Some(rows) => {
+                        for (key, row) in rows {
+                            // The keys of placeholders are in clear here.
+                            let row = Zeroizing::new(row);
+                            sealer.put(ExportEntry::Control { key: key.as_bytes(), row: &row });
+                        }
+                    }
                     None => drop(self.control_rows.pop_front()),
                 }
             } else {

@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use zeroize::Zeroizing;
+
 use super::{
     import::{self, ImportOutcome, ImportRules, Importer},
     import_error::VaultImportError,
@@ -27,7 +29,10 @@ use masker_access::{ApiKey, ApiKeyId, KeyPrefix, LastUse};
 use masker_core::{crypto::Fingerprint, export::ExportError, keyring::Keyring};
 use masker_store::{
     Row, RowChange, RowKey,
-    record::{ApiKeyRow, GenerationRow, GenerationUseRow, HoneytokenRow, RowName, SessionRow, SessionTokenRow},
+    record::{
+        ApiKeyRow, GenerationRow, GenerationUseRow, HoneytokenRow, PlaceholderKeyRow, PlaceholderRow, RowName,
+        SessionRow, SessionTokenRow,
+    },
 };
 use masker_types::kind::Kid;
 
@@ -171,6 +176,8 @@ impl RestoredControlRows {
                 GenerationRow::decode(row).ok()?;
                 self.generations += 1;
             }
+            RowName::PlaceholderKey(_) => drop(Zeroizing::new(PlaceholderKeyRow::decode(row).ok()?.key)),
+            RowName::Placeholder(..) => drop(PlaceholderRow::decode(row).ok()?),
             RowName::Uses(..) => drop(GenerationUseRow::decode(row).ok()?),
             _ => return None,
         }

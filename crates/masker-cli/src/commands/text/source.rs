@@ -9,13 +9,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::places::{Place, Places};
-use crate::{
-    commands::bulk::FileReader,
-    context::CommandError,
-    file_kind::{self, FileKind},
-    format::io_error,
-    output::Output,
-};
+use crate::{commands::bulk::FileReader, context::CommandError, file_kind, format::io_error, output::Output};
 
 /// The path that means standard input or standard output.
 pub(super) const STANDARD: &str = "-";

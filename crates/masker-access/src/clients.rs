@@ -90,8 +90,10 @@ impl ClientRules {
         policies: &BTreeSet<&str>,
     ) -> Result<Self, Vec<String>> {
         let mut problems = Vec::new();
-        let rules =
+        let mut rules: Vec<ClientRule> =
             config.clients.iter().map(|client| ClientRule::resolve(client, users, policies, &mut problems)).collect();
+        // Otherwise a client that matches it too, such as one that is only a group, would give it rights and no ceiling.
+        rules.sort_by_key(|rule| rule.gateway.is_none());
         let roles = Roles::resolve(&config.roles, policies, &mut problems);
         if !problems.is_empty() {
             return Err(problems);
@@ -174,8 +176,8 @@ impl ClientRules {
         self.all().map(|principal| (principal.name.clone(), Arc::clone(principal))).collect()
     }
 
-    /// Returns the principal that a process acts as, and whether it is a gateway. The first client that matches decides. A
-    /// client that is only a group names no user, so it takes nothing from those who may do everything. Root and the daemon's
+    /// Returns the principal that a process acts as, and whether it is a gateway. The first client that matches decides, and
+    /// gateways come before all other clients. A client that is only a group names no user, so it takes nothing from those who may do everything. Root and the daemon's
     /// own user are never gateways.
     pub(super) fn identify(&self, peer: &Peer) -> (Arc<Principal>, Option<Arc<Gateway>>) {
         let is_owner = self.is_owner(peer.uid());
@@ -370,6 +372,20 @@ mod tests {
     fn gateway(name: &str) -> ClientConfig {
         let gateway = GatewayConfig { assertions: BTreeSet::new(), ceiling: ScopeSet::all() };
         ClientConfig { gateway: Some(gateway), ..ClientConfig::for_tests(name, Grant::all()) }
+    }
+
+    #[test]
+    fn no_other_client_takes_a_gateway_its_ceiling() {
+        let staff = ClientConfig { gid: Some(50), ..ClientConfig::for_tests("staff", Grant::all()) };
+        let config = AccessConfig {
+            clients: vec![staff, ClientConfig { uid: Some(7), ..gateway("gateway") }],
+            ..AccessConfig::default()
+        };
+        let clients = resolve(&config).unwrap();
+        for (uid, expected) in [(7, ("gateway", true)), (8, ("staff", false))] {
+            let (principal, gateway) = clients.identify(&Peer::for_tests(uid, 50, &[50]));
+            assert_eq!((&*principal.name, gateway.is_some()), expected);
+        }
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl Service {
                 Ok(())
             }
             Err(error) => {
-                ctx.incident = Some(Incident::NoRole { certificate: key.to_string() });
+                ctx.incident = Some(Incident::NoRole { certificate: key });
                 Err(auth_problem(error))
             }
         }

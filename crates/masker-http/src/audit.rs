@@ -71,8 +71,8 @@ impl Service {
             let kind = RefusalKind {
                 uid: ctx.caller.peer().uid(),
                 name: principal.name.clone(),
-                key_prefix: ctx.caller.key_prefix().map(|prefix| prefix.as_str().to_owned()),
-                certificate: ctx.caller.certificate(),
+                key_prefix: shown_prefix(ctx).map(|prefix| prefix.as_str().to_owned()),
+                certificate: shown_certificate(ctx),
                 address: ctx.caller.network_address(),
                 route: ctx.route.map(|route| route.index),
                 op: operation,
@@ -80,10 +80,7 @@ impl Service {
                 shows_honeytokens: !ctx.honeytokens.is_empty(),
             };
             let (caller, status) = (Arc::clone(&caller), ended.status.as_u16());
-            let fact = ctx.incident.as_ref().and_then(Incident::facts).and_then(|(name, fact)| match fact {
-                DetailValue::Text(text) => Some((name, text.to_owned())),
-                DetailValue::Number(_) | DetailValue::Flag(_) | DetailValue::List(_) => None,
-            });
+            let fact = ctx.incident.as_ref().and_then(Incident::fact);
             let honeytokens = HoneytokenUses::default().merged_with(&ctx.honeytokens);
             if !self.refusals.note(kind, LastRefusal { caller, request_id: ctx.id, status, fact, honeytokens }) {
                 return self.audit_ready();
@@ -100,7 +97,8 @@ impl Service {
         let counts: Vec<OutcomeCount> = ctx.details.counts.iter().map(outcome_count).collect();
         let mut detail: Vec<(&'static str, DetailValue<'_>)> = Vec::new();
         detail.extend(ctx.details.facts.iter().map(|(name, fact)| (*name, fact.detail())));
-        detail.extend(ctx.incident.iter().flat_map(Incident::facts));
+        let fact = ctx.incident.as_ref().and_then(Incident::fact);
+        detail.extend(fact.iter().map(|(name, text)| (*name, DetailValue::Text(text))));
         let own = AuditEvent {
             caller: Some(&caller),
             request_id: Some(ctx.id.as_str()),
@@ -301,15 +299,33 @@ impl AuditFact {
 }
 
 impl Incident {
-    fn facts(&self) -> Option<(&'static str, DetailValue<'_>)> {
+    fn fact(&self) -> Option<(&'static str, String)> {
         match self {
             Incident::Unidentified { prefix } | Incident::Blocked { prefix } => {
-                prefix.as_ref().map(|prefix: &KeyPrefix| ("shown_prefix", DetailValue::Text(prefix.as_str())))
+                prefix.as_ref().map(|prefix: &KeyPrefix| ("shown_prefix", prefix.as_str().to_owned()))
             }
-            Incident::KeyInUrl => Some(("reason", DetailValue::Text("an API key in a URL"))),
-            Incident::Refused(reason) => Some(("reason", DetailValue::Text(reason))),
-            Incident::NoRole { certificate } => Some(("certificate", DetailValue::Text(certificate))),
+            Incident::KeyInUrl => Some(("reason", "an API key in a URL".to_owned())),
+            Incident::Refused(reason) => Some(("reason", (*reason).to_owned())),
+            Incident::NoRole { certificate } => Some(("certificate", certificate.to_string())),
         }
+    }
+}
+
+/// Returns the prefix of the API key that a request has shown, also of one that was not accepted. While attempts are blocked,
+/// keys are not distinguished: a caller who guesses must not fill the log.
+fn shown_prefix(ctx: &RequestContext) -> Option<KeyPrefix> {
+    let refused = match &ctx.incident {
+        Some(Incident::Unidentified { prefix }) => prefix.clone(),
+        _ => None,
+    };
+    refused.or_else(|| ctx.caller.key_prefix())
+}
+
+/// Returns the public key of the certificate that a request has shown, also of one without a role.
+fn shown_certificate(ctx: &RequestContext) -> Option<PublicKeyDigest> {
+    match &ctx.incident {
+        Some(Incident::NoRole { certificate }) => Some(*certificate),
+        _ => ctx.caller.certificate(),
     }
 }
 

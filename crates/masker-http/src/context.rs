@@ -22,6 +22,7 @@ use masker_core::{
     crypto::TokenId,
     policy::{Policy, PolicySet},
 };
+use masker_types::certificate::PublicKeyDigest;
 use masker_vault::{BatchResult, EnteredSession, ItemOutcomeKey, LongReads, SessionId};
 
 /// What all requests of a connection share. Operations that outlive the connection keep it, and so its place.
@@ -97,8 +98,8 @@ pub(super) enum Incident {
     Refused(&'static str),
     /// Its certificate has no role, or several.
     NoRole {
-        /// The SHA-256 of its public key, in hex.
-        certificate: String,
+        /// The SHA-256 of its public key.
+        certificate: PublicKeyDigest,
     },
 }
 

@@ -26,7 +26,7 @@ pub(super) struct RefusalKind {
     pub(super) name: String,
     /// The secret that was presented, by its public part.
     pub(super) key_prefix: Option<String>,
-    /// The certificate of a caller that acts as a role.
+    /// The certificate that was presented.
     pub(super) certificate: Option<PublicKeyDigest>,
     /// Where a caller comes from that came through a gateway.
     pub(super) address: Option<NetworkAddress>,

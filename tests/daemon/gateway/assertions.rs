@@ -113,12 +113,19 @@ fn a_certificate_has_one_role() {
     ] {
         ask(&identities).problem(403, code);
     }
+    // In one second, from one address: each is in the log.
+    for number in 11..=14 {
+        ask(&key_of(number)).problem(403, "role.none");
+    }
     daemon.stop();
     let denied = events_of(&site.audit_events(), "denied");
     let last = denied.last().unwrap();
     assert!(denied.iter().any(|event| event["outcome"] == "role.none"), "{denied:?}");
     assert_eq!(last["caller"]["gateway"], format!("gateway-{GATEWAY}"));
-    assert!(denied.iter().any(|event| event["detail"]["certificate"] == "07".repeat(32)), "{denied:?}");
+    for number in ["07", "0b", "0c", "0d", "0e"] {
+        let is_named = |event: &Value| event["detail"]["certificate"] == number.repeat(32);
+        assert!(denied.iter().any(is_named), "{number}: {denied:?}");
+    }
 }
 
 #[test]

@@ -178,6 +178,9 @@ fn rights_that_change_while_a_body_arrives_are_those_of_the_end() {
         (gateway("\"gateway:certificate\"", ""), &own, [Some("gateway.denied"); 2]),
         (gateway("\"gateway:address\"", ""), &own, [None, Some("gateway.denied")]),
         (gateway(ALL, ""), &foreign, [None, Some("role.none")]),
+        // What an operator sets when a gateway was taken over.
+        (gateway("", "ceiling = []"), &own, [Some("gateway.denied"); 2]),
+        (gateway("\"gateway:address\"", "ceiling = []"), &own, [Some("perm.denied"), Some("gateway.denied")]),
         (None, &own, [Some("gateway.denied"); 2]),
     ] {
         let begun = [(begin(&key), of_key), (begin(&staff), of_role)];

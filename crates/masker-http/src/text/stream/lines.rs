@@ -68,13 +68,18 @@ impl BodyLines {
             if Instant::now() >= self.deadline {
                 return Err(too_late());
             }
-            if let Some(end) = memchr::memchr(b'\n', &self.buffer[searched..]) {
-                return Ok(Some(searched + end + 1));
-            }
-            searched = self.buffer.len();
+            let newline = memchr::memchr(b'\n', &self.buffer[searched..]).map(|at| searched + at);
+            searched = newline.unwrap_or(self.buffer.len());
             if searched > TEXT_LINE_BYTES_MAX {
-                let detail = format!("a line of the body is at most {} KiB; split it", TEXT_LINE_BYTES_MAX >> 10);
+                let detail = format!(
+                    "line {} of the body is longer than {} KiB; split it",
+                    self.line + 1,
+                    TEXT_LINE_BYTES_MAX >> 10
+                );
                 return Err(Problem::unread(Code::RequestTooLarge, detail));
+            }
+            if let Some(end) = newline {
+                return Ok(Some(end + 1));
             }
             let Some(body) = &mut self.body else { return Ok(Some(searched).filter(|length| *length > 0)) };
             let silent = Instant::now() + self.timeout;
@@ -135,6 +140,21 @@ mod tests {
         let problem = next(&mut lines).expect_err("a list is no part");
         assert!(problem.detail.starts_with("line 3 of the body: "), "{}", problem.detail);
         assert_eq!(lines.rest().0, b"[1]\nrest");
+    }
+
+    #[test]
+    fn a_line_has_a_limit_however_it_arrives() {
+        let line = |length: usize, end: &str| format!("{{\"text\": \"{}\"}}{end}", "a".repeat(length - 12));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        for end in ["\n", "\n{\"text\": \"b\"}\n", ""] {
+            let longest = line(TEXT_LINE_BYTES_MAX, end);
+            let text = next(&mut lines(&longest, deadline)).ok().flatten().expect("the line is not too long");
+            assert_eq!(text.len(), TEXT_LINE_BYTES_MAX - 12);
+            let problem =
+                next(&mut lines(&line(TEXT_LINE_BYTES_MAX + 1, end), deadline)).expect_err("the line is too long");
+            assert_eq!(problem.code, Code::RequestTooLarge);
+            assert!(problem.detail.starts_with("line 1 of the body"), "{}", problem.detail);
+        }
     }
 
     #[test]

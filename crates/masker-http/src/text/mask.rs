@@ -8,7 +8,7 @@ use super::{
     json_spans::value_in_json,
     offsets::OffsetMap,
     policies_of,
-    search::{Existing, SearchedText},
+    search::{Existing, SearchedText, off_async_threads},
     searched_texts, text_error,
 };
 use crate::{
@@ -84,10 +84,10 @@ pub(super) async fn text_mask(
         found().zip(&values).map(|((_, finding), value)| value_input(value, finding, job.context)).collect();
     service.charge_found(ctx, items.len())?;
     let outcomes = tokenize_found(service, ctx, &permit, job.policy, &items, request.replace_with).await?;
-    let mut outcomes = outcomes.as_slice();
-    let mut results = Vec::with_capacity(job.texts.len());
-    for (position, (text, searched)) in job.texts.iter().zip(&searched).enumerate() {
-        results.push(match searched {
+    let results = off_async_threads(|| {
+        let mut outcomes = outcomes.as_slice();
+        let texts = job.texts.iter().zip(&searched).enumerate();
+        let results = texts.map(|(position, (text, searched))| match searched {
             Ok(searched) => {
                 let (own, rest) = outcomes.split_at(searched.findings.len());
                 outcomes = rest;
@@ -101,7 +101,8 @@ pub(super) async fn text_mask(
                 TextMaskResult::Error { error }
             }
         });
-    }
+        results.collect()
+    });
     Reply::json(&TextMaskResponse { results, offsets: request.offsets })
 }
 
@@ -193,14 +194,24 @@ pub(super) fn masked<'o>(
             Tokenized::Failed(failure) => return Err(failure),
         });
     }
-    loop {
+    // What is around a token or a placeholder can hide it. It cannot be restored then, so it is redacted. Each round is linear, and
+    // the last one redacts all that is left.
+    for round in 0..=REDACTION_ROUNDS_MAX {
         let (masked, placed) = put_together(text, searched, &replaced);
-        // What is around a token or a placeholder can hide it. It cannot be restored then, so it is redacted.
-        let lost = first_lost(&masked, &placed).and_then(|lost| lost.finding);
-        let Some(lost) = lost else { return Ok(MaskedText { text: masked, replaced }) };
-        replaced[lost] = Replaced::redacted(&searched.findings[lost]);
+        let lost = lost(&masked, &placed, round == REDACTION_ROUNDS_MAX);
+        if lost.is_empty() {
+            return Ok(MaskedText { text: masked, replaced });
+        }
+        for finding in lost {
+            replaced[finding] = Replaced::redacted(&searched.findings[finding]);
+        }
     }
+    let (text, _) = put_together(text, searched, &replaced);
+    Ok(MaskedText { text, replaced })
 }
+
+/// How often a text is put together to redact what is lost, before all tokens that are still lost go at once.
+const REDACTION_ROUNDS_MAX: usize = 8;
 
 /// What stands in the place of a finding, or stays as it was, in the masked text.
 struct Placed {
@@ -239,23 +250,33 @@ fn put_together(text: &str, searched: &SearchedText, replaced: &[Replaced<'_>]) 
     (masked, placed.collect())
 }
 
-/// Returns the first new token or placeholder that cannot be found in the masked text.
-fn first_lost<'p>(masked: &str, placed: &'p [Placed]) -> Option<&'p Placed> {
-    let mut new = placed.iter().filter(|one| one.finding.is_some()).peekable();
-    new.peek()?;
+/// Returns the findings whose new token or placeholder cannot be found in the masked text. Of two that touch each other, only the
+/// first, because the second may be found once the first is redacted; all of them if this is the last round.
+fn lost(masked: &str, placed: &[Placed], all: bool) -> Vec<usize> {
+    if !placed.iter().any(|one| one.finding.is_some() && one.mark.is_some()) {
+        return Vec::new();
+    }
     let tokens: BTreeSet<(usize, usize)> =
         tokens_in(masked).into_iter().map(|range| (range.start, range.end)).collect();
     // In the form of masker, every kind is found.
     let placeholders = placeholders_in(masked, |_| false).into_iter().filter(|one| one.placeholder.is_ok());
     let placeholders: BTreeSet<(usize, usize)> = placeholders.map(|one| (one.range.start, one.range.end)).collect();
-    new.find(|one| {
+    let mut lost = Vec::new();
+    // Where the last finding that is lost ends.
+    let mut end = None;
+    for one in placed {
         let range = (one.range.start, one.range.end);
-        match one.mark {
+        let is_lost = match one.mark {
             Some(Mark::Token) => !tokens.contains(&range),
             Some(Mark::Placeholder) => !placeholders.contains(&range),
             None => false,
+        };
+        if let Some(finding) = one.finding.filter(|_| is_lost && (all || end != Some(one.range.start))) {
+            lost.push(finding);
+            end = Some(one.range.end);
         }
-    })
+    }
+    lost
 }
 
 impl Replaced<'_> {

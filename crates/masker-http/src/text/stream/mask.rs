@@ -161,8 +161,8 @@ impl<'d> StreamedMask<'d> {
             .collect();
         let outcomes = tokenize_found(service, ctx, &permit, policy, &items, self.options.replace_with).await?;
         service.metrics.http.text_bytes.with_label_values(&["mask"]).inc_by(text.len() as u64);
-        let masked =
-            masked(&text, &searched, &outcomes).map_err(|failure| Problem::new(failure.code(), failure.to_string()))?;
+        let masked = off_async_threads(|| masked(&text, &searched, &outcomes))
+            .map_err(|failure| Problem::new(failure.code(), failure.to_string()))?;
         let offsets = OffsetMap::new(&text, self.options.offsets).with_base(self.base_units);
         let findings = masked.findings(&searched, &offsets);
         (self.base, self.base_units) = (self.base + text.len(), offsets.at(text.len()));

@@ -63,7 +63,11 @@ fn personal_data_in_a_json_number_is_an_error() {
     for path in [MASK, DETECT] {
         let result = ask(&mut client, path, r#"{"phone": 2125550147}"#, json!({"format": "json"}));
         assert_eq!(error_code(&result), "value.invalid", "{result}");
-        assert!(result["error"]["detail"].as_str().unwrap().contains("at byte 10"), "{result}");
+        let detail = result["error"]["detail"].as_str().unwrap();
+        assert!(
+            detail.contains("at `/phone` look") && detail.contains("(PHONE)") && !detail.contains("555"),
+            "{result}"
+        );
         ask(&mut client, path, r#"{"phone": "2125550147", "count": 17, "2125550147": 1}"#, json!({"format": "json"}))["findings"]
             .as_array()
             .unwrap();

@@ -5,6 +5,7 @@
 
 mod assemble;
 mod detect;
+mod json_pointers;
 mod json_spans;
 mod mask;
 mod offsets;
@@ -22,6 +23,7 @@ use super::{
     route::{Route, route},
 };
 use detect::{__path_text_detect, text_detect};
+use json_pointers::pointers;
 use mask::{__path_text_mask, text_mask};
 use masker_access::{Permit, ScopedOperation};
 use masker_api::{ItemError, Text, TextMaskRequest};
@@ -38,7 +40,7 @@ use masker_types::{
 };
 use masker_vault::EnteredSession;
 use restore::{__path_text_restore, text_restore};
-use search::{SearchedText, TextFailure, TextSearch, off_async_threads};
+use search::{NUMBERS_NAMED_MAX, SearchedText, TextFailure, TextSearch, off_async_threads};
 
 pub(super) fn routes() -> Vec<Route> {
     let mut routes = vec![
@@ -115,7 +117,7 @@ impl<'r> SearchJob<'r> {
         let placeholders = existing_placeholders(service, ctx, permit, &self.texts).await?;
         let searched = self.search.run(&self.texts, &placeholders)?.into_iter();
         let searched: Vec<_> =
-            searched.map(|searched| searched.and_then(|searched| self.check_numbers(searched))).collect();
+            searched.zip(&self.texts).map(|(searched, text)| self.check_numbers(text, searched?)).collect();
         let bytes: usize = self.texts.iter().map(|text| text.len()).sum();
         service.metrics.http.text_bytes.with_label_values(&[operation]).inc_by(bytes as u64);
         let found: usize = searched.iter().flatten().map(|text| text.findings.len()).sum();
@@ -130,15 +132,18 @@ impl<'r> SearchJob<'r> {
 
 impl SearchJob<'_> {
     /// Fails a document with personal data in numbers, unless the policy passes its kind through.
-    fn check_numbers(&self, searched: SearchedText) -> Result<SearchedText, TextFailure> {
+    fn check_numbers(&self, text: &str, searched: SearchedText) -> Result<SearchedText, TextFailure> {
         let is_passed = |found: &&Finding| {
             let rule = self.policy.rule(found.kind.as_str());
             rule.is_some_and(|(_, rule)| rule.action == Action::Passthrough)
         };
-        match searched.in_numbers.iter().find(|found| !is_passed(found)) {
-            Some(found) => Err(TextFailure::Number(found.start)),
-            None => Ok(searched),
+        let numbers: Vec<&Finding> = searched.in_numbers.iter().filter(|found| !is_passed(found)).collect();
+        if numbers.is_empty() {
+            return Ok(searched);
         }
+        let places: Vec<usize> = numbers.iter().map(|found| found.start).take(NUMBERS_NAMED_MAX).collect();
+        let kinds = numbers.iter().map(|found| found.kind.to_string()).collect();
+        Err(TextFailure::Numbers { pointers: pointers(text, &places), count: numbers.len(), kinds })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The search of texts for personal data, on threads that no connection waits for.
 
 use std::{
+    collections::BTreeSet,
     ops::Range,
     time::{Duration, Instant},
 };
@@ -43,24 +44,34 @@ pub(super) struct Existing {
 }
 
 /// Why one text cannot be searched or restored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TextFailure {
     TooLong,
     NotJson,
-    /// Personal data in a JSON number that begins at this byte.
-    Number(usize),
+    /// Personal data in JSON numbers.
+    Numbers {
+        /// The pointers of the first ones.
+        pointers: Vec<String>,
+        /// How many there are.
+        count: usize,
+        /// The kinds of all.
+        kinds: BTreeSet<String>,
+    },
 }
 
+/// Most numbers that a message points to.
+pub(super) const NUMBERS_NAMED_MAX: usize = 10;
+
 impl TextFailure {
-    pub(super) fn code(self) -> Code {
+    pub(super) fn code(&self) -> Code {
         match self {
             TextFailure::TooLong => Code::TextTooLong,
             TextFailure::NotJson => Code::TextNotJson,
-            TextFailure::Number(_) => Code::ValueInvalid,
+            TextFailure::Numbers { .. } => Code::ValueInvalid,
         }
     }
 
-    pub(super) fn detail(self) -> String {
+    pub(super) fn detail(&self) -> String {
         match self {
             TextFailure::TooLong => format!("a text is at most {} MiB; split it", TEXT_BYTES_MAX >> 20),
             TextFailure::NotJson => {
@@ -68,10 +79,26 @@ impl TextFailure {
                                      string of it has half of a surrogate pair"
                     .to_owned()
             }
-            TextFailure::Number(start) => format!(
-                "the JSON number at byte {start} looks like personal data, and no token can take the place of a number; write it as \
-                 a string"
-            ),
+            TextFailure::Numbers { pointers, count, kinds } => {
+                let places: Vec<String> = pointers
+                    .iter()
+                    .map(|pointer| match pointer.as_str() {
+                        "" => "the top level".to_owned(),
+                        pointer => format!("`{pointer}`"),
+                    })
+                    .collect();
+                let more = match count - pointers.len() {
+                    0 => String::new(),
+                    more => format!(" and {more} more"),
+                };
+                let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
+                format!(
+                    "the JSON numbers at {}{more} look like personal data ({}), and no token can take the place of a number; write \
+                     them as strings, or let the policy pass the kind through",
+                    places.join(", "),
+                    kinds.join(", ")
+                )
+            }
         }
     }
 }
@@ -241,7 +268,7 @@ mod tests {
         let long = "a".repeat(TEXT_BYTES_MAX + 1);
         let texts = [long.as_str(), "{\"a\": \"(212) 555-0147\"}", "{"];
         let results = search(TextFormat::Json).run(&texts, &vec![Vec::new(); 3]).ok().unwrap();
-        let failures: Vec<_> = results.iter().map(|result| result.as_ref().err().copied()).collect();
+        let failures: Vec<_> = results.iter().map(|result| result.as_ref().err().cloned()).collect();
         assert_eq!(failures, [Some(TextFailure::TooLong), None, Some(TextFailure::NotJson)]);
         assert_eq!(results[1].as_ref().ok().unwrap().findings.len(), 1);
     }

@@ -167,6 +167,11 @@ def speeds(workplace, sets, detectors, seconds):
     for detector in detectors:
         of = results[detector.name] = detector.measure(file, seconds)
         workplace.say(f"speed, {detector.name}: {of['bytes'] / of['processor_seconds'] / 1e6:.3f} MB/s")
+    # Texts of the worst kind: nothing in them is a word.
+    file = write_texts(workplace.home / "base64.jsonl", texts.blobs(200))
+    name = f"{detectors[0].name}, base64"
+    of = results[name] = detectors[0].measure(file, seconds)
+    workplace.say(f"speed, {name}: {of['bytes'] / of['processor_seconds'] / 1e6:.3f} MB/s")
     return results
 
 

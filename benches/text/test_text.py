@@ -175,6 +175,13 @@ class Texts(unittest.TestCase):
         self.assertTrue(all(texts.BYTES - 101 < len(text) <= texts.BYTES for text in long))
         self.assertEqual(set("".join(long).splitlines()), set(short))
 
+    def test_blobs_are_base64_and_an_address(self):
+        for number, blob in texts.blobs(4):
+            *lines, address = blob.split()
+            self.assertEqual(len(lines), 54 if number % 2 else 1)
+            self.assertEqual(len("".join(lines)), texts.BYTES)
+            self.assertEqual(address, f"ann.{number:04}@mail-host.net")
+
 
 class Goals(unittest.TestCase):
     def run_of(self, **more):

@@ -1,5 +1,6 @@
 """Makes texts of about 4 kB with ten values, and joins short texts to texts of that size."""
 
+import base64
 import random
 
 BYTES = 4096
@@ -80,4 +81,14 @@ def joined(texts):
             lines, size = [], 0
         lines.append(text)
         size += length
+    return result
+
+
+def blobs(count):
+    """Returns texts of base64, half of them in lines as in mails, with their numbers as ids. Each ends with an email address."""
+    result = []
+    for number in range(count):
+        blob = base64.b64encode(random.Random(number).randbytes(BYTES * 3 // 4)).decode()
+        lines = [blob[at : at + 76] for at in range(0, len(blob), 76)] if number % 2 else [blob]
+        result.append((number, "\n".join(lines) + f"\nann.{number:04}@mail-host.net\n"))
     return result

@@ -1,6 +1,7 @@
 //! The detector.
 
 use crate::{
+    blobs,
     candidate::{Candidate, Rank},
     finding::{Finding, Why},
     kind::Kind,
@@ -189,7 +190,8 @@ impl Detector {
 
     /// Applies all rules to a shadow. Returns what is left after overlaps are settled, in the order of the text.
     fn candidates(&self, text: &str, state: &mut State) -> Vec<Candidate> {
-        let sentence = crate::names::features::Sentence::read(text, &self.knowledge);
+        let blobs = blobs::find(text);
+        let sentence = crate::names::features::Sentence::read_around(text, &blobs, &self.knowledge);
         let tags = MODEL.weights.tag(&sentence);
         let classes = sentence.tokens.iter().map(|token| self.words.of(token)).collect();
         let mut scan = Scan {
@@ -207,7 +209,7 @@ impl Detector {
         dates::find(&mut scan);
         ids::find(&mut scan);
         ages::find(&mut scan);
-        self.patterns.find(&mut scan, &mut state.secret);
+        self.patterns.find(&mut scan, &blobs::joined(text, &blobs), &mut state.secret);
         streets::find(&mut scan);
         places::find(&mut scan);
         people::find(&mut scan);

@@ -8,7 +8,8 @@ use crate::{
     pack::Pack,
     words::{Class, WordClasses},
 };
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
+use std::collections::HashMap;
 
 /// What a label says about its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub(crate) struct LabelSet {
     automaton: AhoCorasick,
     /// For each pattern of the automaton: an index in `says`, and whether it is a hint.
     patterns: Vec<(u16, bool)>,
+    /// The pattern of each label, to find a shorter one where a longer one ends within a word.
+    by_text: HashMap<String, usize>,
     /// What labels say.
     pub says: Vec<Says>,
 }
@@ -45,8 +48,12 @@ impl LabelSet {
     /// Collects the labels of language packs, and further ones.
     pub fn new(packs: &[Pack], more: &[(Kind, String)]) -> Self {
         let mut texts: Vec<String> = Vec::new();
-        let mut set =
-            Self { automaton: AhoCorasick::new([""; 0]).expect("no patterns"), patterns: Vec::new(), says: Vec::new() };
+        let mut set = Self {
+            automaton: AhoCorasick::new([""; 0]).expect("no patterns"),
+            patterns: Vec::new(),
+            by_text: HashMap::new(),
+            says: Vec::new(),
+        };
         for pack in packs {
             for (hint, table) in [(false, &pack.labels), (true, &pack.hints)] {
                 for (kind, labels) in table {
@@ -68,6 +75,9 @@ impl LabelSet {
             .kind(Some(AhoCorasickKind::DFA))
             .build(&texts)
             .expect("labels are few and short");
+        for (index, text) in texts.into_iter().enumerate() {
+            set.by_text.entry(text).or_insert(index);
+        }
         set
     }
 
@@ -104,20 +114,43 @@ impl LabelSet {
     pub fn find(&self, text: &str) -> Vec<Label> {
         let bytes = text.as_bytes();
         let mut labels = Vec::new();
-        for found in self.automaton.find_iter(bytes) {
+        let mut at = 0;
+        while let Some(found) = self.automaton.find(Input::new(bytes).range(at..)) {
             let (start, end) = (found.start(), found.end());
             let open = start == 0 || !is_word(bytes[start - 1]) || is_hump(bytes, start);
-            let last_is_word = is_word(bytes[end - 1]);
-            let plural = bytes.get(end).is_some_and(|byte| byte.eq_ignore_ascii_case(&b's'))
-                && bytes.get(end + 1).is_none_or(|&byte| !is_word(byte));
-            let closed = !last_is_word || bytes.get(end).is_none_or(|&byte| !is_word(byte)) || plural;
-            if open && closed {
-                let (says, hint) = self.patterns[found.pattern().as_usize()];
+            let pattern = if !open {
+                None
+            } else if is_closed(bytes, end) {
+                Some((found.pattern().as_usize(), end))
+            } else {
+                self.shorter(text, start, end)
+            };
+            // A match that is none can hide a label that begins within it.
+            at = start + 1;
+            if let Some((pattern, end)) = pattern {
+                let (says, hint) = self.patterns[pattern];
                 labels.push(Label { start, end, says, hint });
+                at = end;
             }
         }
         labels
     }
+
+    /// The longest label that begins like a longer one, which ends within a word: `insurance` in `insurance policyholder`.
+    fn shorter(&self, text: &str, start: usize, end: usize) -> Option<(usize, usize)> {
+        let bytes = text.as_bytes();
+        (start + 2..end).rev().find_map(|end| {
+            let label = text.get(start..end).filter(|_| is_closed(bytes, end) && bytes[end - 1] != b' ')?;
+            Some((*self.by_text.get(&label.to_ascii_lowercase())?, end))
+        })
+    }
+}
+
+/// Whether no word goes on after a label.
+fn is_closed(bytes: &[u8], end: usize) -> bool {
+    let plural = bytes.get(end).is_some_and(|byte| byte.eq_ignore_ascii_case(&b's'))
+        && bytes.get(end + 1).is_none_or(|&byte| !is_word(byte));
+    !is_word(bytes[end - 1]) || bytes.get(end).is_none_or(|&byte| !is_word(byte)) || plural
 }
 
 /// Whether a byte is part of a word. The underscore is not: it joins the words of keys.
@@ -215,7 +248,12 @@ impl<'a> Labels<'a> {
         let gap = &text[end..label.start];
         let closed = text[label.end..].trim_start_matches([' ', ')', ']']);
         let colon = closed.starts_with([':', '=', '#']);
-        (!colon && gap.bytes().all(|byte| matches!(byte, b' ' | b'(' | b'[' | b'-' | b'/')))
+        // `212-555-0147 Fax 212-555-0148`: the label of the next number, unless brackets enclose it.
+        let next = text[label.end..]
+            .trim_start_matches([' ', '.'])
+            .starts_with(|char: char| char.is_ascii_digit() || "(+".contains(char));
+        let bracketed = gap.ends_with(['(', '[']);
+        (!colon && (!next || bracketed) && gap.bytes().all(|byte| matches!(byte, b' ' | b'(' | b'[' | b'-' | b'/')))
             .then(|| (self.says(label), (label.start, label.end)))
     }
 }

@@ -7,7 +7,8 @@
 //! # Shadow
 //!
 //! The shadow is the text without what hides values from patterns: compatibility characters, digits of other scripts, invisible
-//! characters, HTML entities, percent-encoded marks, JSON escapes, spelled-out digits. Findings have offsets in the original.
+//! characters, HTML entities, percent-encoded marks, JSON escapes, spelled-out digits, soft wraps. Findings have offsets in the
+//! original.
 //!
 //! The crate uses no other crate of masker. Every crate may use it, and so may other programs:
 //!
@@ -24,6 +25,7 @@
 
 #![warn(missing_docs)]
 
+mod blobs;
 mod candidate;
 mod detector;
 mod finding;

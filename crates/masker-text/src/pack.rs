@@ -94,6 +94,18 @@ pub struct Words {
     pub no_name: String,
     /// Words that come from names, and are no names of people alone.
     pub eponym: String,
+    /// Programs: databases, servers, tools of developers.
+    pub software: String,
+    /// Brands of drugs.
+    pub drug: String,
+    /// Words after an initial in names of species and of laboratory tests.
+    pub epithet: String,
+    /// Words that begin a sentence, and no name.
+    pub opener: String,
+    /// Names of classifications that a grade follows.
+    pub graded: String,
+    /// Names of the states of the United States, separated by semicolons.
+    pub state_name: String,
     /// Places that are not smaller than a state of the United States, separated by semicolons.
     pub large_place: String,
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod ages;
 pub(crate) mod dates;
+pub(crate) mod devices;
 pub(crate) mod ids;
 pub(crate) mod numbers;
 pub(crate) mod patterns;

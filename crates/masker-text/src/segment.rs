@@ -22,13 +22,14 @@ pub(crate) fn end(text: &str, complete: bool) -> Option<usize> {
     Some(key.unwrap_or(cut))
 }
 
-/// The last good place for a cut: after a paragraph, a line, a sentence, a word.
+/// The last good place for a cut: after a paragraph, a line with the end of a sentence, a line, a sentence, a word.
 fn cut(window: &str) -> usize {
     let from = (SEGMENT_BYTES_MIN..window.len()).find(|&from| window.is_char_boundary(from)).unwrap_or(window.len());
     let tail = &window[from..];
     let after = |mark: &str| tail.rfind(mark).map(|at| from + at + mark.len());
     after("\n\n")
         .or_else(|| after("\r\n\r\n"))
+        .or_else(|| [".\n", ".\r\n", "?\n", "!\n", ":\n"].into_iter().filter_map(after).max())
         .or_else(|| after("\n"))
         .or_else(|| [". ", "? ", "! "].into_iter().filter_map(after).max())
         .or_else(|| after(" "))

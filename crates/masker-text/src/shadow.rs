@@ -2,9 +2,11 @@
 //!
 //! The detector reads the shadow. An offset map leads from the shadow back to the original text. Compatibility characters (NFKC),
 //! digits of other scripts, invisible characters, HTML entities, percent-encoded marks, JSON escapes, spelled-out digits and
-//! addresses such as `jane (at) example (dot) org` are replaced.
+//! addresses such as `jane (at) example (dot) org` are replaced. A soft wrap is a space, and marks of emphasis are nothing.
 
+mod emphasis;
 mod spoken;
+mod wraps;
 
 use std::borrow::Cow;
 use unicode_normalization::{UnicodeNormalization, char::canonical_combining_class};
@@ -33,6 +35,12 @@ impl<'t> Shadow<'t> {
         let mut shadow = Self { text: Cow::Borrowed(text), original_len: text.len(), runs: Vec::new() };
         if text.bytes().any(|byte| byte >= 0x80 || matches!(byte, b'&' | b'%' | b'\\')) {
             shadow = shadow.rewrite(characters);
+        }
+        if emphasis::may_emphasize(&shadow.text) {
+            shadow = shadow.rewrite(emphasis::replace);
+        }
+        if shadow.text.contains('\n') {
+            shadow = shadow.rewrite(wraps::replace);
         }
         if spoken::may_speak(&shadow.text) {
             shadow = shadow.rewrite(spoken::replace);
@@ -210,16 +218,25 @@ fn percent(bytes: &[u8]) -> Option<(usize, char)> {
     Some((3, char))
 }
 
-/// A JSON escape at an offset: its length and character.
+/// A JSON escape, or an escaped mark of Markdown, at an offset: its length and character.
 fn escape(text: &str, at: usize) -> Option<(usize, char)> {
     let bytes = text.as_bytes();
+    // `bob\_smith`, which is `bob\\_smith` in JSON.
+    let slashes = bytes[at..].iter().take(3).take_while(|&&byte| byte == b'\\').count();
+    if let Some(&mark) = bytes.get(at + slashes).filter(|_| slashes <= 2)
+        && (mark == b'_' || slashes == 1 && b"*-.@+#()~".contains(&mark))
+        && (at == 0 || bytes[at - 1] != b'\\' && bytes[at - 1] != b':')
+    {
+        return Some((slashes + 1, mark as char));
+    }
     // `C:\new` and `\\host\share` are paths.
     if at > 0 && matches!(bytes[at - 1], b':' | b'\\') && !matches!(bytes.get(at + 1), Some(b'"' | b'u')) {
         return None;
     }
     match *bytes.get(at + 1)? {
         mark @ (b'"' | b'\'' | b'/' | b',') => Some((2, mark as char)),
-        b'n' | b'r' => Some((2, '\n')),
+        b'n' => Some((2, '\n')),
+        b'r' => Some((2, '\r')),
         b't' => Some((2, '\t')),
         b'u' => {
             let code = u32::from_str_radix(text.get(at + 2..at + 6)?, 16).ok()?;

@@ -34,6 +34,14 @@ impl Class {
     pub const NO_NAME: Self = Self(1 << 12);
     /// Comes from a name, and is no name of a person alone.
     pub const EPONYM: Self = Self(1 << 13);
+    /// Names a program or a drug.
+    pub const THING: Self = Self(1 << 14);
+    /// Ends the name of a species or of a laboratory test, after an initial: `E. coli`.
+    pub const EPITHET: Self = Self(1 << 15);
+    /// Begins a sentence, and no name.
+    pub const OPENER: Self = Self(1 << 16);
+    /// Has grades that follow it: `Weber B`, `Garden III`.
+    pub const GRADED: Self = Self(1 << 17);
 
     /// Whether the word has one of these classes.
     pub fn is(self, class: Self) -> bool {
@@ -51,6 +59,7 @@ pub struct WordClasses {
     slots: Vec<(u64, Class)>,
     street_endings: Vec<String>,
     large_places: HashSet<String>,
+    state_names: HashSet<String>,
 }
 
 impl WordClasses {
@@ -59,6 +68,7 @@ impl WordClasses {
         let mut rows: Vec<(u64, Class)> = Vec::new();
         let mut street_endings = Vec::new();
         let mut large_places = HashSet::new();
+        let mut state_names = HashSet::new();
         for pack in packs {
             let words = &pack.words;
             let lists = [
@@ -72,6 +82,11 @@ impl WordClasses {
                 (&words.state, Class::STATE),
                 (&words.no_name, Class::NO_NAME),
                 (&words.eponym, Class::EPONYM),
+                (&words.software, Class::THING),
+                (&words.drug, Class::THING),
+                (&words.epithet, Class::EPITHET),
+                (&words.opener, Class::OPENER),
+                (&words.graded, Class::GRADED),
             ];
             for (list, class) in lists {
                 rows.extend(list.split_whitespace().map(|word| (hash_word(word), class)));
@@ -81,12 +96,14 @@ impl WordClasses {
                 rows.extend(names.split_whitespace().map(|word| (hash_word(word), month)));
             }
             large_places.extend(words.large_place.split(';').map(|place| place.trim().to_owned()));
+            state_names.extend(words.state_name.split(';').map(|state| state.trim().to_owned()));
             street_endings.extend(words.street_ending.split_whitespace().map(str::to_owned));
         }
         let mut classes = Self {
             slots: vec![(0, Class(0)); (rows.len() * 3).next_power_of_two().max(64)],
             street_endings,
             large_places,
+            state_names,
         };
         for (hash, class) in rows {
             let slot = classes.find(hash);
@@ -122,6 +139,11 @@ impl WordClasses {
     /// Whether a name is that of a country or state.
     pub fn is_large_place(&self, name: &str) -> bool {
         name.len() < 40 && self.large_places.contains(&name.to_lowercase())
+    }
+
+    /// Whether a name is that of a state of the United States.
+    pub fn is_state_name(&self, name: &str) -> bool {
+        name.len() < 24 && self.state_names.contains(&name.to_lowercase())
     }
 
     /// Whether a word is one of the endings of streets' names.

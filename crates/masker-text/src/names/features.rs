@@ -4,7 +4,7 @@ use super::{
     cue::{Cue, CueTable},
     hash::mix,
     lexicon::{Entry, Lexicon},
-    token::{Case, Token, TokenKind, tokenize},
+    token::{Case, Token, TokenKind, tokenize_around},
 };
 use std::sync::Arc;
 
@@ -52,8 +52,13 @@ pub struct Sentence {
 impl Sentence {
     /// Reads a text.
     pub fn read(text: &str, knowledge: &Knowledge) -> Self {
+        Self::read_around(text, &[], knowledge)
+    }
+
+    /// Reads a text. Each of some ranges, in the order of the text, is one mark.
+    pub fn read_around(text: &str, marks: &[(usize, usize)], knowledge: &Knowledge) -> Self {
         let mut sentence = Self::default();
-        tokenize(text, &mut sentence.tokens);
+        tokenize_around(text, marks, &mut sentence.tokens);
         sentence.annotate(knowledge);
         sentence
     }

@@ -80,11 +80,35 @@ impl Token {
 
 /// Splits a text into tokens, appended to `tokens`. White space separates, and is no token.
 pub fn tokenize(text: &str, tokens: &mut Vec<Token>) {
+    tokenize_around(text, &[], tokens);
+}
+
+/// Splits a text into tokens, as [`tokenize`] does. Each of some ranges, in the order of the text, is one mark.
+pub fn tokenize_around(text: &str, marks: &[(usize, usize)], tokens: &mut Vec<Token>) {
     let bytes = text.as_bytes();
+    let mut marks = marks.iter();
+    let mut whole = marks.next();
     let mut at = 0;
     let mut space = true;
     let mut line = true;
     while at < bytes.len() {
+        if let Some(&(start, end)) = whole
+            && at >= start
+        {
+            whole = marks.next();
+            if at < end {
+                let mark = plain(
+                    at,
+                    end,
+                    char::REPLACEMENT_CHARACTER,
+                    mix(5, u64::from(u32::from(char::REPLACEMENT_CHARACTER)), 0),
+                );
+                tokens.push(Token { space, line, ..mark });
+                (space, line) = (false, false);
+                at = end;
+            }
+            continue;
+        }
         let byte = bytes[at];
         if byte.is_ascii_whitespace() {
             line |= byte == b'\n' || byte == b'\r';

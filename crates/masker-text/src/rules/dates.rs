@@ -59,7 +59,7 @@ pub(crate) fn numeric(scan: &Scan<'_>, run: &Run) -> Option<(usize, Candidate)> 
     }
     if pair && is_month_day(value(0), value(1)) {
         let labelled = scan.label(range.0).is_some_and(|(says, _)| names(says, &Kind::Dob) || names(says, &Kind::Date));
-        if labelled || after_preposition(scan, run.tokens[0]) {
+        if labelled || after_preposition(scan, run.tokens[0]) || follows_date(scan, range.0) {
             return judge(scan, range, 55, Clock::None).map(|candidate| (2, candidate));
         }
     }
@@ -164,6 +164,16 @@ fn is_month_day(month: u32, day: u32) -> bool {
     (1..=12).contains(&month) && (1..=31).contains(&day)
 }
 
+/// Whether a date and `, ` or ` and ` are before an offset: `on 3/14, 3/21 and 3/28`.
+fn follows_date(scan: &Scan<'_>, start: usize) -> bool {
+    let is_date = |candidate: &Candidate| {
+        matches!(candidate.kind, Kind::Date | Kind::Dob)
+            && candidate.end < start
+            && [", ", " and ", ", and ", " & ", "; ", " or ", "/", ","].contains(&&scan.text[candidate.end..start])
+    };
+    scan.out.last().is_some_and(is_date)
+}
+
 /// Whether `on`, `since` or the like is before a token.
 fn after_preposition(scan: &Scan<'_>, token: usize) -> bool {
     token.checked_sub(1).is_some_and(|before| {
@@ -186,11 +196,117 @@ pub(crate) fn find(scan: &mut Scan<'_>) {
             None
         };
         if let Some(candidate) = found {
-            index = scan.token_at(candidate.end).max(index + 1);
+            let next = scan.token_at(candidate.end).max(index + 1);
+            let range = (candidate.start, candidate.end);
             scan.out.push(candidate);
+            if class.month().is_some() {
+                days_before(scan, range.0);
+                index = days_after(scan, range, next);
+            } else {
+                index = next;
+            }
         } else {
             index += 1;
         }
+    }
+}
+
+/// The day that a token says, with the token after it: `12`, `12th`.
+fn day(scan: &Scan<'_>, index: usize) -> Option<(u32, usize)> {
+    let token = scan.tokens().get(index).filter(|token| token.kind == TokenKind::Number && token.chars <= 2)?;
+    let day = scan.word(index).parse().ok().filter(|day| (1..=31).contains(day) && !token.line)?;
+    let ordinal = scan.tokens().get(index + 1).is_some_and(|next| {
+        !next.space && ["st", "nd", "rd", "th"].iter().any(|end| scan.word(index + 1).eq_ignore_ascii_case(end))
+    });
+    Some((day, index + 1 + usize::from(ordinal)))
+}
+
+/// The token after `,`, `and` or both.
+fn after_joint(scan: &Scan<'_>, index: usize) -> Option<usize> {
+    let is_and = |index: usize| {
+        index < scan.tokens().len()
+            && (scan.is_mark(index, '&')
+                || ["and", "or", "und", "y"].iter().any(|word| scan.word(index).eq_ignore_ascii_case(word)))
+    };
+    let comma = index + usize::from(scan.is_mark(index, ','));
+    let and = comma + usize::from(is_and(comma));
+    (and > index).then_some(and)
+}
+
+/// Proposes further days after a date without a year: `March 3, 7 and 12`. Returns the token after them.
+fn days_after(scan: &mut Scan<'_>, range: (usize, usize), next: usize) -> usize {
+    // The last number of the date is its day.
+    let text = &scan.text[range.0..range.1];
+    let last = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
+    let digits = last.len() - last.trim_end_matches(|char: char| char.is_ascii_digit()).len();
+    let Some(mut before) = last[last.len() - digits..].parse().ok().filter(|day| (1..=31u32).contains(day)) else {
+        return next;
+    };
+    let mut at = next;
+    while let Some(joint) = after_joint(scan, at)
+        && let Some((own, mut after)) = day(scan, joint)
+        && own > before
+        && ends_day(scan, after)
+    {
+        let start = scan.tokens()[joint].start as usize;
+        // The year of all: `May 3, 5, 7, 2024`.
+        let year = after + usize::from(scan.is_mark(after, ','));
+        if scan.tokens().get(year).is_some_and(|year| year.kind == TokenKind::Number && year.chars == 4 && !year.line)
+            && scan.word(year).parse().is_ok_and(is_year)
+        {
+            after = year + 1;
+        }
+        let end = scan.tokens()[after - 1].end as usize;
+        scan.out.push(Candidate::new((start, end), Kind::Date, Rank::Pattern, 74, "date-list"));
+        (before, at) = (own, after);
+    }
+    at
+}
+
+/// Whether a number can be a day, by what follows it: no word that is counted, no unit.
+fn ends_day(scan: &Scan<'_>, index: usize) -> bool {
+    let Some(token) = scan.tokens().get(index) else { return true };
+    match token.kind {
+        TokenKind::Mark => {
+            token.line
+                || token.space
+                || !matches!(token.first, '/' | ':' | '%' | '-' | '+' | '°') && {
+                    // `7.5` and `7,5` are other numbers.
+                    !(matches!(token.first, '.' | ',')
+                        && scan
+                            .tokens()
+                            .get(index + 1)
+                            .is_some_and(|next| !next.space && next.kind == TokenKind::Number))
+                }
+        }
+        TokenKind::Word => {
+            token.line
+                || token.space
+                    && ["and", "or", "at", "in", "for", "with", "to", "from", "by", "of", "as", "but", "when", "if"]
+                        .iter()
+                        .any(|word| scan.word(index).eq_ignore_ascii_case(word))
+        }
+        _ => token.line,
+    }
+}
+
+/// Proposes further days before a date that begins with its day: `3, 5 and 7 May`.
+fn days_before(scan: &mut Scan<'_>, start: usize) {
+    let first = scan.token_at(start);
+    let Some((mut before, _)) = day(scan, first) else { return };
+    let mut at = first;
+    // A joint has at most two tokens, and a day has two.
+    while let Some((index, own)) = (1..=4).filter_map(|back| at.checked_sub(back)).find_map(|index| {
+        let (own, after) = day(scan, index)?;
+        (after_joint(scan, after) == Some(at) && own < before).then_some((index, own))
+    }) {
+        let (from, to) = (scan.tokens()[index].start as usize, scan.tokens()[index].end as usize);
+        let inside = from > 0 && !scan.tokens()[index].space && scan.text.as_bytes()[from - 1] != b'(';
+        if inside {
+            break;
+        }
+        scan.out.push(Candidate::new((from, to), Kind::Date, Rank::Pattern, 66, "date-list"));
+        (before, at) = (own, index);
     }
 }
 

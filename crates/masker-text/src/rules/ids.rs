@@ -1,6 +1,6 @@
 //! Values that a label names: record numbers, accounts, licences, devices, names in forms, postal codes.
 
-use super::Scan;
+use super::{Scan, devices};
 use crate::{
     candidate::{Candidate, Rank},
     guards,
@@ -38,6 +38,7 @@ pub(crate) fn find(scan: &mut Scan<'_>) {
     cells(scan);
     zips(scan);
     vins(scan);
+    devices::find(scan);
 }
 
 /// Where the value of a label begins: after marks and filler words.
@@ -75,6 +76,8 @@ fn value_start(scan: &Scan<'_>, end: usize) -> Option<usize> {
 /// Reads the value of a label of a kind.
 fn value(scan: &Scan<'_>, kind: &Kind, label: (usize, usize), start: usize) -> Option<Candidate> {
     match kind {
+        Kind::Device if devices::udi_end(scan.text, start).is_some() => None,
+        Kind::Phone => pager(scan, label, start),
         Kind::Mrn | Kind::HealthPlan | Kind::Account | Kind::License | Kind::Device | Kind::OtherId | Kind::Vehicle => {
             let range = code(scan, start, matches!(kind, Kind::Account | Kind::HealthPlan | Kind::Device))?;
             id(scan, kind, label, range)
@@ -93,6 +96,18 @@ fn value(scan: &Scan<'_>, kind: &Kind, label: (usize, usize), start: usize) -> O
         Kind::Name => form_name(scan, label, start),
         _ => None,
     }
+}
+
+/// The number of a pager, which can be too short for a telephone number.
+fn pager(scan: &Scan<'_>, label: (usize, usize), start: usize) -> Option<Candidate> {
+    let name = &scan.text[label.0..label.1];
+    let is_pager = ["pager", "beeper"]
+        .iter()
+        .any(|word| name.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word)));
+    let range = code(scan, start, false).filter(|_| is_pager)?;
+    let digits = scan.text[range.0..range.1].bytes().all(|byte| byte.is_ascii_digit());
+    (digits && (3..=7).contains(&(range.1 - range.0)))
+        .then(|| Candidate::new(range, Kind::Phone, Rank::Labelled, 80, "pager").labelled(label.0, label.1))
 }
 
 fn id(scan: &Scan<'_>, kind: &Kind, label: (usize, usize), range: (usize, usize)) -> Option<Candidate> {
@@ -278,6 +293,7 @@ fn form_name(scan: &Scan<'_>, label: (usize, usize), start: usize) -> Option<Can
                 words += 1;
                 last = Some(index);
             }
+            TokenKind::Mark if token.is('.') && index > first && !is_short(scan, index - 1) => break,
             TokenKind::Mark if matches!(token.first, '.' | '-' | '\'') => {}
             // `Last, First` without quotes only where the line ends after it.
             TokenKind::Mark if token.is(',') && (1..=2).contains(&words) && (quoted || ends_line(scan, index + 2)) => {}
@@ -302,6 +318,13 @@ fn form_name(scan: &Scan<'_>, label: (usize, usize), start: usize) -> Option<Can
     }
     let confidence = if known { 88 } else { 66 };
     Some(Candidate::new(range, Kind::Name, Rank::Labelled, confidence, "name-label").labelled(label.0, label.1))
+}
+
+/// Whether a full stop after a word can belong to it: after an initial, a title, or a suffix.
+fn is_short(scan: &Scan<'_>, index: usize) -> bool {
+    let token = &scan.tokens()[index];
+    token.chars == 1
+        || token.chars <= 5 && matches!(scan.sentence.infos[index].cue, Cue::Title | Cue::Suffix | Cue::Particle)
 }
 
 /// Whether a word is none of the common ones.
@@ -358,7 +381,7 @@ fn cells(scan: &mut Scan<'_>) {
     }
 }
 
-/// Proposes postal codes of the United States after a state's code: `IL 62704`, `NY 10001-1234`.
+/// Proposes postal codes of the United States after a state: `IL 62704`, `NY 10001-1234`, `Springfield, Illinois 62704`.
 fn zips(scan: &mut Scan<'_>) {
     let tokens = scan.tokens();
     for index in 1..tokens.len() {
@@ -369,19 +392,37 @@ fn zips(scan: &mut Scan<'_>) {
         let before = &tokens[index - 1];
         let comma = before.is(',') && index >= 2;
         let state = if comma { index - 2 } else { index - 1 };
-        let code = scan.is(state, Class::STATE) && tokens[state].case == Case::Upper;
         let (start, mut end) = (token.start as usize, token.end as usize);
+        let mut next = index + 1;
         if tokens.get(index + 1).is_some_and(|mark| mark.is('-') && !mark.space)
             && tokens
                 .get(index + 2)
                 .is_some_and(|plus| plus.kind == TokenKind::Number && plus.chars == 4 && !plus.space)
         {
             end = tokens[index + 2].end as usize;
+            next = index + 3;
         }
+        let code = scan.is(state, Class::STATE) && tokens[state].case == Case::Upper
+            || state_name(scan, state).is_some_and(|first| {
+                // `Texas 75201 residents` is a number of people.
+                let ends = tokens.get(next).is_none_or(|next| next.line || next.kind == TokenKind::Mark);
+                ends || first > 0 && tokens[first - 1].is(',')
+            });
         if code && !guards::glued(scan.text.as_bytes(), start, end) {
             scan.out.push(Candidate::new((start, end), Kind::Zip, Rank::Pattern, 80, "zip-state").checked("state"));
         }
     }
+}
+
+/// The first token of a state's name that ends with a token.
+fn state_name(scan: &Scan<'_>, end: usize) -> Option<usize> {
+    let tokens = scan.tokens();
+    (0..3).filter_map(|words| end.checked_sub(words)).find(|&first| {
+        let words = &tokens[first..=end];
+        words.iter().all(|token| token.kind == TokenKind::Word)
+            && !words[1..].iter().any(|token| token.line)
+            && scan.words.is_state_name(&scan.text[words[0].start as usize..words[words.len() - 1].end as usize])
+    })
 }
 
 /// Proposes vehicle identification numbers without a label: 17 characters with a right check digit.

@@ -8,6 +8,7 @@ use super::{
     secrets::{self, OpenSecret},
 };
 use crate::{
+    blobs::Blob,
     candidate::{Candidate, Rank},
     guards,
     kind::Kind,
@@ -80,12 +81,26 @@ impl Patterns {
         Self { regex }
     }
 
-    /// Proposes what the patterns find. `open` is the secret that the text begins in, and afterwards the one that it ends in.
-    pub fn find(&self, scan: &mut Scan<'_>, open: &mut Option<OpenSecret>) {
+    /// Proposes what the patterns find. `open` is the secret that the text begins in, and afterwards the one that it ends in. In
+    /// `blobs`, only the ends are searched: what begins before one, and what ends after it.
+    pub fn find(&self, scan: &mut Scan<'_>, blobs: &[Blob], open: &mut Option<OpenSecret>) {
         let mut at = secrets::resume(scan, open);
         let text = scan.text;
-        while at < text.len() {
-            let Some(found) = self.regex.search(&Input::new(text).range(at..)) else { break };
+        for &(start, end) in blobs {
+            if end - start < BLOB_HEAD_BYTES + 2 * BLOB_TAIL_BYTES || has_jwt(text, start, end) {
+                continue;
+            }
+            at = self.find_between(scan, open, at, start + BLOB_HEAD_BYTES).max(end - BLOB_TAIL_BYTES);
+        }
+        self.find_between(scan, open, at, text.len());
+    }
+
+    /// Proposes what the patterns find in a range. Returns where the search ended, which can be after the range.
+    fn find_between(&self, scan: &mut Scan<'_>, open: &mut Option<OpenSecret>, from: usize, to: usize) -> usize {
+        let mut at = from;
+        let text = scan.text;
+        while at < to {
+            let Some(found) = self.regex.search(&Input::new(text).range(at..to)) else { break };
             let (start, end) = (found.start(), found.end());
             let form = PATTERNS[found.pattern().as_usize()].0;
             let kept = propose(scan, open, form, start, end);
@@ -96,7 +111,25 @@ impl Patterns {
                 start + word.max(1)
             });
         }
+        at
     }
+}
+
+/// Bytes at the beginning and at the end of a blob that patterns read.
+const BLOB_HEAD_BYTES: usize = 256;
+const BLOB_TAIL_BYTES: usize = 128;
+
+/// Whether a blob can be part of a JSON web token, whose parts have any length.
+fn has_jwt(text: &str, start: usize, end: usize) -> bool {
+    let bytes = text.as_bytes();
+    let is_inner = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.".contains(byte);
+    let from = start - bytes[..start].iter().rev().take_while(|byte| is_inner(byte)).count();
+    bytes[from..end].windows(3).enumerate().any(|(at, window)| {
+        window == b"eyJ"
+            && (from + at)
+                .checked_sub(1)
+                .is_none_or(|before| !bytes[before].is_ascii_alphanumeric() && bytes[before] != b'_')
+    })
 }
 
 /// Checks a match. Returns where the search goes on if it is kept.
@@ -165,8 +198,23 @@ fn propose(scan: &mut Scan<'_>, open: &mut Option<OpenSecret>, form: Form, start
     Some(end)
 }
 
+/// Most bytes of an address before the `@` that the pattern matches, and that are looked for before these.
+const LOCAL_BYTES: usize = 64;
+const LOCAL_BYTES_MAX: usize = 512;
+
+fn is_local(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte >= 0x80 || b"._%+'-".contains(&byte)
+}
+
 fn email(text: &str, start: usize, end: usize) -> Option<Candidate> {
     let bytes = text.as_bytes();
+    // The pattern matches the end of a long local part. RFC 5321 allows 64 bytes, but what is longer is somebody's too.
+    let local = bytes[..start].iter().rev().take(LOCAL_BYTES_MAX).take_while(|byte| is_local(**byte)).count();
+    let mut start =
+        start - if bytes[start..end].iter().position(|&byte| byte == b'@') == Some(LOCAL_BYTES) { local } else { 0 };
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
     // Letters of other scripts are part of the match, so marks of quotes are not.
     let found = text[start..end].trim_start_matches(['.', '-', '\'', '%', '+', '_']);
     let start = end - found.len();

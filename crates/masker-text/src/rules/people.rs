@@ -27,22 +27,167 @@ pub(crate) fn confidence(lead: f32) -> u8 {
 
 /// Proposes names.
 pub(crate) fn find(scan: &mut Scan<'_>) {
-    for (index, end) in scan.runs(Label::BPerson, Label::IPerson) {
+    for (first, end) in joined_runs(scan) {
         // `Fatima, Joe and …` is a list, not `Last, First`.
         let listed = scan.is_mark(end, ',') || end < scan.tags.len() && scan.word(end).eq_ignore_ascii_case("and");
-        let comma = (index + 1..end).find(|&comma| listed && scan.is_mark(comma, ','));
-        let parts = match comma {
-            Some(comma) => [(index, comma), (comma + 1, end)],
-            None => [(index, end), (end, end)],
-        };
-        for (first, stop) in parts {
-            if let Some(candidate) = name(scan, first, stop) {
-                scan.out.push(candidate);
+        let mut begin = first;
+        let mut has_comma = false;
+        for index in first..end {
+            let comma = listed && !has_comma && index > first && scan.is_mark(index, ',');
+            has_comma |= comma;
+            if comma || ends_sentence(scan, first, index) {
+                push_name(scan, begin, index);
+                begin = index + 1;
             }
         }
+        push_name(scan, begin, end);
     }
     strays(scan);
     scripts(scan);
+    inverted(scan);
+}
+
+/// The sequences that the tagger takes for names. Two words that it takes for two people are one: `Bob Miller`.
+fn joined_runs(scan: &Scan<'_>) -> Vec<(usize, usize)> {
+    let tokens = scan.tokens();
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for (first, end) in scan.runs(Label::BPerson, Label::IPerson) {
+        let given = |index: usize| {
+            let info = &scan.sentence.infos[index];
+            tokens[index].case == Case::Title && info.entry.first() >= 2 && info.cue == Cue::None
+        };
+        match runs.last_mut() {
+            Some(last)
+                if last.1 == first
+                    && last.1 - last.0 == 1
+                    && given(last.0)
+                    && tokens[first].case == Case::Title
+                    && tokens[first].space
+                    && !tokens[first].line =>
+            {
+                last.1 = end;
+            }
+            _ => runs.push((first, end)),
+        }
+    }
+    runs
+}
+
+fn push_name(scan: &mut Scan<'_>, first: usize, end: usize) {
+    if first < end
+        && let Some(candidate) = name(scan, first, end)
+    {
+        scan.out.push(candidate);
+    }
+}
+
+/// Whether a mark within a sequence that the tagger takes for one name ends a sentence: `DR JONES. JOHN will …`.
+fn ends_sentence(scan: &Scan<'_>, first: usize, index: usize) -> bool {
+    let tokens = scan.tokens();
+    let Some(next) = tokens.get(index + 1) else { return false };
+    if !matches!(tokens[index].first, '!' | '?' | ';' | ':') && !scan.is_mark(index, '.') || index == first {
+        return false;
+    }
+    if tokens[index].kind != TokenKind::Mark || !next.space {
+        return false;
+    }
+    if !tokens[index].is('.') {
+        return true;
+    }
+    // A full stop belongs to an initial, a title or a suffix before it, unless a sentence begins after it.
+    let before = &tokens[index - 1];
+    let short = before.chars == 1
+        || before.chars <= 5 && matches!(scan.sentence.infos[index - 1].cue, Cue::Title | Cue::Suffix | Cue::Particle);
+    !short || scan.is(index + 1, Class::OPENER)
+}
+
+/// Proposes `Last, First` in texts where the tagger sees two words: `garcia, maria`, `SMITH, JOHN A.`
+fn inverted(scan: &mut Scan<'_>) {
+    for comma in 1..scan.tokens().len().saturating_sub(1) {
+        if let Some(candidate) = inverted_at(scan, comma) {
+            scan.out.push(candidate);
+        }
+    }
+}
+
+fn inverted_at(scan: &Scan<'_>, comma: usize) -> Option<Candidate> {
+    let tokens = scan.tokens();
+    let (last, first) = (comma - 1, comma + 1);
+    // `GARCIA-LOPEZ, MARIA`
+    let double = last >= 2
+        && tokens[last - 1].is('-')
+        && !tokens[last - 1].space
+        && !tokens[last].space
+        && tokens[last - 2].kind == TokenKind::Word;
+    let begin = if double { last - 2 } else { last };
+    if !tokens[comma].is(',')
+        || tokens[comma].space
+        || tokens[first].line
+        || tokens[last].kind != TokenKind::Word
+        || tokens[first].kind != TokenKind::Word
+        || tokens[first].chars < 2
+    {
+        return None;
+    }
+    let (surname, given) = (scan.sentence.infos[last].entry, scan.sentence.infos[first].entry);
+    let foreign = |entry: Entry, flag: u8| entry.0 & flag != 0;
+    // `Paris, Charlotte and Madison` are first names or cities.
+    let is_surname = surname.last() >= 2 && surname.first() < surname.last()
+        || surname.last() >= 1 && surname.first() == 0
+        || foreign(surname, Entry::FOREIGN_LAST) && surname.first() == 0;
+    let is_given =
+        given.first() >= 2 || given.first() >= 1 && !given.is_common() || foreign(given, Entry::FOREIGN_FIRST);
+    if !is_surname || !is_given || scan.words.is_state_name(scan.word(first)) {
+        return None;
+    }
+    let starts = scan.sentence.is_start(begin);
+    let labelled = cued(scan, begin)
+        || scan.label(tokens[begin].start as usize).is_some_and(|(says, _)| super::names(says, &Kind::Name));
+    let common = usize::from(surname.is_common()) + usize::from(given.is_common());
+    // `SMITH, MARK`: a surname that is no other word makes the next word a name.
+    let sure = !surname.is_common() && !scan.is(last, Class::NO_NAME) && (tokens[last].case != Case::Lower || labelled);
+    let weak = |index: usize| {
+        scan.is(index, Class::NO_NAME) && !sure
+            || scan.is(index, Class::OPENER)
+            || scan.is(index, Class::FILLER)
+            || scan.classes[index].month().is_some()
+            || matches!(scan.sentence.infos[index].cue, Cue::Calendar | Cue::Greeting | Cue::Closing | Cue::Verb)
+    };
+    // An initial, or a second given name in the same case, belongs to the name.
+    let case = tokens[last].case;
+    let mut end = first + 1;
+    let middle = tokens.get(end).filter(|middle| middle.kind == TokenKind::Word && !middle.line && middle.space);
+    if middle.is_some_and(|middle| middle.chars == 1 && matches!(middle.case, Case::Single)) {
+        end += 1;
+    } else if case == Case::Upper
+        && middle.is_some_and(|middle| middle.case == Case::Upper)
+        && scan.sentence.infos[end].entry.first() >= 1
+        && !scan.sentence.infos[end].entry.is_common()
+    {
+        end += 1;
+    }
+    let goes_on = scan.is_mark(end, ',') || end < tokens.len() && scan.word(end).eq_ignore_ascii_case("and");
+    let list = begin >= 1 && scan.is_mark(begin - 1, ',') || goes_on;
+    let fits = match (case, tokens[first].case) {
+        (Case::Upper, Case::Upper) => !weak(first) && (!list || common < 2),
+        (Case::Title | Case::Mixed, Case::Title | Case::Mixed) => {
+            (starts || labelled) && !weak(last) && !weak(first) && (labelled || !list && common < 2)
+        }
+        (Case::Lower, Case::Lower) => {
+            !weak(last)
+                && !weak(first)
+                && (labelled && !list
+                    || !list && starts && surname.last() >= 2 && given.first() >= 2
+                    || !list && common == 0)
+        }
+        _ => false,
+    };
+    if !fits {
+        return None;
+    }
+    let stop = tokens[end - 1].end as usize;
+    let stop = if initial_with_stop(scan, end) { stop + 1 } else { stop };
+    Some(Candidate::new((tokens[begin].start as usize, stop), Kind::Name, Rank::Pattern, 82, "name-inverted"))
 }
 
 /// Proposes people that the tagger takes for places: `Teresa Walker`, which begins with a common first name and is no place that a
@@ -119,9 +264,19 @@ fn name(scan: &Scan<'_>, first: usize, end: usize) -> Option<Candidate> {
         end -= 1;
     }
     // `Customer Liu Wei`: a role is no part of a name either.
-    while end - first > 1 && scan.sentence.infos[first].cue == Cue::Role && !scan.sentence.infos[first].entry.is_first()
+    while end - first > 1
+        && scan.sentence.infos[first].cue == Cue::Role
+        && !scan.sentence.infos[first].entry.is_first()
+        && !tokens[first + 1].is('-')
     {
         first += 1;
+    }
+    // `70 y/o M. Smith …`: the letter says the sex.
+    if end > first && is_sex(scan, first) {
+        first += 1;
+        if first < end && tokens[first].is('.') {
+            first += 1;
+        }
     }
     // `Last, First` has a comma, but what follows `First Last` is another thing.
     if let Some(comma) = (first..end).find(|&index| tokens[index].is(','))
@@ -156,6 +311,14 @@ fn name(scan: &Scan<'_>, first: usize, end: usize) -> Option<Candidate> {
     {
         return None;
     }
+    if !titled && is_thing(scan, first, end) {
+        return None;
+    }
+    // `a john in the hall`
+    let counted = first > 0 && ["a", "an"].contains(&scan.word(first - 1));
+    if end - first == 1 && counted && tokens[first].case == Case::Lower {
+        return None;
+    }
     // `Johnson & Johnson` is a company.
     let twin = |mark: usize, word: usize| {
         scan.is_mark(mark, '&') && tokens.get(word).is_some_and(|other| other.word == tokens[first].word)
@@ -179,6 +342,73 @@ fn name(scan: &Scan<'_>, first: usize, end: usize) -> Option<Candidate> {
     let confidence = confidence(lead);
     let confidence = if weak { confidence.min(60) } else { confidence };
     Some(Candidate::new((start, stop), Kind::Name, Rank::Model, confidence, "name"))
+}
+
+/// Whether a letter after an age says the sex: `70 y/o M`, `45F`.
+fn is_sex(scan: &Scan<'_>, index: usize) -> bool {
+    let tokens = scan.tokens();
+    if !matches!(scan.word(index), "M" | "F" | "m" | "f") || index == 0 {
+        return false;
+    }
+    let age = ["o", "yo", "yrs", "yr", "old", "years", "year", "y"];
+    let after_age = |index: usize| age.iter().any(|word| scan.word(index).eq_ignore_ascii_case(word));
+    let before = index - 1;
+    scan.is_number(before) && tokens[before].chars <= 3
+        || (after_age(before) || tokens[before].is('.') && before > 0 && after_age(before - 1))
+            && (before.saturating_sub(5)..before).any(|index| scan.is_number(index))
+}
+
+/// Whether what looks like a name is one of something else: a program, a drug, a species, a laboratory test, a grade.
+fn is_thing(scan: &Scan<'_>, first: usize, end: usize) -> bool {
+    let tokens = scan.tokens();
+    let words = || (first..end).filter(|&index| tokens[index].kind == TokenKind::Word);
+    // `Maria Jenkins`, of which the tagger has seen the first name alone.
+    let preceded = first > 0 && tokens[first - 1].capital() && scan.sentence.infos[first - 1].entry.first() >= 2;
+    let person = cued(scan, first) || preceded && !tokens[first].line;
+    if words().all(|index| scan.is(index, Class::THING)) {
+        return !person;
+    }
+    // `E. coli`, `grew S. aureus`, `T. bili`
+    let species = |index: usize| {
+        tokens[index].chars == 1
+            && scan.is_mark(index + 1, '.')
+            && index + 2 < tokens.len()
+            && scan.is(index + 2, Class::EPITHET)
+    };
+    let plain =
+        |index: usize| tokens[index].chars == 1 || scan.is(index, Class::EPITHET) || tokens[index].case == Case::Lower;
+    if words().any(species) && words().all(plain) {
+        return true;
+    }
+    // `NYHA III`, `Weber B`, `Hoffmann negative`
+    let roman = |index: usize| matches!(scan.word(index), "I" | "II" | "III" | "IV" | "V" | "VI");
+    let class = |index: usize| {
+        tokens[index].case == Case::Upper
+            && tokens[index].chars <= 5
+            && scan.sentence.infos[index].entry == Entry::default()
+    };
+    let grade = |index: usize| {
+        tokens.get(index).is_some_and(|token| token.kind == TokenKind::Word && !token.line)
+            && (roman(index)
+                || matches!(scan.word(index), "A" | "B" | "C" | "D")
+                || ["negative", "positive", "neg", "pos"]
+                    .iter()
+                    .any(|word| scan.word(index).eq_ignore_ascii_case(word)))
+    };
+    let caseless = scan.sentence.caseless == 2;
+    match end - first {
+        _ if scan.is(first, Class::GRADED) && grade(first + 1) && scan.is_mark(first + 2, ',') => true,
+        1 => scan.is(first, Class::GRADED) && grade(end) && !person,
+        2 => scan.is(first, Class::GRADED) && grade(first + 1) || !caseless && class(first) && roman(first + 1),
+        3 => {
+            scan.is(first, Class::GRADED)
+                && scan.is(first + 2, Class::GRADED)
+                && tokens[first + 1].is('-')
+                && grade(end)
+        }
+        4 => scan.is(first, Class::GRADED) && tokens[first + 1].is('-') && grade(first + 3),
+        _ => false,
+    }
 }
 
 /// Whether a title such as `Dr` is at a token, with a word after it.
@@ -321,7 +551,9 @@ pub(crate) fn repeats(scan: &mut Scan<'_>, known: &mut KnownNames) {
         return;
     }
     for (index, token) in tokens.iter().enumerate() {
-        let plain = token.kind == TokenKind::Word && scan.tags[index].label == Label::O && !weak(scan, index);
+        // Names that alone are those of programs are tagged, but not proposed.
+        let open = scan.tags[index].label == Label::O || scan.is(index, Class::THING);
+        let plain = token.kind == TokenKind::Word && open && !weak(scan, index);
         let cased = token.capital() || scan.sentence.caseless != 0;
         if plain && cased && known.contains(token.word) && !eponym(scan, index + 1) {
             scan.propose_token(token, Kind::Name, Rank::Model, 66, "name-repeat");

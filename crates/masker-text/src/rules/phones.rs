@@ -107,6 +107,8 @@ fn judge(scan: &Scan<'_>, run: &Run, digits: &[u8], range: (usize, usize), form:
     let after = scan.labels.after(text, range.1);
     let is_phone = |says: &Says| names(says, &Kind::Phone) || names(says, &Kind::Fax);
     let adjacent = label.filter(|(says, _)| is_phone(says));
+    // `212-555-0147 phone, 212-555-0148 fax`: the label before the number is that of the number before it.
+    let adjacent = adjacent.filter(|(_, at)| !after.is_some_and(|(says, _)| is_phone(says)) || !trails(scan, *at));
     if let Some((says, _)) = label {
         // A label of something else wins, except words that are part of any sentence.
         if !is_phone(says) && !matches!(says, Says::Kind(Kind::Address | Kind::Date | Kind::Location | Kind::Name)) {
@@ -168,6 +170,22 @@ fn judge(scan: &Scan<'_>, run: &Run, digits: &[u8], range: (usize, usize), form:
     Some(candidate)
 }
 
+/// Whether a label belongs to the number before it, because that number has none before it.
+fn trails(scan: &Scan<'_>, label: (usize, usize)) -> bool {
+    let before = scan.text[..label.0].trim_end_matches([' ', '(', '[', '-', '/']);
+    let number =
+        before.len() - before.trim_end_matches(|char: char| char.is_ascii_digit() || " ()-.+".contains(char)).len();
+    let start = before.len() - number;
+    let digits = before[start..].bytes().filter(u8::is_ascii_digit).count();
+    let first = start + before[start..].find(|char: char| char.is_ascii_digit()).unwrap_or(0);
+    digits >= 7 && scan.label(first).is_none_or(|(_, own)| trails_number(scan.text, own.0))
+}
+
+/// Whether digits are directly before an offset.
+fn trails_number(text: &str, at: usize) -> bool {
+    text[..at].trim_end_matches([' ', '(', '[', '-', '/']).ends_with(|char: char| char.is_ascii_digit())
+}
+
 /// What the letter of a letterhead says: `F: 212-555-0148`, `T. +44 20 …`.
 fn letter(text: &str, start: usize) -> Option<Kind> {
     let before = text[..start].trim_end_matches(' ');
@@ -209,7 +227,13 @@ fn short_lead(lengths: &[usize]) -> bool {
 
 /// `FAX` if the nearest label in the sentence says so.
 fn fax_nearby(scan: &Scan<'_>, range: (usize, usize)) -> Kind {
+    // `212-555-0147 | Fax: 212-555-0148`: the label of the next number.
+    let leads = |end: usize| {
+        let rest = scan.text[end..].trim_start_matches([' ', '.', ')', ']']);
+        rest.starts_with(|char: char| char.is_ascii_digit() || ":=#(+".contains(char))
+    };
     let fax = scan.labels.near(scan.text, &Kind::Fax, range.0, range.1);
+    let fax = fax.filter(|fax| fax.1 <= range.0 || !leads(fax.1));
     let phone = scan.labels.near(scan.text, &Kind::Phone, range.0, range.1);
     match (fax, phone) {
         (Some(fax), Some(phone)) if fax.1 <= range.0 && phone.1 <= range.0 && fax.0 >= phone.0 => Kind::Fax,

@@ -47,6 +47,14 @@ fn place(scan: &Scan<'_>, first: usize, end: usize) -> Option<Candidate> {
             && matches!(scan.tags[first - 2].label, Label::BPlace | Label::IPlace);
         return city.then(|| Candidate::new(range, Kind::Location, Rank::Model, 60, "state"));
     }
+    // `Glasgow 15` and `Bactrim, Keflex` name no place.
+    let words = || (first..end).filter(|&index| tokens[index].kind == TokenKind::Word);
+    let placed = first > 0 && scan.sentence.infos[first - 1].cue == Cue::Preposition;
+    let score = |index: usize| scan.is(index, Class::EPONYM) || scan.is(index, Class::GRADED) && scan.is_number(end);
+    let medical = !scan.is_mark(end, ',') && words().all(score);
+    if words().all(|index| scan.is(index, Class::THING)) || !placed && medical {
+        return None;
+    }
     if people::stray(scan, first, end).is_some() || scan.words.is_large_place(text) || people::eponym(scan, end) {
         return None;
     }

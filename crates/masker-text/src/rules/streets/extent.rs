@@ -143,6 +143,18 @@ fn city_after(scan: &Scan<'_>, end: usize) -> usize {
             at += 1;
         }
         let words = at - from;
+        // `Haldenstein, nan 76216`: a region of a few letters before the code.
+        let region = comma
+            && words == 0
+            && stop > end
+            && token(scan, at)
+                .is_some_and(|own| own.kind == TokenKind::Word && own.chars <= 3 && own.case == Case::Lower)
+            && scan.is_number(at + 1)
+            && same_line(scan, at + 1)
+            && (4..=6).contains(&scan.tokens()[at + 1].chars);
+        if region {
+            return at + 2;
+        }
         // Without a comma, only capitalized words after a unit or a number are a city.
         let number_before = scan.tokens()[end - 1].kind == TokenKind::Number;
         let follows = comma || number_before && from == end;

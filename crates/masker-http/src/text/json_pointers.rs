@@ -16,7 +16,7 @@ enum Level {
 
 /// Returns the pointers of the values at some offsets, which are in the order of the document. The document was parsed before.
 ///
-/// A key can be personal data itself. One that has anything but letters, `_`, `-` and a few digits, or that is long, is `*`.
+/// A key can be personal data itself. It is `*` if it is long, or has anything but letters, `_`, `-` and a few digits.
 pub(super) fn pointers(document: &str, places: &[usize]) -> Vec<String> {
     let bytes = document.as_bytes();
     let mut levels: Vec<Level> = Vec::new();

@@ -222,8 +222,14 @@ fn ends_part(line: &str) -> bool {
     line.ends_with(['.', '!', '?', ':', ';', ')'])
 }
 
-/// Whether a line begins an item of a list: `2. `, `b) `.
+/// Whether a line begins an item of a list (`2. `, `b) `) or an entry of a log (`2024-05-01 …`).
 fn begins_item(line: &str) -> bool {
+    let is_date = |head: &[u8]| {
+        head.iter().enumerate().all(|(at, byte)| if at == 4 || at == 7 { *byte == b'-' } else { byte.is_ascii_digit() })
+    };
+    if line.as_bytes().get(..10).is_some_and(is_date) {
+        return true;
+    }
     let word = line.split(' ').next().unwrap_or_default();
     let Some(number) = word.strip_suffix(['.', ')']) else { return false };
     let number = number.strip_prefix('(').unwrap_or(number);
@@ -231,8 +237,10 @@ fn begins_item(line: &str) -> bool {
     digits || number.len() == 1 && word.ends_with(')')
 }
 
-/// Whether a line begins with a label of a form: `Date of birth: `, `PHONE:`.
+/// Whether a line begins with a label of a form or a key: `Date of birth: `, `PHONE:`, `name: `.
 fn begins_with_label(line: &str) -> bool {
     let Some(colon) = line.find(':').filter(|&colon| colon <= 32) else { return false };
-    line.starts_with(char::is_uppercase) && line[..colon].split(' ').count() <= 4
+    let (label, rest) = (&line[..colon], &line[colon + 1..]);
+    let is_label = |char: char| char.is_alphabetic() || " _-.'/#".contains(char);
+    label.chars().all(is_label) && label.split(' ').count() <= 4 && (rest.is_empty() || rest.starts_with(' '))
 }

@@ -142,6 +142,14 @@ fn a_finding_covers_the_line_break() {
 }
 
 #[test]
+fn strings_of_json_are_wrapped_too() {
+    let note = "The plan for the next weeks was discussed at length with all of them.\\nAfter that, the nurse of the ward had a \
+                long talk alone with Ottilie\\nSzymborska, and she agreed with all of it, which is good to hear for us.\\nBye.";
+    let left = left(&format!("{{\"number\": 4, \"note of the nurse\": \"{note}\"}}"));
+    assert!(!left.contains("Ottilie") && !left.contains("Szymborska"), "{left}");
+}
+
+#[test]
 fn other_line_breaks_stay() {
     for text in [
         // A form.

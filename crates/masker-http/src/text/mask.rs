@@ -323,3 +323,33 @@ pub(super) fn wire_finding(finding: &Finding, action: TextAction, offsets: &Offs
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "MSKV1.PHONE.K_A.M2TULLO3NWEDDQVQ7B4CCFBLIRLFK3MJ";
+
+    /// Tokens with marks between, and where they are.
+    fn row(between: &str, count: usize) -> (String, Vec<Placed>) {
+        let text = vec![TOKEN; count].join(between);
+        let begin = |at: usize| at * (TOKEN.len() + between.len());
+        let placed = (0..count)
+            .map(|at| Placed { range: begin(at)..begin(at) + TOKEN.len(), mark: Some(Mark::Token), finding: Some(at) })
+            .collect();
+        (text, placed)
+    }
+
+    #[test]
+    fn tokens_that_can_be_found_stay() {
+        let (text, placed) = row(" ", 4);
+        assert_eq!(lost(&text, &placed, false), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn of_tokens_that_hide_each_other_every_second_is_redacted_first() {
+        let (text, placed) = row("", 5);
+        assert_eq!(lost(&text, &placed, false), [0, 2, 4]);
+        assert_eq!(lost(&text, &placed, true), [0, 1, 2, 3, 4]);
+    }
+}

@@ -114,6 +114,10 @@ impl Lines<'_> {
         while from > 0 && index - from < NEIGHBOURS && self.are_joined(from - 1) {
             from -= 1;
         }
+        // The first line can have more before its text, such as a key of JSON or the cells of a row.
+        if from < index && (from == 0 || !self.are_joined(from - 1)) {
+            from += 1;
+        }
         let mut to = index + 1;
         while to < index + 1 + NEIGHBOURS && self.are_joined(to) {
             to += 1;

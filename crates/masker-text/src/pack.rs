@@ -104,6 +104,8 @@ pub struct Words {
     pub opener: String,
     /// Names of classifications that a grade follows.
     pub graded: String,
+    /// Words after a name that is no person there.
+    pub thing_after: String,
     /// Names of the states of the United States, separated by semicolons.
     pub state_name: String,
     /// Places that are not smaller than a state of the United States, separated by semicolons.

@@ -42,6 +42,8 @@ impl Class {
     pub const OPENER: Self = Self(1 << 16);
     /// Has grades that follow it: `Weber B`, `Garden III`.
     pub const GRADED: Self = Self(1 << 17);
+    /// Follows a name that is no person there: `Epstein-Barr virus`.
+    pub const THING_AFTER: Self = Self(1 << 18);
 
     /// Whether the word has one of these classes.
     pub fn is(self, class: Self) -> bool {
@@ -87,6 +89,7 @@ impl WordClasses {
                 (&words.epithet, Class::EPITHET),
                 (&words.opener, Class::OPENER),
                 (&words.graded, Class::GRADED),
+                (&words.thing_after, Class::THING_AFTER),
             ];
             for (list, class) in lists {
                 rows.extend(list.split_whitespace().map(|word| (hash_word(word), class)));

@@ -331,25 +331,29 @@ mod tests {
     const TOKEN: &str = "MSKV1.PHONE.K_A.M2TULLO3NWEDDQVQ7B4CCFBLIRLFK3MJ";
 
     /// Tokens with marks between, and where they are.
-    fn row(between: &str, count: usize) -> (String, Vec<Placed>) {
-        let text = vec![TOKEN; count].join(between);
+    fn row(between: &str, mark: Mark) -> (String, Vec<Placed>) {
+        let text = [TOKEN; 5].join(between);
         let begin = |at: usize| at * (TOKEN.len() + between.len());
-        let placed = (0..count)
-            .map(|at| Placed { range: begin(at)..begin(at) + TOKEN.len(), mark: Some(Mark::Token), finding: Some(at) })
-            .collect();
-        (text, placed)
+        let placed = |at| {
+            let range = begin(at)..begin(at) + TOKEN.len();
+            Placed { range, mark: Some(mark), finding: Some(at) }
+        };
+        (text, (0..5).map(placed).collect())
     }
 
     #[test]
-    fn tokens_that_can_be_found_stay() {
-        let (text, placed) = row(" ", 4);
+    fn what_can_be_found_stays() {
+        let (text, placed) = row(" ", Mark::Token);
         assert_eq!(lost(&text, &placed, false), Vec::<usize>::new());
     }
 
     #[test]
-    fn of_tokens_that_hide_each_other_every_second_is_redacted_first() {
-        let (text, placed) = row("", 5);
-        assert_eq!(lost(&text, &placed, false), [0, 2, 4]);
+    fn all_that_is_lost_is_redacted_at_once() {
+        // No placeholder is there, so that all of them are lost.
+        let (text, placed) = row(" ", Mark::Placeholder);
+        assert_eq!(lost(&text, &placed, false), [0, 1, 2, 3, 4]);
+        let (text, placed) = row("", Mark::Placeholder);
+        assert_eq!(lost(&text, &placed, false), [0, 2, 4], "of two that touch, the first");
         assert_eq!(lost(&text, &placed, true), [0, 1, 2, 3, 4]);
     }
 }

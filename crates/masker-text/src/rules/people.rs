@@ -368,6 +368,11 @@ fn is_thing(scan: &Scan<'_>, first: usize, end: usize) -> bool {
     if words().all(|index| scan.is(index, Class::THING)) {
         return !person;
     }
+    // `Epstein-Barr virus`, `Kirschner wire`, unless a first name is before the surname.
+    let follows = scan.is(end, Class::THING_AFTER) && !tokens[end].line && tokens[end].case == Case::Lower;
+    if follows && (end - first == 1 || tokens[first + 1].is('-')) {
+        return !person;
+    }
     // `E. coli`, `grew S. aureus`, `T. bili`
     let species = |index: usize| {
         tokens[index].chars == 1

@@ -52,7 +52,7 @@ fn place(scan: &Scan<'_>, first: usize, end: usize) -> Option<Candidate> {
     let placed = first > 0 && scan.sentence.infos[first - 1].cue == Cue::Preposition;
     let score = |index: usize| scan.is(index, Class::EPONYM) || scan.is(index, Class::GRADED) && scan.is_number(end);
     let medical = !scan.is_mark(end, ',') && words().all(score);
-    if words().all(|index| scan.is(index, Class::THING)) || !placed && medical {
+    if words().all(|index| scan.is(index, Class::THING)) || scan.is(end, Class::THING_AFTER) || !placed && medical {
         return None;
     }
     if people::stray(scan, first, end).is_some() || scan.words.is_large_place(text) || people::eponym(scan, end) {

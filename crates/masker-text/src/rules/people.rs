@@ -157,13 +157,11 @@ fn inverted_at(scan: &Scan<'_>, comma: usize) -> Option<Candidate> {
     let case = tokens[last].case;
     let mut end = first + 1;
     let middle = tokens.get(end).filter(|middle| middle.kind == TokenKind::Word && !middle.line && middle.space);
-    if middle.is_some_and(|middle| middle.chars == 1 && matches!(middle.case, Case::Single)) {
-        end += 1;
-    } else if case == Case::Upper
-        && middle.is_some_and(|middle| middle.case == Case::Upper)
-        && scan.sentence.infos[end].entry.first() >= 1
-        && !scan.sentence.infos[end].entry.is_common()
-    {
+    let second = |entry: Entry| entry.first() >= 1 && !entry.is_common();
+    if middle.is_some_and(|middle| {
+        middle.case == Case::Single
+            || case == Case::Upper && middle.case == Case::Upper && second(scan.sentence.infos[end].entry)
+    }) {
         end += 1;
     }
     let goes_on = scan.is_mark(end, ',') || end < tokens.len() && scan.word(end).eq_ignore_ascii_case("and");

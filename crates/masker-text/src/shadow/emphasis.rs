@@ -7,7 +7,7 @@ const INSIDE_BYTES_MAX: usize = 80;
 
 /// Whether a text can hold anything that [`replace`] changes.
 pub fn may_emphasize(text: &str) -> bool {
-    text.bytes().any(|byte| is_mark(byte))
+    text.bytes().any(is_mark)
 }
 
 /// Removes the marks around words.

@@ -34,6 +34,7 @@ mod options;
 mod panics;
 mod paths;
 mod scan_cursor;
+mod served;
 mod shared;
 mod store;
 mod witness;
@@ -50,6 +51,7 @@ pub use self::{
     options::{NewVault, StoreOptions},
     panics::{EnginePanic, catch_panic},
     paths::{RESTORING, files_under, vault_entries, vault_exists, vault_files},
+    served::check_served,
     store::EmbeddedStore,
     witness::witnessed_position,
 };

@@ -117,6 +117,16 @@ pub(super) fn open(
     }
 }
 
+/// Returns the empty files of a database, without its lock.
+fn empty_files(database: &Path) -> Vec<String> {
+    let files = paths::files_under(database).unwrap_or_default().into_iter();
+    let is_empty = |file: &PathBuf| {
+        let is_lock = file.file_name().is_some_and(|name| name.to_string_lossy().contains("lock"));
+        !is_lock && fs::metadata(file).is_ok_and(|found| found.is_file() && found.len() == 0)
+    };
+    files.filter(is_empty).map(|file| file.display().to_string()).collect()
+}
+
 struct OpenContext<'a> {
     paths: &'a VaultPaths,
     options: &'a StoreOptions,
@@ -432,7 +442,11 @@ impl OpenContext<'_> {
     /// As [`Self::engine`], for a database that cannot be opened if a loss is accepted either.
     fn unopenable(&self) -> impl FnOnce(EngineError) -> StoreOpenError + '_ {
         |error| match self.engine()(error) {
-            StoreOpenError::Damaged { path, what, .. } => StoreOpenError::Damaged { path, what, can_continue: false },
+            StoreOpenError::Damaged { path, what, .. } => {
+                let empty = empty_files(&self.paths.database());
+                let what = if empty.is_empty() { what } else { format!("{what} (empty: {})", empty.join(", ")) };
+                StoreOpenError::Damaged { path, what, can_continue: false }
+            }
             other => other,
         }
     }

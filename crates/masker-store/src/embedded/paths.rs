@@ -119,7 +119,7 @@ impl VaultPaths {
     ///
     /// # Errors
     /// An I/O error if a directory cannot be read.
-    fn files(&self) -> io::Result<Vec<PathBuf>> {
+    pub(super) fn files(&self) -> io::Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         for entry in self.entries() {
             match entry.symlink_metadata() {

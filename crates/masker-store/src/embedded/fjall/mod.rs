@@ -288,6 +288,8 @@ impl From<::fjall::Error> for EngineError {
             Error::Io(error) | Error::Storage(LsmError::Io(error)) => match error.kind() {
                 io::ErrorKind::UnexpectedEof => EngineError::Damaged("a file ends too early"),
                 io::ErrorKind::NotFound => EngineError::Damaged("a file is missing"),
+                // A file that is shorter than its trailer, which is read from its end on.
+                io::ErrorKind::InvalidInput => EngineError::Damaged("a file is empty or too short"),
                 io::ErrorKind::InvalidData => EngineError::Damaged("a file has invalid content"),
                 // fjall creates a keyspace anew where the file is missing that lists it.
                 io::ErrorKind::AlreadyExists => EngineError::Damaged("its files do not match each other"),

@@ -121,7 +121,7 @@ async fn vault_import(
         restore_erased: restore_erased.unwrap_or(false),
         skip_missing_keys: skip_missing_keys.unwrap_or(false),
     };
-    let busy = |_| Problem::new(Code::Overloaded, "another import is running; wait for its end");
+    let busy = |_| Problem::new(Code::Overloaded, "another import is running; wait until it ends");
     let _guard = service.importing.try_acquire().map_err(busy)?;
     let mut upload = ReceivedExport { body: input.unread_body(), timeout: service.timeouts.body, received: 0 };
     let file = upload.spool(&service.data_dir).await?;

@@ -274,7 +274,7 @@ impl From<CompactError> for Problem {
     fn from(failed: CompactError) -> Self {
         match failed {
             CompactError::Vault(failed) => failed.into(),
-            CompactError::Busy => Problem::new(Code::Overloaded, "another compaction is running; wait for its end"),
+            CompactError::Busy => Problem::new(Code::Overloaded, "another compaction is running; wait until it ends"),
             failed => {
                 let detail = "the files stay as they were, and the vault serves on; a compaction takes room for a \
                               second copy of the vault: the daemon's log says why there was none";

@@ -43,7 +43,7 @@ impl RestoreDirectory {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(format!("another restore into {} is at work: wait for its end", path.display()));
+                return Err(format!("another restore into {} is running: wait until it ends", path.display()));
             }
             Err(TryLockError::Error(error)) => return Err(failed("lock", error)),
         }

@@ -7,7 +7,7 @@ use masker_types::kind::Kid;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RotationError {
     /// Another rotation is running.
-    #[error("the rotation {0} is running: wait for its end, or cancel it")]
+    #[error("the rotation {0} is running: wait until it ends, or cancel it")]
     Running(RotationId),
     /// No rotation has this id.
     #[error("no rotation has this id; see the list of rotations")]

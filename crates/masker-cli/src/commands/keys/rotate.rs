@@ -325,7 +325,7 @@ fn lock(directory: &Path) -> Result<File, CommandError> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(CommandError::Other(format!(
-            "another process is changing the keys in {}: wait for its end",
+            "another process is changing the keys in {}: wait until it ends",
             directory.display()
         ))),
         Err(TryLockError::Error(error)) => Err(failed(error)),

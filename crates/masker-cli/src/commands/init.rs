@@ -340,9 +340,11 @@ fn has_policy(directory: &Path) -> bool {
         .is_ok_and(|entries| entries.filter_map(Result::ok).any(|entry| is_policy_file(&entry.path())))
 }
 
-/// Makes a directory of this user with these permission bits. One that is there keeps them, unless others may write to it.
+/// Makes a directory of this user with these permission bits. One that is there keeps them, unless it is empty, as an earlier run
+/// that was interrupted leaves it. It is refused if others may write to it.
 fn make_directory(path: &Path, mode: u32) -> Result<(), CommandError> {
-    let is_new = !path.exists();
+    let is_new = fs::read_dir(path)
+        .map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |mut entries| entries.next().is_none());
     let made = open_private_directory(path).map_err(|problem| {
         let path = path.display();
         CommandError::Other(match problem {
@@ -390,4 +392,26 @@ fn make_text(
 fn make_key(path: &Path, key: &SecretKey, fingerprint: Option<String>) -> Result<InitFile, CommandError> {
     key_files::create(path, key, None)?;
     Ok(InitFile { path: path.to_owned(), made: true, fingerprint })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_directory_that_an_interrupted_run_has_left_gets_its_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("masker");
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+        // As a run leaves it that ends between making the directory and setting its mode.
+        drop(open_private_directory(&path).unwrap());
+        assert_eq!(mode(), 0o700);
+        make_directory(&path, 0o755).unwrap();
+        assert_eq!(mode(), 0o755);
+        // A directory that is not empty keeps its mode.
+        fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
+        fs::write(path.join("masker.toml"), "").unwrap();
+        make_directory(&path, 0o755).unwrap();
+        assert_eq!(mode(), 0o700);
+    }
 }

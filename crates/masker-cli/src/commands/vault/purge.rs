@@ -15,11 +15,16 @@ pub(super) async fn run(args: &PurgeArgs, ctx: &mut CommandContext<'_>) -> Resul
     let counted = purge(args, true, ctx).await?;
     if counted.records == 0 || !(args.yes || confirmed(&counted, ctx)?) {
         show(&counted, ctx)?;
-        return Ok(if counted.records == 0 { Exit::Done } else { Exit::Failure });
+        return Ok(if counted.records == 0 { exit(&counted) } else { Exit::Failure });
     }
     let erased = purge(args, false, ctx).await?;
     show(&erased, ctx)?;
-    Ok(Exit::Done)
+    Ok(exit(&erased))
+}
+
+/// Returns the exit code of a purge: it is not complete if rows that may match cannot be decoded.
+fn exit(report: &PurgeReport) -> Exit {
+    if report.damaged == 0 { Exit::Done } else { Exit::Failure }
 }
 
 async fn purge(args: &PurgeArgs, dry_run: bool, ctx: &mut CommandContext<'_>) -> Result<PurgeReport, CommandError> {
@@ -65,10 +70,13 @@ fn show(report: &PurgeReport, ctx: &mut CommandContext<'_>) -> Result<(), Comman
     output.table(&["PURGE", ""], rows)?;
     output.flush()?;
     if report.damaged > 0 {
-        output
-            .note(&format!("{} rows cannot be decoded and were not changed: run `masker vault check`", report.damaged));
+        let rows = if report.damaged == 1 { "1 row".to_owned() } else { format!("{} rows", report.damaged) };
+        output.error(&format!(
+            "the purge is not complete: {rows} that may match cannot be decoded, and were kept. `masker vault check` names them; restore \
+             a backup to have them again, then repeat this"
+        ));
     }
-    if !report.dry_run {
+    if !report.dry_run && report.records > 0 {
         output.note("the bytes of the records leave the files with the next `masker vault compact`");
     }
     Ok(())

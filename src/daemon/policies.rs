@@ -26,11 +26,11 @@ impl PolicySource {
         let files = policy_files(&self.path).unwrap_or_default();
         warn_if_open_to_all(files.iter().map(PathBuf::as_path).chain([self.path.as_path()]));
         load_policies(&self.path, self.default.as_deref()).map_err(|errors| {
-            let mut messages: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            if !self.path.exists() {
-                messages.push("`[policy] path` or MASKER_POLICY_PATH sets the directory of the policies".to_owned());
-            }
-            messages
+            let hint = match self.path.exists() {
+                true => "",
+                false => "; `[policy] path` or MASKER_POLICY_PATH sets the directory of the policies",
+            };
+            errors.iter().map(|error| format!("{error}{hint}")).collect()
         })
     }
 }

@@ -1,7 +1,7 @@
-//! What a start would refuse or report until an operator accepts it, found while no daemon serves.
+//! What a start would refuse or report until an operator accepts it.
 //!
 //! The same steps as a start, as the same user, up to the point where a start would change something. Nothing is accepted, and
-//! nothing is written.
+//! nothing is written. While a daemon serves, the steps that need its locks are replaced by those that need none.
 
 use std::{fs::File, path::Path, sync::Arc, thread};
 
@@ -11,6 +11,7 @@ use super::{
     acceptance,
     audit::earlier_position,
     effective_user::{EffectiveUser, FileOwner},
+    engines::driver,
     inputs::Inputs,
     run::{StoreOpening, key_rules, recorded_control, store_opening},
     second_database::explain,
@@ -24,7 +25,7 @@ use masker_core::{
 };
 use masker_store::{
     Store,
-    embedded::{EmbeddedStore, StoreOpenError, StoreOptions, vault_exists},
+    embedded::{EmbeddedStore, StoreOpenError, StoreOptions, check_served, vault_exists},
 };
 use masker_vault::{KeyRefusals, KeyRules, VaultMetrics};
 
@@ -72,8 +73,7 @@ fn examine(found: &mut Refusals, config: &Config, inputs: &Inputs) {
         }
         // A daemon has locked its log.
         if let Err(AuditOpenError::Locked { .. }) = masker_audit::recorded_position(&config.audit.path, key) {
-            found.is_serving = true;
-            return;
+            return examine_served(found, config);
         }
         match torn_line(&config.audit.path, key) {
             Ok(torn) => found.repairs.extend(torn),
@@ -108,7 +108,7 @@ fn examine(found: &mut Refusals, config: &Config, inputs: &Inputs) {
                 Err(error) => found.problem(error),
             }
         }
-        Err(StoreOpenError::Locked { .. }) => found.is_serving = true,
+        Err(StoreOpenError::Locked { .. }) => examine_served(found, config),
         Err(error) => {
             let why = explain(&error, data_dir);
             let state = match (&error, options.recorded) {
@@ -126,6 +126,19 @@ fn examine(found: &mut Refusals, config: &Config, inputs: &Inputs) {
                 None => found.problem(why),
             }
         }
+    }
+}
+
+/// Finds what the next start would refuse of the files of a daemon that serves. Takes no lock.
+fn examine_served(found: &mut Refusals, config: &Config) {
+    found.is_serving = true;
+    let data_dir = &config.vault.data_dir;
+    if let Err(error) = masker_audit::check_directory(&config.audit.path) {
+        found.problem(error.to_string());
+    }
+    let checked = driver(config.vault.engine, data_dir).and_then(|engine| check_served(data_dir, engine.kind()));
+    if let Err(error) = checked {
+        found.problem(explain(&error, data_dir));
     }
 }
 

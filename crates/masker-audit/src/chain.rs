@@ -4,13 +4,13 @@
 //! `HMAC-SHA256(key, previous hash || EVENT)` in 64 lower-case hex digits. The previous hash of the first event is 32 zero
 //! bytes. Each hash covers all earlier events, so a line that verifies vouches for every line above it.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{borrow::Cow, fmt, io, str::FromStr};
 
 use data_encoding::HEXLOWER;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{event::AuditOperation, verify::RecordedKey};
+use super::{event::AuditOperation, segment::is_not_regular, verify::RecordedKey};
 use masker_core::{
     crypto::{ChainKey, Fingerprint},
     keyring::Role,
@@ -259,6 +259,9 @@ pub enum LineError {
     /// The compressed file is truncated or damaged here.
     #[error("changed: the compressed file is damaged from here on")]
     Damaged,
+    /// Another file, such as a directory, is in the place of the segment.
+    #[error("changed: what is there is not a regular file")]
+    NotRegularFile,
     /// Another event was noted under this number outside of the log.
     #[error("changed: another event {sequence} was noted outside of the log")]
     Replaced {
@@ -305,6 +308,11 @@ pub enum LineError {
 }
 
 impl LineError {
+    /// Returns the error of a line that cannot be read because of the contents of its file.
+    pub(super) fn of_damage(error: &io::Error) -> Self {
+        if is_not_regular(error) { LineError::NotRegularFile } else { LineError::Damaged }
+    }
+
     /// Returns `changed`, `missing`, `reordered` or `cut`.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -314,6 +322,7 @@ impl LineError {
             | LineError::Malformed
             | LineError::NotCanonical
             | LineError::Damaged
+            | LineError::NotRegularFile
             | LineError::Replaced { .. }
             | LineError::DoesNotContinue { .. } => "changed",
             LineError::Headless | LineError::Missing { .. } | LineError::Beheaded { .. } => "missing",

@@ -15,6 +15,39 @@ use masker_files::DirectoryProblem;
 /// that the directory needs no lock file.
 pub(super) struct LogDirectoryLock(File);
 
+/// Checks what the next opening of a log would refuse of its directory, without its lock: its owner, its mode, and other files in it.
+/// Changes nothing. Blocks.
+///
+/// # Errors
+/// [`AuditOpenError`] as of an opening.
+pub fn check_directory(path: &Path) -> Result<(), AuditOpenError> {
+    match path.try_exists() {
+        Ok(false) => Ok(()),
+        // Opening it says why that is not known.
+        _ => open(path).and_then(|_| list(path)).map(drop),
+    }
+}
+
+/// Opens the directory, which only this user may be able to write to. Creates it if there is none.
+fn open(path: &Path) -> Result<File, AuditOpenError> {
+    masker_files::open_private_directory(path).map_err(|problem| match problem {
+        DirectoryProblem::Unusable(source) => AuditOpenError::Directory { path: path.to_owned(), source },
+        DirectoryProblem::Owner { owner, runs_as } => AuditOpenError::Owner { path: path.to_owned(), owner, runs_as },
+        DirectoryProblem::Exposed { mode } => AuditOpenError::Exposed { path: path.to_owned(), mode },
+    })
+}
+
+/// Lists the directory, which may have no other files than those of a log.
+fn list(path: &Path) -> Result<DirectoryListing, AuditOpenError> {
+    let listing = segment::list(path).map_err(|source| AuditOpenError::Directory { path: path.to_owned(), source })?;
+    match &listing.foreign {
+        Some(entry) => {
+            Err(AuditOpenError::Foreign { path: path.to_owned(), entry: entry.to_string_lossy().into_owned() })
+        }
+        None => Ok(listing),
+    }
+}
+
 impl LogDirectoryLock {
     /// Creates the directory, or checks that only this user can write to it, and locks it.
     ///
@@ -22,24 +55,14 @@ impl LogDirectoryLock {
     /// [`AuditOpenError`] if the directory cannot be used, is in use, or contains other files than those of a log.
     pub(super) fn acquire(path: &Path) -> Result<(Self, DirectoryListing), AuditOpenError> {
         let unusable = |source| AuditOpenError::Directory { path: path.to_owned(), source };
-        let directory = masker_files::open_private_directory(path).map_err(|problem| match problem {
-            DirectoryProblem::Unusable(source) => unusable(source),
-            DirectoryProblem::Owner { owner, runs_as } => {
-                AuditOpenError::Owner { path: path.to_owned(), owner, runs_as }
-            }
-            DirectoryProblem::Exposed { mode } => AuditOpenError::Exposed { path: path.to_owned(), mode },
-        })?;
+        let directory = open(path)?;
         match directory.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(AuditOpenError::Locked { path: path.to_owned() }),
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
         let lock = LogDirectoryLock(directory);
-        let listing = segment::list(path).map_err(unusable)?;
-        if let Some(entry) = &listing.foreign {
-            return Err(AuditOpenError::Foreign { path: path.to_owned(), entry: entry.to_string_lossy().into_owned() });
-        }
-        Ok((lock, listing))
+        Ok((lock, list(path)?))
     }
 }
 
@@ -71,6 +94,9 @@ mod tests {
         assert!(listing.segments.is_empty());
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
         assert!(matches!(acquire_error(&path), AuditOpenError::Locked { .. }));
+        check_directory(&path).unwrap();
+        check_directory(&folder.path().join("none")).unwrap();
+        assert!(!folder.path().join("none").exists());
         drop(lock);
         LogDirectoryLock::acquire(&path).unwrap();
     }
@@ -107,6 +133,7 @@ mod tests {
             let error = acquire_error(folder.path());
             assert!(matches!(&error, AuditOpenError::Foreign { entry: found, .. } if found == entry), "{error}");
             assert!(error.to_string().contains(entry));
+            assert_eq!(check_directory(folder.path()).unwrap_err().to_string(), error.to_string());
         }
     }
 }

@@ -13,6 +13,7 @@
 //! This crate uses `masker-core`, `masker-types` and `masker-files`. `masker-vault`, `masker-http`, `masker-cli` and the
 //! daemon use it.
 
+mod accepted_breaks;
 mod background;
 mod chain;
 mod condition;
@@ -45,9 +46,11 @@ mod verify;
 mod write_group;
 mod writer;
 
+pub use accepted_breaks::AcceptedBreak;
 pub use chain::{ChainHead, InvalidHead, LineError, parse_hash};
 pub use condition::{BreakPlace, LogCondition, condition};
-pub use copy::{copy, states_head};
+pub use copy::{CopyError, copy, states_head};
+pub use directory::check_directory;
 pub use error::{AuditError, AuditOpenError};
 pub use event::{AuditEvent, AuditOperation, CallerIdentity, DetailValue, EncodedCaller, OutcomeCount};
 pub use log::{AuditLog, OpenedLog};

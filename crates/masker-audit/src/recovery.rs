@@ -329,7 +329,7 @@ fn examine(segment: &Segment, key: &ChainKey, anchor_sequence: u64) -> io::Resul
             },
             Ok(NextLine::Torn) => (lines.count + 1, LineError::Torn),
             Ok(NextLine::TooLong) => (lines.count + 1, LineError::Malformed),
-            Err(_) => (lines.count + 1, LineError::Damaged),
+            Err(error) => (lines.count + 1, LineError::of_damage(&error)),
         };
         // A last line without a line end, or a malformed one, unless another line follows.
         let ends = line > lines.count;

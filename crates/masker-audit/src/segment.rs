@@ -54,7 +54,7 @@ impl SegmentName {
     }
 
     /// Parses a file name without its extension.
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (time, number) = text.strip_prefix(PREFIX)?.split_once('-')?;
         let begun = DateTime::strptime(TIME, time).ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp();
         let name = SegmentName { number: number.parse().ok()?, begun };
@@ -165,8 +165,24 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     let file = options().read(true).open(path)?;
     match file.metadata()?.is_file() {
         true => Ok(file),
-        false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file")),
+        false => Err(io::Error::new(io::ErrorKind::InvalidData, NotRegularFile)),
     }
+}
+
+/// Another file, such as a directory, is in the place of a segment.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("it is not a regular file")]
+pub(super) struct NotRegularFile;
+
+impl Read for NotRegularFile {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::Error::new(io::ErrorKind::InvalidData, *self))
+    }
+}
+
+/// Returns whether a file cannot be read because it is not a regular one.
+pub(super) fn is_not_regular(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|error| error.is::<NotRegularFile>())
 }
 
 /// The result of reading a line.
@@ -191,12 +207,14 @@ pub(super) struct SegmentLines<'a> {
 }
 
 impl SegmentLines<'_> {
-    /// Opens a segment. If it was compressed after it was listed, opens the compressed file.
+    /// Opens a segment. If it was compressed after it was listed, opens the compressed file. Another file in its place is damage from
+    /// its first line on.
     pub(super) fn open(path: &Path, compressed: bool) -> io::Result<SegmentLines<'static>> {
         let file = match open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !compressed => {
                 return SegmentLines::open(&path.with_extension("jsonl.zst"), true);
             }
+            Err(error) if is_not_regular(&error) => return Ok(SegmentLines::new(BufReader::new(NotRegularFile))),
             opened => opened?,
         };
         if compressed {

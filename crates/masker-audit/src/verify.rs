@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    accepted_breaks::{AcceptedBreak, RecordedBreaks, Resume},
     chain::{ChainHead, ChainVerifier, InvalidHead, KeyCheck, LineError, claimed_sequence, parse_hash},
     event::AuditOperation,
     segment::{self, NextLine, SegmentLines, is_damage},
@@ -80,6 +81,8 @@ pub struct VerifiedLog {
     pub keys: Vec<RecordedKey>,
     /// The last event before the first one, if older segments were removed or not given.
     pub removed_before: Option<ChainHead>,
+    /// The places at which the chain is broken, each recorded by the log and accepted by an operator.
+    pub accepted_breaks: Vec<AcceptedBreak>,
 }
 
 /// A key that was loaded, as the log has recorded it.
@@ -149,12 +152,13 @@ pub enum VerifyError {
 }
 
 /// A file to verify.
-struct LogFile {
-    path: PathBuf,
-    compressed: bool,
+pub(super) struct LogFile {
+    pub(super) path: PathBuf,
+    pub(super) compressed: bool,
 }
 
-/// Verifies a log from its first line to its last, and that the chain had the expected head.
+/// Verifies a log from its first line to its last, and that the chain had the expected head. A break that the log has recorded and
+/// an operator has accepted is passed over: [`VerifiedLog::accepted_breaks`] names it.
 ///
 /// # Errors
 /// [`VerifyError::Failing`] for the first line that does not verify; other errors if the files cannot be read.
@@ -166,13 +170,18 @@ pub fn verify(source: &LogSource, key: &ChainKey, expected: Option<&ExpectedHead
         log: None,
         removal_announced: false,
         reached: expected.is_none(),
+        accepted_breaks: Vec::new(),
     };
     let mut end = None;
     for (index, file) in files.iter().enumerate() {
-        let lines = verifier.read(file, &files[index + 1..], expected)?;
+        let before = end.as_ref().map(|(_, lines)| *lines);
+        let lines = verifier.read_or_pass(&files, index, before, expected)?;
         end = Some((file.path.clone(), lines));
     }
-    let (Some(log), Some((file, line)), Some(first)) = (verifier.log, end, files.first()) else {
+    if let Some(log) = &mut verifier.log {
+        log.accepted_breaks = verifier.accepted_breaks;
+    }
+    let (Some(mut log), Some((file, line)), Some(first)) = (verifier.log, end, files.first()) else {
         let path = match source {
             LogSource::Directory(path) => path.clone(),
             LogSource::Files(paths) => paths.first().cloned().unwrap_or_default(),
@@ -186,7 +195,15 @@ pub fn verify(source: &LogSource, key: &ChainKey, expected: Option<&ExpectedHead
     match (source, log.removed_before) {
         (LogSource::Directory(_), Some(before)) if !verifier.removal_announced => {
             let why = LineError::Beheaded { before: before.sequence };
-            Err(InvalidLine { file: first.path.clone(), line: 1, sequence: before.sequence.checked_add(1), why }.into())
+            let sequence = before.sequence.checked_add(1);
+            let failing = InvalidLine { file: first.path.clone(), line: 1, sequence, why };
+            match RecordedBreaks::read(&files, key)?.resume(&files, 0, &failing, None, key) {
+                Some(Resume::ThisFile(accepted)) => {
+                    log.accepted_breaks.insert(0, accepted);
+                    Ok(log)
+                }
+                _ => Err(failing.into()),
+            }
         }
         _ => Ok(log),
     }
@@ -227,21 +244,65 @@ struct LogVerifier<'k> {
     removal_announced: bool,
     /// Whether the expected head was found, or none is expected.
     reached: bool,
+    /// The breaks that were passed over.
+    accepted_breaks: Vec<AcceptedBreak>,
 }
 
 impl LogVerifier<'_> {
+    /// Verifies the file `files[index]`, and passes over an accepted break. Returns the number of its lines that were read.
+    fn read_or_pass(
+        &mut self,
+        files: &[LogFile],
+        index: usize,
+        lines_before: Option<u64>,
+        expected: Option<&ExpectedHead>,
+    ) -> Result<u64, VerifyError> {
+        let (file, later) = (&files[index], &files[index + 1..]);
+        // A file is read twice at most.
+        let mut lines_before = lines_before;
+        loop {
+            let failing = match self.read(file, later, expected) {
+                Err(VerifyError::Failing(failing)) => failing,
+                read => return read,
+            };
+            let breaks = RecordedBreaks::read(files, self.key)?;
+            match breaks.resume(files, index, &failing, lines_before, self.key) {
+                Some(Resume::ThisFile(accepted)) if self.chain.head().is_some() => {
+                    self.pass(accepted);
+                    lines_before = None;
+                }
+                Some(Resume::NextFile(accepted)) => {
+                    let lines = accepted.line;
+                    self.pass(accepted);
+                    return Ok(lines);
+                }
+                _ => return Err(failing.into()),
+            }
+        }
+    }
+
+    /// Goes on with the next first line of a segment, without a comparison with the line above.
+    fn pass(&mut self, accepted: AcceptedBreak) {
+        self.accepted_breaks.push(accepted);
+        self.chain = ChainVerifier::new(self.key, true);
+        // What is before the first event is not known.
+        self.removal_announced |= self.log.is_none();
+    }
+
     /// Verifies a file. Returns the number of its lines.
     fn read(&mut self, file: &LogFile, later: &[LogFile], expected: Option<&ExpectedHead>) -> Result<u64, VerifyError> {
         let io = |source| VerifyError::Io { path: file.path.clone(), source };
         let mut lines = match SegmentLines::open(&file.path, file.compressed) {
             // A file that is not compressed at all is damaged from its first line on.
-            Err(error) if is_damage(&error) => return Err(self.invalid_line(file, 1, LineError::Damaged).into()),
+            Err(error) if is_damage(&error) => {
+                return Err(self.invalid_line(file, 1, LineError::of_damage(&error)).into());
+            }
             opened => opened.map_err(io)?,
         };
         let mut text = Vec::new();
         loop {
             let why = match lines.next(&mut text) {
-                Err(error) if is_damage(&error) => Some((lines.count + 1, LineError::Damaged)),
+                Err(error) if is_damage(&error) => Some((lines.count + 1, LineError::of_damage(&error))),
                 Err(error) => return Err(io(error)),
                 Ok(NextLine::End) => break,
                 Ok(NextLine::Torn) => Some((lines.count + 1, LineError::Torn)),
@@ -283,6 +344,7 @@ impl LogVerifier<'_> {
             clock_jump: None,
             keys: Vec::new(),
             removed_before: line.opened.map(|opened| opened.previous).filter(|previous| previous.sequence > 0),
+            accepted_breaks: Vec::new(),
         });
         log.events += 1;
         if line.is(AuditOperation::ClockJumped) {

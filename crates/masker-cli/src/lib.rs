@@ -14,6 +14,7 @@ mod commands;
 mod completion;
 mod context;
 mod credential;
+mod destination;
 pub mod doctor;
 mod exit;
 mod file_kind;

@@ -40,7 +40,7 @@ pub struct Refusals {
     pub missing_keys: Vec<String>,
     /// What a start puts right. Nothing needs to be accepted. Messages for the user.
     pub repairs: Vec<String>,
-    /// Whether a daemon has the vault open. Then only the audit log was examined.
+    /// Whether a daemon has the vault open. Then only what needs no lock was examined: the keys are not compared with the vault.
     pub is_serving: bool,
 }
 
@@ -157,8 +157,8 @@ pub struct RestoreSource<'s> {
     pub export: &'s Path,
     /// The head of the audit log when the backup began, if there was a log.
     pub head: Option<ChainHead>,
-    /// The copy of the audit log.
-    pub log: &'s Path,
+    /// The copy of the audit log. Without it, all API keys are suspended.
+    pub log: Option<&'s Path>,
     /// When the backup began, in milliseconds of Unix time.
     pub began_ms: u64,
     /// Whether records whose key is not provided are left out. Without it they keep the backup from being restored.

@@ -22,8 +22,8 @@ pub(super) struct LogFindings {
 pub(super) struct Logs<'l> {
     /// The log of this host.
     pub(super) own: &'l Path,
-    /// The copy in the backup. It has what happened while the backup was made.
-    pub(super) copy: &'l Path,
+    /// The copy in the backup. It has what happened while the backup was made. `None` if the rest of the backup is damaged.
+    pub(super) copy: Option<&'l Path>,
     /// The head when the backup began.
     pub(super) head: Option<ChainHead>,
     /// When the backup began, in milliseconds of Unix time.
@@ -67,12 +67,18 @@ pub(super) fn read(logs: &Logs<'_>, key: Option<&SecretKey>) -> Result<LogFindin
         Ok(_) => LogFindings { events: Some(reading.events), ..LogFindings::default() },
         Err(why) => {
             // What happened while the backup was made.
-            verified_events(logs.copy, &key, |event| reading.add(&event)).map_err(failed(logs.copy))?;
+            if let Some(copy) = logs.copy {
+                verified_events(copy, &key, |event| reading.add(&event)).map_err(failed(copy))?;
+            }
             unknown(why)
         }
     };
     let LogReading { changes, erasures, notes, keys_unknown, .. } = reading;
-    let keys_unknown = keys_unknown || findings.events.is_none();
+    let keys_unknown = keys_unknown || findings.events.is_none() || logs.copy.is_none();
+    if logs.copy.is_none() {
+        let note = "only the export of the backup was used: its configuration, its policies and its copy of the audit log were not";
+        findings.notes.push(note.to_owned());
+    }
     findings.notes.extend(notes);
     let erasures = Arc::new(LaterErasures { key: Some(key), ..erasures });
     findings.changes = LaterChanges { erasures, keys_unknown, ..changes };
@@ -90,12 +96,19 @@ fn compare(log: &Path, key: &ChainKey, head: ChainHead) -> Result<(), String> {
             "there is no audit log in {shown}: what was revoked and erased after the backup is not known"
         ));
     }
-    verify(&LogSource::Directory(log.to_owned()), key, Some(&head.into())).map(drop).map_err(|error| {
+    let differs = |why: &dyn std::fmt::Display| {
         format!(
-            "the audit log in {shown} cannot be compared with the backup: {error}. What was erased is repeated as far as lines of the \
+            "the audit log in {shown} cannot be compared with the backup: {why}. What was erased is repeated as far as lines of the \
              log verify"
         )
-    })
+    };
+    let log =
+        verify(&LogSource::Directory(log.to_owned()), key, Some(&head.into())).map_err(|error| differs(&error))?;
+    // Nothing says which events are missing there.
+    match log.accepted_breaks.first() {
+        Some(accepted) => Err(differs(&format_args!("it has an accepted break, {accepted}"))),
+        None => Ok(()),
+    }
 }
 
 /// Gathers what the events say.

@@ -139,7 +139,7 @@ fn fill(
     on_own_runtime(async || vault.fill(inputs.keyring, export, changes, closed).await)
 }
 
-/// Returns the user of the installed unit, if this is root.
+/// Accepts a state in `recover.toml`, which is beside the configuration.
 fn accept(config: &Path, state: AcceptableState) -> Result<(), String> {
     let path = AcceptedStates::path(config);
     let mut accepted =
@@ -249,5 +249,7 @@ fn on_own_runtime<T: Send, F: Future<Output = Result<T, String>>>(
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.map_err(|error| error.to_string())?.block_on(work())
     };
-    thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|_| Err("failed to read the backup".to_owned()))
+    thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|_| {
+        Err("an internal error, which is written above, ended the work on the backup: the vault was not changed. Please report it".to_owned())
+    })
 }

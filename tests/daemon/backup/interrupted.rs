@@ -42,10 +42,10 @@ fn a_killed_creation_leaves_no_backup_and_is_repeated() {
     let mut child = spawn(launch(&site).command(&words));
     wait_for(&hidden.join("policies"), &mut child);
     // Two at once do not disturb each other.
-    backup(&launch(&site), "create", &directory).refused(&["another command writes"]);
+    backup(&launch(&site), "create", &directory).refused(&["another command is writing"]);
     kill(child);
     assert!(!directory.exists() && hidden.join("vault.export").exists());
-    backup(&launch(&site), "verify", &hidden).refused(&["is no complete backup"]);
+    backup(&launch(&site), "verify", &hidden).refused(&["is not a complete backup"]);
     fs::remove_file(&endless).unwrap();
     // What is not of a backup is not removed.
     fs::write(hidden.join("mine"), "").unwrap();

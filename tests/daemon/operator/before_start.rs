@@ -96,6 +96,69 @@ fn keys_that_only_the_daemons_memory_has_are_errors_and_no_restart_is_advised() 
 }
 
 #[test]
+fn what_the_next_start_would_refuse_is_found_while_the_daemon_serves() {
+    let made = Made::served();
+    own_policies(&made);
+    let daemon = made.start();
+    let assert_sound = || {
+        let findings = made.doctor();
+        assert_eq!(of_site(findings.faults()), []);
+        assert_eq!(findings.status("daemon.start"), "ok");
+    };
+    assert_sound();
+    let assert_refused = |words: &str| {
+        let findings = made.doctor();
+        let is_start = |one: &&serde_json::Value| one["id"] == "daemon.start" && one["status"] == "error";
+        let start = findings.0.iter().find(is_start).unwrap_or_else(|| panic!("{words}: {:#?}", findings.faults()));
+        assert!(found(start).contains("the next start is refused") && found(start).contains(words), "{words}: {start}");
+        assert!(remedy(start).contains("before the daemon is stopped or restarted"), "{start}");
+        findings
+    };
+    let config = made.path("masker.toml");
+    let sound = fs::read_to_string(&config).unwrap();
+    // As a line of an editor: a name of an engine, a path, and a value that is none.
+    fs::write(&config, sound.replacen("[vault]", "[vault]\nengine = \"sled\"", 1)).unwrap();
+    assert_refused("sled");
+    let policies = made.path("policies").display().to_string();
+    fs::write(&config, sound.replace(&policies, "/nonexistent/policies")).unwrap();
+    let findings = assert_refused("/nonexistent/policies");
+    assert_eq!(findings.one("other-daemon", "warning")["id"], "config", "it has other files than the daemon");
+    fs::write(&config, sound.replacen("[vault]", "[vault]\nengine = \"fjal\"", 1)).unwrap();
+    made.doctor().one("config-invalid", "error");
+    fs::write(&config, &sound).unwrap();
+
+    let foreign = made.path("audit").join("notes.txt");
+    fs::write(&foreign, "").unwrap();
+    assert_refused("notes.txt");
+    fs::remove_file(&foreign).unwrap();
+    let (witness, kept) = (made.path("vault").join("witness"), made.home().join("witness"));
+    fs::rename(&witness, &kept).unwrap();
+    assert_refused("the witness file of the vault");
+    fs::rename(&kept, &witness).unwrap();
+    assert_sound();
+    daemon.stop();
+}
+
+#[test]
+fn an_audit_log_that_is_gone_is_named_and_not_taken_for_a_missing_scope() {
+    let made = Made::served();
+    let daemon = made.start();
+    let (log, kept) = (made.path("audit"), made.home().join("audit"));
+    fs::rename(&log, &kept).unwrap();
+    // The second one finds a daemon that has noticed it.
+    for _ in 0..2 {
+        let findings = made.doctor();
+        let gone = findings.one("audit-log-missing", "error");
+        assert!(found(gone).contains("is not in") && remedy(gone).starts_with("move the log back"), "{gone}");
+        for one in findings.0.iter().filter(|one| one["status"] != "ok") {
+            assert!(!remedy(one).contains("access.root") && !found(one).contains("scope"), "{one}");
+        }
+    }
+    fs::rename(&kept, &log).unwrap();
+    daemon.stop();
+}
+
+#[test]
 fn what_a_start_refuses_is_an_error_of_doctor() {
     let made = Made::served();
     let vault = made.path("vault");

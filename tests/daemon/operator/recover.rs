@@ -69,7 +69,7 @@ fn a_loss_is_shown_and_accepted_once() {
     assert!(log.contains("recover.toml accepts this state: loss"), "{log}");
     launch(&site).start().stop();
     let (code, text) = launch(&site).recover(&[]);
-    assert!(code == Some(0) && text.contains("a start refuses nothing"), "{text}");
+    assert!(code == Some(0) && text.contains("nothing prevents a start"), "{text}");
 
     // The same copy a second time is another state: the audit log has a later epoch.
     put_back(&site);
@@ -189,7 +189,7 @@ fn recover_reads_what_a_running_daemon_reports_and_changes_nothing() {
     assert!(code == Some(0) && text.contains("a daemon serves the vault"), "{text}");
     daemon.stop();
     let (code, text) = launch(&site).recover(&[]);
-    assert!(code == Some(0) && text.contains("a start refuses nothing"), "{text}");
+    assert!(code == Some(0) && text.contains("nothing prevents a start"), "{text}");
     let daemon = launch(&site).start();
     assert_eq!(daemon.client().health().0, "ok");
     daemon.stop();
@@ -240,7 +240,7 @@ fn only_the_files_of_the_vault_matter_to_a_start() {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     }
     let (code, text) = launch(&site).recover(&[]);
-    assert!(code == Some(0) && text.contains("a start refuses nothing"), "{text}");
+    assert!(code == Some(0) && text.contains("nothing prevents a start"), "{text}");
     // A copy by root.
     chown(&witness, Some(0), Some(0)).unwrap();
     fs::set_permissions(&witness, Permissions::from_mode(0o600)).unwrap();

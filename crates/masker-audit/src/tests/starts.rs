@@ -150,9 +150,90 @@ fn leaves_a_broken_chain_unchanged_and_reports_it_until_accepted() {
     let (notes, healthy) = start(accepting, Some(head));
     assert!(healthy && notes.len() == 1);
     assert_eq!(start(options(folder.path()), Some(head)), (vec![], true));
-    // The broken line is still there, and the later segments verify without it.
-    assert_eq!(failing(folder.path(), None).1, line);
+    // The broken line is still there and is named, and the later segments verify without it.
+    let verified = verify_all(folder.path()).unwrap();
+    let [accepted] = verified.accepted_breaks.as_slice() else { panic!("{verified:?}") };
+    assert_eq!((&accepted.file, accepted.line), (&path, line));
+    assert!(accepted.recorded <= accepted.accepted, "{accepted:?}");
     verify(&LogSource::Files(after), &key(), None).unwrap();
+    // What fails at any other place is a new break.
+    for at in [20, text.len() / 2, text.len() - 900] {
+        let mut other = text.clone();
+        other[at] ^= 1;
+        fs::write(&path, &other).unwrap();
+        assert!(failing(folder.path(), None).1 < line, "{at}");
+    }
+    fs::write(&path, &text).unwrap();
+    let last = files(folder.path()).pop().unwrap();
+    let mut later = text_of(&last);
+    let at = later.len() - 300;
+    later[at] ^= 1;
+    fs::write(&last, &later).unwrap();
+    assert_eq!(failing(folder.path(), None).0, last);
+}
+
+/// Accepts what the last start has found.
+fn accept(directory: &Path, anchor: Option<ChainHead>) {
+    let accepting = AuditOptions { accept_break: true, ..options(directory) };
+    assert!(start(accepting, anchor).1);
+}
+
+#[test]
+fn an_accepted_break_between_segments_is_passed_over_and_a_new_gap_is_not() {
+    // The end of the last segment is cut off.
+    let folder = scratch();
+    let (text, head) = small_log(folder.path());
+    let path = files(folder.path()).remove(0);
+    let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+    fs::write(&path, lines[..3].concat()).unwrap();
+    assert!(!start(options(folder.path()), Some(head)).1);
+    assert!(verify_all(folder.path()).is_err());
+    accept(folder.path(), None);
+    let clock = ManualClock::new();
+    let log = open(options(folder.path()), None, &clock).log;
+    next_day(&log, &clock);
+    drop(log);
+    let verified = verify_all(folder.path()).unwrap();
+    assert_eq!(verified.accepted_breaks.len(), 1, "{verified:?}");
+    // One more line is missing.
+    fs::write(&path, lines[..2].concat()).unwrap();
+    assert!(verify_all(folder.path()).is_err());
+    fs::write(&path, lines[..3].concat()).unwrap();
+    // The segment that recorded the break is missing, under its own name or that of the next one.
+    let later = files(folder.path());
+    fs::remove_file(&later[1]).unwrap();
+    assert!(verify_all(folder.path()).is_err());
+    fs::rename(&later[2], &later[1]).unwrap();
+    assert!(verify_all(folder.path()).is_err());
+
+    // The whole log is gone.
+    let folder = scratch();
+    let (_, head) = small_log(folder.path());
+    fs::remove_file(&files(folder.path())[0]).unwrap();
+    assert!(!start(options(folder.path()), Some(head)).1);
+    accept(folder.path(), None);
+    let verified = verify_all(folder.path()).unwrap();
+    assert_eq!(verified.accepted_breaks[0].why, LineError::Beheaded { before: head.sequence });
+}
+
+#[test]
+fn a_segment_is_missing_after_an_accepted_break() {
+    let folder = scratch();
+    let clock = ManualClock::new();
+    three_segments(folder.path(), &clock);
+    let paths = files(folder.path());
+    let mut text = fs::read(&paths[0]).unwrap();
+    text[0] ^= 1;
+    fs::write(&paths[0], text).unwrap();
+    let anchor = ChainHead { sequence: 5, hash: [7; 32] };
+    assert!(!start(options(folder.path()), Some(anchor)).1);
+    accept(folder.path(), None);
+    let verified = verify_all(folder.path()).unwrap();
+    assert_eq!((verified.accepted_breaks.len(), verified.segments), (1, 3), "{verified:?}");
+    fs::remove_file(&paths[1]).unwrap();
+    assert!(verify_all(folder.path()).is_err());
+    fs::rename(&paths[2], &paths[1]).unwrap();
+    assert!(verify_all(folder.path()).is_err());
 }
 
 #[test]

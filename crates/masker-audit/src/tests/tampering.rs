@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::super::{
-    AuditLog, ChainHead, ExpectedHead, LineError, LogSource, VerifyError, chain, test_support::*, verify,
+    AuditOptions, ChainHead, ExpectedHead, LineError, LogSource, VerifyError, chain, condition, test_support::*, verify,
 };
 use masker_core::crypto::{ChainKey, SecretKey};
 
@@ -288,17 +288,32 @@ fn the_largest_number_of_an_unverified_line_is_no_overflow() {
 
 /// Opening a pipe waits for a writer, which never comes.
 #[test]
-fn a_pipe_in_the_place_of_a_segment_is_damage() {
-    for index in 0..3 {
+fn a_pipe_or_a_directory_in_the_place_of_a_segment_is_a_break_that_can_be_accepted() {
+    let pipe = |path: &Path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    let directory = |path: &Path| fs::create_dir(path).unwrap();
+    for (index, replace) in (0..3).flat_map(|index| [(index, &pipe as &dyn Fn(&Path)), (index, &directory)]) {
         let (folder, clock) = (scratch(), ManualClock::new());
-        three_segments(folder.path(), &clock);
+        let head = three_segments(folder.path(), &clock);
         let path = files(folder.path()).swap_remove(index);
         fs::remove_file(&path).unwrap();
-        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-        assert_eq!(failing(folder.path(), None), (path, 1, LineError::Damaged));
+        replace(&path);
+        assert_eq!(failing(folder.path(), None), (path, 1, LineError::NotRegularFile));
         let events = operations(folder.path());
         assert_eq!(events.iter().filter(|op| *op == "tokenize").count(), 8, "segment {index}");
-        let opened = AuditLog::open(options(folder.path()), None, None, clock.clock());
-        assert!(opened.is_err_and(|error| error.to_string().contains("regular file")), "segment {index}");
+        if index < 2 {
+            continue;
+        }
+        // The last segment: the log continues in a new one.
+        let found = condition(folder.path(), &secret()).unwrap();
+        assert_eq!(found.broken, None, "no start has recorded it yet");
+        let log = open(options(folder.path()), Some(head), &clock).log;
+        assert!(log.health().is_err());
+        drop(log);
+        assert!(condition(folder.path(), &secret()).unwrap().broken.is_some());
+        let accepting = AuditOptions { accept_break: true, ..options(folder.path()) };
+        let log = open(accepting, Some(head), &clock).log;
+        assert_eq!(log.health(), Ok(()));
+        drop(log);
+        assert_eq!(verify_all(folder.path()).unwrap().accepted_breaks.len(), 1);
     }
 }

@@ -21,14 +21,21 @@ pub enum BackupCommand {
     },
     /// Restore a backup into a new vault, while the daemon is stopped
     #[command(after_help = help::BACKUP_RESTORE)]
-    Restore {
-        /// The directory of the backup
-        #[arg(value_name = "DIR")]
-        directory: PathBuf,
-        /// Leave out records whose key is not provided; they stay in the backup
-        #[arg(long)]
-        skip_missing_keys: bool,
-    },
+    Restore(RestoreBackupArgs),
+}
+
+/// `masker backup restore`.
+#[derive(Clone, Args)]
+pub struct RestoreBackupArgs {
+    /// The directory of the backup
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// Leave out records whose key is not provided; they stay in the backup
+    #[arg(long)]
+    pub skip_missing_keys: bool,
+    /// Restore the vault from the export alone if other files of the backup are damaged, and suspend all API keys
+    #[arg(long)]
+    pub export_only: bool,
 }
 
 /// `masker backup create`.

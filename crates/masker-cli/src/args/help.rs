@@ -294,7 +294,7 @@ Examples:
 
 The file contains every record that was acknowledged before the export began. It can be opened with any key that was \
 active then; importing also needs the keys of its records, whose fingerprints are printed. The file gets its name \
-when it is complete and on disk. It contains no keys: keep copies of them elsewhere.";
+when it is complete and on disk. It contains no keys: keep copies of them elsewhere. --force replaces an earlier export, and no other file.";
 
 pub(super) const VAULT_IMPORT: &str = "\
 Examples:
@@ -409,7 +409,9 @@ It compares each file with the manifest and parses the configuration and the pol
 the key of the audit log it verifies the chain. Keys come from the environment, as for the daemon, or from the installed unit. If \
 records need keys that are not provided, it counts them by key.
 
-Exit codes: 0 if everything was verified, 2 if something could not be, for lack of a key, and 1 if something is wrong.";
+If something is wrong, it says which file and what to do. An accepted break of the audit log is named, and is not an error.
+
+Exit codes: 0 if everything was verified, 2 if something could not be, for lack of the right key, and 1 if something is wrong.";
 
 pub(super) const BACKUP_RESTORE: &str = "\
 Examples:
@@ -427,6 +429,10 @@ and those that were changed or rotated are suspended. Without that log, all API 
 
 A backup with records whose key is not provided is refused. --skip-missing-keys leaves these records out; they stay in the backup, and \
 `masker vault import` brings them in once their key is loaded.
+
+A backup in which a file is not what was written is refused. If the export is as it was, --export-only restores the vault from it and \
+uses no other file of the backup. Lost are then its configuration and policies, so the host needs its own, and its copy of the audit \
+log, so all API keys are suspended: `masker api-keys resume`.
 
 A restore that was interrupted can be repeated. Until then, the daemon does not start.";
 

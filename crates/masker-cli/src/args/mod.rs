@@ -23,7 +23,7 @@ pub use self::{
         PolicyCommand, RemoveOldArgs, RotateKeyFileArgs, SessionListArgs, SessionStatusArg, SessionsCommand,
         VerifyArgs,
     },
-    backup::{BackupCommand, CreateBackupArgs},
+    backup::{BackupCommand, CreateBackupArgs, RestoreBackupArgs},
     text::{
         TextCommand, TextDetectArgs, TextFormatArg, TextInputArgs, TextMaskArgs, TextReplacementArg, TextRestoreArgs,
         TextSearchArgs,

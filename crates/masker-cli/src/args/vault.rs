@@ -89,7 +89,7 @@ pub struct ExportArgs {
     /// The file to write; `-` is standard output
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
-    /// Replace an existing file
+    /// Replace an existing file, if it is an export
     #[arg(long)]
     pub force: bool,
 }

@@ -133,8 +133,8 @@ fn show(findings: &Refusals, accepted: &AcceptedStates, ctx: &mut CommandContext
     }
     if refused.is_empty() && problems.is_empty() {
         ctx.output.line(match *is_serving {
-            true => "a daemon serves the vault, and its audit log asks for nothing",
-            false => "a start refuses nothing",
+            true => "a daemon serves the vault, and nothing needs to be accepted",
+            false => "nothing prevents a start",
         })?;
     }
     Ok(())

@@ -37,6 +37,8 @@ pub(super) struct AuditLogFacts {
     chain: ChainStatus,
     /// What is wrong with it that an operator can accept, and the vault that it has recorded. `None` without its key.
     condition: Option<LogCondition>,
+    /// The mode that systemd gives the directory with each start, if the unit says so.
+    pub(super) unit_mode: Option<u32>,
 }
 
 /// The result of verifying an audit log.
@@ -153,6 +155,7 @@ pub(super) fn gather(config: &Config, keys: &KeyFacts, serving: bool) -> AuditLo
         size,
         chain: log,
         condition,
+        unit_mode: None,
     }
 }
 
@@ -217,30 +220,39 @@ fn chain(directory: &Path, segments: &[(PathBuf, u64)], key: &ChainKey, serving:
     }
 }
 
-/// Every check of the audit log. `has_vault` says whether there is a vault.
+/// Every check of the audit log. `has_vault` says whether there is a vault, and `serving` whether a daemon serves that writes the log.
 pub(super) fn judge(
     config: &AuditConfig,
     log: &AuditLogFacts,
     keys: &KeyFacts,
     runs_as: &ServiceUser,
     has_vault: bool,
+    serving: bool,
 ) -> Vec<Finding> {
     let path = &config.path;
-    let mut findings = vec![own_directory("audit.directory", path, &log.directory, runs_as)];
+    let mut findings = vec![own_directory("audit.directory", path, &log.directory, runs_as, log.unit_mode)];
     match &log.room {
         Ok(room) => findings.extend(free_space::judge("audit.room", path, *room, log.size, 0)),
         Err(why) => findings.push(hidden("audit.room", path, why)),
     }
-    findings.push(judge_chain(path, log, keys, has_vault));
+    findings.push(judge_chain(path, log, keys, has_vault, serving));
     findings
 }
 
 /// `audit.chain`: the newest part of the log verifies.
-fn judge_chain(path: &Path, log: &AuditLogFacts, keys: &KeyFacts, has_vault: bool) -> Finding {
+fn judge_chain(path: &Path, log: &AuditLogFacts, keys: &KeyFacts, has_vault: bool, serving: bool) -> Finding {
     const CHECK: &str = "audit.chain";
     let shown = path.display();
     let has_key = keys.credentials.audit_key.is_some() || keys.audit_key_is_unreadable();
     match &log.chain {
+        ChainStatus::Missing if serving && has_key => {
+            let found = format!(
+                "the audit log that the running daemon writes is not in {shown} any more: it was removed or moved, or its disk is gone"
+            );
+            let remedy = "move the log back to its place, or mount its disk, before the daemon is restarted: the next start would begin a new \
+                          log. If it is lost, copy what is left, and go on as the page says";
+            Finding::error(CHECK, FindingId::AuditLogMissing, found, remedy)
+        }
         ChainStatus::Missing if has_vault && has_key => {
             let found = format!(
                 "there is a vault, and no audit log in {shown}: is its disk mounted, and is this the right directory?"
@@ -251,17 +263,27 @@ fn judge_chain(path: &Path, log: &AuditLogFacts, keys: &KeyFacts, has_vault: boo
         }
         ChainStatus::Missing => Finding::ok(CHECK, format!("there is no audit log in {shown} yet")),
         ChainStatus::Unreadable(why) => hidden(CHECK, path, why),
-        ChainStatus::NoKey => Finding::not_checked(
-            CHECK,
-            format!("the log in {shown} was not verified, because its key was not read"),
-            "run doctor as root, or set MASKER_AUDIT_HMAC_KEY_FILE to the file of the log's key. If the key is missing, put it back from its copy",
-        ),
-        ChainStatus::Sound { verified, of } => {
-            let VerifiedLog { events, segments, head, .. } = &**verified;
-            Finding::ok(
+        ChainStatus::NoKey => {
+            let remedy = match keys.audit_key_is_unreadable() {
+                true => "run doctor as root, who can read the key".to_owned(),
+                false => format!(
+                    "set CREDENTIALS_DIRECTORY to the directory that has {AUDIT_KEY}, or {AUDIT_KEY}_FILE to its file. If the key is \
+                     missing, put it back from its copy"
+                ),
+            };
+            Finding::not_checked(
                 CHECK,
-                format!("{events} events in {segments} of {of} segments verify, up to {}", head.sequence),
+                format!("the log in {shown} was not verified, because its key was not read"),
+                remedy,
             )
+        }
+        ChainStatus::Sound { verified, of } => {
+            let VerifiedLog { events, segments, head, accepted_breaks, .. } = &**verified;
+            let mut found = format!("{events} events in {segments} of {of} segments verify, up to {}", head.sequence);
+            for accepted in accepted_breaks {
+                found += &format!("; accepted break: {accepted}");
+            }
+            Finding::ok(CHECK, found)
         }
         ChainStatus::Torn(TornTail { segment, line, .. }) => Finding::ok(
             CHECK,
@@ -303,8 +325,15 @@ mod tests {
         let keys = KeyFacts::gather(KeyPlace::Unknown, &[], &InstalledUnits::default());
         let judged = |chain| {
             let room = Ok(FreeSpace { free: 1 << 40, free_files: 1 << 20, files: 1 << 20 });
-            let log = AuditLogFacts { directory: PathStatus::Missing, room, size: 1, chain, condition: None };
-            judge_chain(Path::new("/a"), &log, &keys, true).status
+            let log = AuditLogFacts {
+                directory: PathStatus::Missing,
+                room,
+                size: 1,
+                chain,
+                condition: None,
+                unit_mode: None,
+            };
+            judge_chain(Path::new("/a"), &log, &keys, true, false).status
         };
         assert_eq!(judged(ChainStatus::Missing), Severity::Ok);
         assert_eq!(judged(ChainStatus::NoKey), Severity::NotChecked);

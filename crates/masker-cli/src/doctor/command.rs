@@ -3,8 +3,9 @@
 use std::{path::Path, time::Duration};
 
 use masker_api::{Health, KeyList};
-use masker_client::{Client, ClientError};
+use masker_client::ClientError;
 use masker_config::CommandLineOptions;
+use masker_types::error_code::Code;
 use serde::Serialize;
 use tokio::time::timeout;
 
@@ -13,8 +14,9 @@ use super::{
     daemon::{self, SEE_LOG, scope_remedy},
     examine,
     finding::look_as,
+    last_start::{self, UnitState},
     subject::{self, DaemonReply, Subject},
-    units::InstalledUnits,
+    units::{self, InstalledUnits},
 };
 use crate::{
     context::{CommandContext, CommandError},
@@ -45,14 +47,31 @@ struct DaemonAnswers {
     findings: Vec<Finding>,
 }
 
+impl DaemonAnswers {
+    fn none() -> Self {
+        DaemonAnswers { serving: false, reply: DaemonReply::None, loaded: None, findings: Vec::new() }
+    }
+}
+
 /// `masker doctor`.
 pub(crate) async fn run(ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let root = Path::new("/");
-    let answers = ask_daemon(ctx).await;
     let installed = InstalledUnits::read(root);
     let (socket, flag) = (ctx.socket().ok(), ctx.socket_flag()?);
+    // The state of the unit is about this socket only if it is the unit's.
+    let is_units = socket.is_some() && installed.socket() == socket;
+    let state = if is_units { last_start::gather(root, units::SERVICE) } else { None };
+    let mut answers = match &state {
+        // A connection would ask systemd for one more start.
+        Some(UnitState::Failed(failure)) => DaemonAnswers {
+            reply: DaemonReply::FailedStart,
+            findings: vec![last_start::judge(failure, units::SERVICE)],
+            ..DaemonAnswers::none()
+        },
+        _ => ask_daemon(state.as_ref(), root, ctx).await,
+    };
     let options = CommandLineOptions { config: ctx.config_flag(), socket: flag.as_deref() };
-    let subject = Subject::choose(options, ctx.host(), &installed, &answers.reply);
+    let subject = Subject::choose(options, ctx.host(), &installed, &answers.reply, root);
     let reported = answers.reply.configuration().filter(|_| subject.is_served);
     let input = DoctorInput {
         host: ctx.host(),
@@ -66,6 +85,9 @@ pub(crate) async fn run(ctx: &mut CommandContext<'_>) -> Result<Exit, CommandErr
         find_refusals: ctx.offline.find_refusals,
     };
     let mut findings = Vec::new();
+    if matches!(answers.reply, DaemonReply::FailedStart) {
+        findings.append(&mut answers.findings);
+    }
     // The check `config` reports a configuration that names no socket.
     findings.extend(socket.map(|socket| subject::judge(&subject, &answers.reply, &socket, root)));
     findings.extend(examine(&input));
@@ -81,33 +103,48 @@ pub(crate) async fn run(ctx: &mut CommandContext<'_>) -> Result<Exit, CommandErr
     Ok(if report.errors > 0 { Exit::Error } else { Exit::Done })
 }
 
-/// Asks the daemon on the socket.
-async fn ask_daemon(ctx: &mut CommandContext<'_>) -> DaemonAnswers {
+/// Asks the daemon on the socket. `state` is that of its unit, if it has one.
+async fn ask_daemon(state: Option<&UnitState>, root: &Path, ctx: &mut CommandContext<'_>) -> DaemonAnswers {
     let limit = Duration::from_secs(RESPONSE_SECONDS_MAX);
-    let unreported = |why: String, findings| DaemonAnswers {
+    let unreported = |why: String, remedy: &str, findings| DaemonAnswers {
         serving: true,
-        reply: DaemonReply::Unreported(why),
+        reply: DaemonReply::Unreported { why, remedy: remedy.to_owned() },
         loaded: None,
         findings,
     };
-    let none = DaemonAnswers { serving: false, reply: DaemonReply::None, loaded: None, findings: Vec::new() };
-    match timeout(limit, query(ctx)).await {
-        Ok(Ok(answers)) => answers,
-        // `daemon.configuration` says so.
-        Ok(Err(CommandError::Client(ClientError::NoSocket(_) | ClientError::Refused(_)))) => none,
-        Ok(Err(CommandError::Client(denied @ ClientError::Forbidden(_)))) => {
+    let failed = match timeout(limit, query(ctx)).await {
+        Ok(Ok(answers)) => return answers,
+        Ok(Err(failed)) => failed,
+        Err(_) => CommandError::Other(format!("the daemon did not respond within {RESPONSE_SECONDS_MAX} s")),
+    };
+    match failed {
+        // `daemon.configuration` says so, and the check `config` reports errors of the configuration.
+        CommandError::Client(ClientError::NoSocket(_) | ClientError::Refused(_)) | CommandError::Invalid(_) => {
+            DaemonAnswers::none()
+        }
+        CommandError::Client(denied @ ClientError::Forbidden(_)) => {
             let finding = Finding::not_checked("daemon.health", denied.to_string(), look_as());
-            unreported("this user may not connect".to_owned(), vec![finding])
+            unreported("this user may not connect".to_owned(), look_as(), vec![finding])
         }
-        // The check `config` reports errors of the configuration.
-        Ok(Err(CommandError::Invalid(_))) => none,
-        Ok(Err(failed)) => {
-            let found = failed.to_string();
-            unreported(found.clone(), vec![Finding::error("daemon.health", FindingId::DaemonSilent, found, SEE_LOG)])
+        CommandError::Credential(wrong) => {
+            let remedy = "correct the credential in the environment, or run doctor without it";
+            let finding = Finding::not_checked("daemon.health", wrong.to_string(), remedy);
+            unreported("the daemon was not asked".to_owned(), remedy, vec![finding])
         }
-        Err(_) => {
-            let found = format!("the daemon did not respond within {RESPONSE_SECONDS_MAX} s");
-            unreported(found.clone(), vec![Finding::error("daemon.health", FindingId::DaemonSilent, found, SEE_LOG)])
+        CommandError::Client(answered @ (ClientError::Problem(_) | ClientError::Busy { .. })) => {
+            let finding = of_failure("daemon.health", &answered);
+            let remedy = finding.remedy.clone().unwrap_or_default();
+            unreported(answered.to_string(), &remedy, vec![finding])
+        }
+        silent => {
+            let found = silent.to_string();
+            let finding = Finding::error("daemon.health", FindingId::DaemonSilent, found.clone(), SEE_LOG);
+            let serving = match state {
+                Some(state) => *state == UnitState::Running,
+                // Something else than a daemon may listen.
+                None => subject::any_daemon_runs(root),
+            };
+            DaemonAnswers { serving, ..unreported(found, SEE_LOG, vec![finding]) }
         }
     }
 }
@@ -118,36 +155,62 @@ async fn query(ctx: &mut CommandContext<'_>) -> Result<DaemonAnswers, CommandErr
     let mut findings = daemon::health(&health, env!("CARGO_PKG_VERSION"));
     let reply = match health.configuration.take() {
         Some(configuration) => DaemonReply::Reported(Box::new(configuration)),
-        None if health.version.is_some() => DaemonReply::Unreported("it is another version".to_owned()),
-        None => DaemonReply::Unreported("it reports this to callers with the scope `keys:read`".to_owned()),
+        None => DaemonReply::Unreported {
+            why: match health.version.is_some() {
+                true => "it is another version".to_owned(),
+                false => "it reports this to callers with the scope `keys:read`".to_owned(),
+            },
+            remedy: match health.version.is_some() {
+                true => "restart the daemon with this version".to_owned(),
+                false => scope_remedy().to_owned(),
+            },
+        },
     };
-    let mut loaded = None;
-    match client.get("/api/v1/keys").await {
-        Ok(reply) => {
-            let list: KeyList = reply.json()?;
+    let loaded = match client.get("/api/v1/keys").await.and_then(|reply| reply.json::<KeyList>()) {
+        Ok(list) => {
             findings.extend(daemon::keys(&list));
-            loaded = Some(list);
+            Some(list)
         }
-        Err(refused) => findings.extend(skip_if_refused("daemon.keys", Err(refused))?),
+        Err(failed) => {
+            findings.push(of_failure("daemon.keys", &failed));
+            None
+        }
+    };
+    match client.text("/metrics").await {
+        Ok(text) => {
+            let scrape = Scrape::parse(&text);
+            findings.extend([daemon::counters(&scrape), daemon::sandbox(&scrape)].concat());
+        }
+        Err(failed) => findings.push(of_failure("daemon.counters", &failed)),
     }
-    let metrics = metrics(client).await;
-    findings.extend(skip_if_refused("daemon.counters", metrics)?);
     Ok(DaemonAnswers { serving: true, reply, loaded, findings })
 }
 
-async fn metrics(client: &mut Client) -> Result<Vec<Finding>, ClientError> {
-    let text = client.text("/metrics").await?;
-    let scrape = Scrape::parse(&text);
-    Ok([daemon::counters(&scrape), daemon::sandbox(&scrape)].concat())
-}
-
-/// Replaces a refusal for a missing scope with the finding that this was not checked.
-fn skip_if_refused(id: &'static str, findings: Result<Vec<Finding>, ClientError>) -> Result<Vec<Finding>, ClientError> {
-    match findings {
-        Err(ClientError::Problem(problem)) if problem.status == 403 => {
-            Ok(vec![Finding::not_checked(id, problem.detail, scope_remedy())])
+/// Returns the finding of a check whose request to the daemon has failed, by what has failed.
+fn of_failure(id: &'static str, failed: &ClientError) -> Finding {
+    let problem = match failed {
+        ClientError::Problem(problem) | ClientError::Busy { problem, .. } => problem,
+        _ => return Finding::error(id, FindingId::DaemonSilent, failed.to_string(), SEE_LOG),
+    };
+    let detail = problem.detail.clone();
+    let is = |code: Code| problem.code == code.as_str();
+    match problem.status {
+        403 => Finding::not_checked(id, detail, scope_remedy()),
+        401 => {
+            let remedy = "the credential in the environment is not accepted: run doctor without MASKER_API_KEY";
+            Finding::not_checked(id, detail, remedy)
         }
-        findings => findings,
+        _ if is(Code::AuditUnavailable) => {
+            let found = format!("the daemon answers no request while it cannot write its audit log: {detail}");
+            Finding::not_checked(id, found, "put the audit log right first: see `daemon.health` and `audit.chain`")
+        }
+        _ if is(Code::VaultUnavailable) => {
+            Finding::not_checked(id, detail, "put the vault right first: see `daemon.health`")
+        }
+        _ if matches!(failed, ClientError::Busy { .. }) => {
+            Finding::not_checked(id, failed.to_string(), "run doctor again when the daemon has less to do")
+        }
+        _ => Finding::error(id, FindingId::DaemonSilent, failed.to_string(), SEE_LOG),
     }
 }
 

@@ -79,11 +79,21 @@ pub fn keys(list: &KeyList) -> Vec<Finding> {
     findings
 }
 
+/// Returns what needs a key. Every record has index rows, so these are named only where no record does.
+pub(super) fn needed_by(records: u64, index_rows: u64) -> String {
+    match (records, index_rows) {
+        (0, 1) => "1 index row needs it".to_owned(),
+        (0, rows) => format!("{rows} index rows need it"),
+        (1, _) => "1 record needs it".to_owned(),
+        (records, _) => format!("{records} records need it"),
+    }
+}
+
 /// `apply` is what makes changes of its key id take effect.
 fn key(key: &KeyStatus, apply: &str) -> Option<Finding> {
     let name = format!("the key {} of {}", key.fingerprint, key.kid);
     if !key.loaded && key.vault_records + key.vault_index_rows > 0 {
-        let found = format!("{name} is not loaded, and {} records need it", key.vault_records);
+        let found = format!("{name} is not loaded, and {}", needed_by(key.vault_records, key.vault_index_rows));
         let remedy = format!(
             "put this key back from its copy as the old key of {0} (MASKER_KEY_{0}_OLD), or as the active one if that is missing; then {apply}",
             key.kid
@@ -107,7 +117,11 @@ fn key(key: &KeyStatus, apply: &str) -> Option<Finding> {
         return Some(Finding::warning("daemon.keys", FindingId::OldKeyRemovable, found, remedy));
     }
     if key.loaded && key.grace_days_left.is_some_and(|days| days <= 0) {
-        let found = format!("the grace period of {name} is over, and {} records need it", key.vault_records);
+        let needed = match key.vault_records + key.vault_index_rows {
+            0 => "nothing in the vault needs it".to_owned(),
+            _ => needed_by(key.vault_records, key.vault_index_rows),
+        };
+        let found = format!("the grace period of {name} is over, and {needed}");
         let remedy = format!("`masker vault rotate-key --new-kid {}`", key.kid);
         return Some(Finding::warning("daemon.keys", FindingId::OldKeyOverdue, found, remedy));
     }
@@ -240,6 +254,9 @@ mod tests {
         assert_eq!(status(key(true, 0, Some(9), true)), Severity::Warning);
         assert_eq!(status(key(false, 7, None, false)), Severity::Error);
         assert_eq!(status(key(false, 0, None, false)), Severity::Ok);
+        let rows = KeyStatus { vault_index_rows: 2, ..key(false, 0, None, false) };
+        let found = keys(&KeyList { keys: vec![rows], advice: Vec::new() });
+        assert!(found[0].found.ends_with("is not loaded, and 2 index rows need it"), "{found:?}");
         let opened = KeyStatus { tokens_opened_30_days: 2, ..key(true, 0, Some(9), true) };
         let found = keys(&KeyList { keys: vec![opened], advice: Vec::new() });
         assert!(format!("{found:?}").contains("rewrap"), "{found:?}");

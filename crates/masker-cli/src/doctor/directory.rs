@@ -15,8 +15,15 @@ pub(super) fn hidden(id: &'static str, path: &Path, why: &str) -> Finding {
     Finding::not_checked(id, format!("failed to examine {}: {why}", path.display()), look_as())
 }
 
-/// Checks that a directory belongs to the daemon alone: its owner and its mode.
-pub(super) fn own_directory(id: &'static str, path: &Path, status: &PathStatus, runs_as: &ServiceUser) -> Finding {
+/// Checks that a directory belongs to the daemon alone: its owner and its mode. `unit_mode` is the mode that systemd gives it with each
+/// start, if the unit says so.
+pub(super) fn own_directory(
+    id: &'static str,
+    path: &Path,
+    status: &PathStatus,
+    runs_as: &ServiceUser,
+    unit_mode: Option<u32>,
+) -> Finding {
     let shown = path.display();
     let facts = match status {
         PathStatus::Missing => {
@@ -41,6 +48,20 @@ pub(super) fn own_directory(id: &'static str, path: &Path, status: &PathStatus, 
         };
     }
     let mode = facts.mode;
+    // A start after systemd has given it a mode that others can write to is refused.
+    match unit_mode.filter(|unit_mode| unit_mode & 0o022 == 0) {
+        Some(unit_mode) if mode == unit_mode => {
+            return Finding::ok(id, format!("{shown} has mode {mode:04o}, as its unit sets it"));
+        }
+        Some(unit_mode) if mode & 0o077 != 0 => {
+            let found = format!(
+                "{shown} has mode {mode:04o}: other users can enter it, until systemd sets its mode to {unit_mode:04o} with the next start"
+            );
+            let remedy = format!("chmod {unit_mode:04o} {}", quoted(path));
+            return Finding::warning(id, FindingId::DirectoryOpen, found, remedy);
+        }
+        _ => {}
+    }
     if mode & 0o022 != 0 {
         let found = format!("{shown} has mode {mode:04o}: other users can write to it, and the daemon will not start");
         return Finding::error(id, FindingId::DirectoryOpen, found, format!("chmod 0700 {}", quoted(path)));

@@ -5,6 +5,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use super::{
+    daemon,
     finding::Finding,
     finding_id::FindingId,
     keys::{KeyFacts, variable},
@@ -58,10 +59,7 @@ impl KnownKey {
     fn needed_by(&self) -> String {
         match (self.records, self.index_rows) {
             (0, 0) => String::new(),
-            (0, 1) => "; 1 index row needs it".to_owned(),
-            (0, rows) => format!("; {rows} index rows need it"),
-            (1, _) => "; 1 record needs it".to_owned(),
-            (records, _) => format!("; {records} records need it"),
+            (records, index_rows) => format!("; {}", daemon::needed_by(records, index_rows)),
         }
     }
 }

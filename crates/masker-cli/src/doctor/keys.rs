@@ -194,7 +194,17 @@ pub(crate) fn provided_keys(own: &Environment) -> Result<Credentials, String> {
         return collect(own);
     }
     let installed = InstalledUnits::read(Path::new("/"));
-    let files = installed.credentials().files.into_iter();
+    let found = installed.credentials();
+    let denied: Vec<String> = found.denied().map(|path| path.display().to_string()).collect();
+    if !denied.is_empty() {
+        return Err(format!(
+            "this user may not read the keys that {} provides ({}): run this as root, or set CREDENTIALS_DIRECTORY to a directory with \
+             the keys",
+            unit_name(&installed),
+            denied.join(", ")
+        ));
+    }
+    let files = found.files.into_iter();
     let files = files.map(|(name, path)| (format!("{name}_FILE").into(), path.into()));
     let decrypted = installed.encrypted_files().into_iter().map(|(name, path)| {
         let key = decrypt(&name, &path)
@@ -203,6 +213,48 @@ pub(crate) fn provided_keys(own: &Environment) -> Result<Credentials, String> {
     });
     let decrypted = decrypted.collect::<Result<Vec<(OsString, OsString)>, String>>()?;
     collect(&files.chain(decrypted).collect())
+}
+
+fn unit_name(installed: &InstalledUnits) -> String {
+    installed.unit.as_ref().map_or_else(|| "the installed unit".to_owned(), |unit| unit.display().to_string())
+}
+
+/// Returns why an environment, or the installed unit in its place, provides no key of the audit log, and what to do.
+pub(crate) fn missing_audit_key(own: &Environment) -> String {
+    why_no_audit_key(own, &InstalledUnits::read(Path::new("/")))
+}
+
+fn why_no_audit_key(own: &Environment, installed: &InstalledUnits) -> String {
+    let set = format!("set {AUDIT_KEY}_FILE to its file, or CREDENTIALS_DIRECTORY to the directory that has it");
+    if let Some(directory) = own.setting("CREDENTIALS_DIRECTORY") {
+        let directory = Path::new(directory).display();
+        return format!(
+            "CREDENTIALS_DIRECTORY is {directory}, where there is no {AUDIT_KEY}, the key of the audit log: {set}"
+        );
+    }
+    let unit = unit_name(installed);
+    let mut files = installed.credentials().files.into_iter().filter(|(name, _)| name == AUDIT_KEY);
+    if let Some((_, path)) = files.next() {
+        let shown = path.display();
+        return match masker_files::open_regular(&path) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                format!(
+                    "the key of the audit log is in {shown}, which this user may not read: run this as root, or {set}"
+                )
+            }
+            Err(error) => format!(
+                "{unit} takes the key of the audit log from {shown}, which cannot be read ({error}): put it back from its copy, or {set}"
+            ),
+            // Other keys are in the environment, so that those of the unit were not read.
+            Ok(_) => format!("the environment has keys, and not that of the audit log, which is in {shown}: {set}"),
+        };
+    }
+    if installed.encrypted_credentials().iter().any(|name| name == AUDIT_KEY) {
+        return format!(
+            "{unit} has the key of the audit log as an encrypted credential, which root can read: run this as root, or {set}"
+        );
+    }
+    format!("nothing says where the key of the audit log is: {set}")
 }
 
 fn decrypt(name: &str, path: &Path) -> Result<OsString, String> {
@@ -243,5 +295,35 @@ impl KeyFileFacts {
             // Another credentials directory is one that a user has made.
             by_systemd: is_credential && credentials.sources.unit_of_systemd().is_some(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn says_where_the_key_of_the_audit_log_should_be() {
+        let root = tempfile::tempdir().unwrap();
+        let environment = |settings: &[(&str, &str)]| {
+            settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect::<Environment>()
+        };
+        let none = environment(&[]);
+        let why = |own: &Environment| why_no_audit_key(own, &InstalledUnits::read(root.path()));
+        assert!(why(&none).starts_with("nothing says where"), "{}", why(&none));
+        let own = why(&environment(&[("CREDENTIALS_DIRECTORY", "/k")]));
+        assert!(own.starts_with("CREDENTIALS_DIRECTORY is /k, where there is no"), "{own}");
+        let units = root.path().join("etc/systemd/system");
+        fs::create_dir_all(&units).unwrap();
+        let unit = |text: &str| fs::write(units.join("masker.service"), format!("[Service]\n{text}\n")).unwrap();
+        unit("LoadCredential=MASKER_AUDIT_HMAC_KEY:/etc/masker/audit.key");
+        assert!(why(&none).contains("audit.key, which cannot be read"), "{}", why(&none));
+        fs::create_dir(root.path().join("etc/masker")).unwrap();
+        fs::write(root.path().join("etc/masker/audit.key"), "").unwrap();
+        assert!(why(&none).contains("the environment has keys, and not that"), "{}", why(&none));
+        unit("LoadCredentialEncrypted=MASKER_AUDIT_HMAC_KEY:/etc/masker/audit.cred");
+        assert!(why(&none).contains("as an encrypted credential"), "{}", why(&none));
     }
 }

@@ -1,8 +1,8 @@
 //! The checks of `masker doctor`, before a daemon starts and while it serves.
 //!
 //! Each check has a module with `gather`, which collects facts, and `judge`, a pure function from facts to [`Finding`]s.
-//! Gathering changes nothing: it opens no file for writing and takes no lock, except that [`start`] opens the vault of a daemon that
-//! does not serve. No finding contains a part of a key. The
+//! Gathering changes nothing: it opens no file for writing and takes no lock, except that [`start`] opens the vault while no daemon
+//! serves. No finding contains a part of a key. The
 //! facts that only a running daemon knows are requested by [`command`] and judged by [`daemon`].
 
 mod access;
@@ -21,8 +21,9 @@ pub mod kernel;
 mod key_checks;
 mod key_identity;
 mod keys;
-pub(crate) use keys::provided_keys;
-pub(crate) use units::service_uid;
+mod last_start;
+pub(crate) use keys::{missing_audit_key, provided_keys};
+pub(crate) use units::{key_directories, service_uid};
 mod open_files;
 mod policies;
 mod secret_names;
@@ -99,8 +100,10 @@ fn examine_files(input: &DoctorInput<'_>, config: &Config, keys: &KeyFacts, unit
         None => unit.runs_as(input.host.uid),
     };
     let entries = (input.vault_entries)(&config.vault.data_dir);
-    let vault = vault::gather(&config.vault.data_dir, entries, &config.audit.path);
-    let audit = audit::gather(config, keys, serving);
+    let mut vault = vault::gather(&config.vault.data_dir, entries, &config.audit.path);
+    vault.unit_mode = unit.mode_of(&config.vault.data_dir);
+    let mut audit = audit::gather(config, keys, serving);
+    audit.unit_mode = unit.mode_of(&config.audit.path);
     let witness = match (input.loaded, audit.verified().map(|log| &*log.keys).filter(|keys| !keys.is_empty())) {
         (Some(list), _) => KeyWitness::Daemon(list),
         (None, _) if serving => KeyWitness::Nobody("the daemon did not say which keys it has loaded"),
@@ -114,6 +117,9 @@ fn examine_files(input: &DoctorInput<'_>, config: &Config, keys: &KeyFacts, unit
     let mut findings = key_checks::judge(keys, audit.exists());
     findings.extend((!keys.has_place && !keys.any()).then(|| no_keys(config)));
     findings.extend(key_identity::judge(keys, &witness, audit.other_key()));
+    if let Some(reported) = input.daemon {
+        findings.extend(subject::judge_next(input.subject, reported));
+    }
     findings.extend(policies::judge(&policies::gather(config), keys, input.loaded));
     if matches!(witness, KeyWitness::NoVault) {
         findings.iter_mut().for_each(of_new_host);
@@ -121,19 +127,30 @@ fn examine_files(input: &DoctorInput<'_>, config: &Config, keys: &KeyFacts, unit
     findings.extend(strays::judge(&strays::gather(config, keys, installed)));
     findings.extend(open_files::judge(&open_files::gather(config)));
     findings.extend(access::judge(&config.access, runs_as.uid));
-    findings.extend(socket::judge(&socket::gather(&config.server), &config.server, &runs_as));
+    let socket = socket::gather(&config.server, unit.socket().as_deref());
+    findings.extend(socket::judge(&socket, &config.server, &runs_as));
     findings.extend(vault::judge(&config.vault.data_dir, &vault, &runs_as, audit.names_vault()));
-    findings.extend(audit::judge(&config.audit, &audit, keys, &runs_as, vault.exists));
+    findings.extend(audit::judge(&config.audit, &audit, keys, &runs_as, vault.exists, serving));
     // The time is taken last, so that a daemon's writes meanwhile are not in the future.
     let now = Timestamp::now();
     findings.push(clock::judge(&clock::gather(&vault, &audit), now));
     findings.push(clock::judge_jump(&audit, now));
-    if !input.serving {
-        let find_refusals = input.find_refusals;
-        let start =
-            StartInput { host: input.host, config, keys, unit, runs_as: &runs_as, vault: &vault, find_refusals };
-        let start = start::gather(&start, &findings);
-        findings.extend(start::judge(start));
+    // A daemon on the socket that does not use this configuration says nothing about the next start with it.
+    if !input.serving || serving {
+        let next = input.subject.next.as_ref().and_then(|next| next.as_ref().ok());
+        let start = StartInput {
+            host: input.host,
+            config: next.unwrap_or(config),
+            keys,
+            key_place: input.subject.keys(input.host.environment),
+            keys_in_variables: !input.subject.keys_in_variables.is_empty(),
+            unit,
+            runs_as: &runs_as,
+            vault: &vault,
+            serving,
+            find_refusals: input.find_refusals,
+        };
+        findings.extend(start::judge(start::gather(&start, &findings), serving));
     }
     findings
 }

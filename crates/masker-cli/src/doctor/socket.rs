@@ -21,15 +21,22 @@ pub(super) struct SocketFacts {
     directory: PathStatus,
     /// The number of the configured group, if there is one. The error is empty if the group does not exist.
     group: Option<Result<u32, String>>,
+    /// Whether systemd makes the socket, with the mode and the group of its own unit.
+    by_systemd: bool,
 }
 
-/// Examines the socket and its directory.
-pub(super) fn gather(server: &ServerConfig) -> SocketFacts {
+/// Examines the socket and its directory. `by_systemd` is the path of the socket that systemd makes.
+pub(super) fn gather(server: &ServerConfig, by_systemd: Option<&Path>) -> SocketFacts {
     let group = server.socket_group.as_deref().map(|name| {
         let group = Group::from_name(name).map_err(|error| error.to_string());
         name.parse().or_else(|_| group?.map(|group| group.gid.as_raw()).ok_or_else(String::new))
     });
-    SocketFacts { socket: PathStatus::at(&server.socket), directory: PathStatus::at(directory(&server.socket)), group }
+    SocketFacts {
+        socket: PathStatus::at(&server.socket),
+        directory: PathStatus::at(directory(&server.socket)),
+        group,
+        by_systemd: by_systemd == Some(&*server.socket),
+    }
 }
 
 fn directory(socket: &Path) -> &Path {
@@ -61,6 +68,13 @@ fn group(facts: &SocketFacts, server: &ServerConfig) -> Vec<Finding> {
     match &facts.group {
         None => Vec::new(),
         Some(Ok(_)) => vec![Finding::ok("socket.group", format!("the group `{name}` may connect"))],
+        Some(Err(why)) if why.is_empty() && facts.by_systemd => {
+            let found = format!(
+                "the group `{name}` of `[server] socket_group` does not exist, and is not used: systemd makes the socket, with the \
+                 group of its own unit"
+            );
+            vec![Finding::ok("socket.group", found)]
+        }
         Some(Err(why)) if why.is_empty() => {
             let found = format!("the group `{name}` of `[server] socket_group` does not exist");
             let remedy = format!("`groupadd --system {name}` as root, or correct `[server] socket_group`");
@@ -191,7 +205,7 @@ mod tests {
     ) -> Vec<(&'static str, Severity)> {
         let server = server(group.is_some().then_some("masker"));
         let runs_as = ServiceUser { uid: 1, unit: None, is_default_user: false };
-        let findings = judge(&SocketFacts { socket, directory, group }, &server, &runs_as);
+        let findings = judge(&SocketFacts { socket, directory, group, by_systemd: false }, &server, &runs_as);
         findings.iter().map(|finding| (finding.id, finding.status)).collect()
     }
 
@@ -219,9 +233,16 @@ mod tests {
 
     #[test]
     fn looks_up_groups_by_name_and_number() {
-        let group = |name| gather(&server(Some(name))).group.unwrap();
+        let group = |name| gather(&server(Some(name)), None).group.unwrap();
         assert_eq!(group("0"), Ok(0));
         assert_eq!(group("root"), Ok(0));
         assert_eq!(group("no-such-group"), Err(String::new()));
+        // A start with systemd's socket looks up no group.
+        let server = server(Some("no-such-group"));
+        let runs_as = ServiceUser { uid: 1, unit: None, is_default_user: false };
+        for (by_systemd, expected) in [(Some("/run/masker/masker.sock"), Severity::Ok), (Some("/x"), Severity::Error)] {
+            let facts = gather(&server, by_systemd.map(Path::new));
+            assert_eq!(judge(&facts, &server, &runs_as)[0].status, expected, "{by_systemd:?}");
+        }
     }
 }

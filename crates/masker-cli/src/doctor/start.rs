@@ -1,6 +1,6 @@
-//! What a start refuses, found by the same steps as `masker recover` while no daemon serves.
+//! What a start refuses, found by the same steps as `masker recover`; while a daemon serves, what the next one refuses.
 //!
-//! This is the only check that opens the vault. It takes the vault's lock meanwhile, and commits nothing.
+//! This is the only check that opens the vault, while no daemon serves. It takes the vault's lock meanwhile, and commits nothing.
 
 use masker_config::{AcceptableState, AcceptedKind, AcceptedStates, Config, HostEnvironment};
 use nix::unistd::geteuid;
@@ -8,7 +8,7 @@ use nix::unistd::geteuid;
 use super::{
     finding::{Finding, Severity, look_as},
     finding_id::FindingId,
-    keys::{KeyFacts, provided_keys},
+    keys::{KeyFacts, KeyPlace, has_keys, provided_keys},
     units::{InstalledUnits, ServiceUser},
     vault::VaultFacts,
 };
@@ -32,9 +32,15 @@ pub(super) struct StartInput<'a> {
     pub(super) host: HostEnvironment<'a>,
     pub(super) config: &'a Config,
     pub(super) keys: &'a KeyFacts,
+    /// Where the keys are.
+    pub(super) key_place: KeyPlace<'a>,
+    /// Whether a running daemon had keys in variables.
+    pub(super) keys_in_variables: bool,
     pub(super) unit: &'a InstalledUnits,
     pub(super) runs_as: &'a ServiceUser,
     pub(super) vault: &'a VaultFacts,
+    /// Whether a daemon serves this configuration.
+    pub(super) serving: bool,
     pub(super) find_refusals: FindRefusals,
 }
 
@@ -56,7 +62,18 @@ pub(super) fn gather(input: &StartInput<'_>, findings: &[Finding]) -> StartFacts
     if !input.keys.has_place && !input.keys.any() {
         return unknown("nothing says where the daemon's keys are", "run doctor as the daemon is started");
     }
-    let credentials = match provided_keys(input.host.environment) {
+    if input.keys_in_variables && !has_keys(input.host.environment) {
+        return unknown(
+            "the daemon's keys are in variables that only it has",
+            "run doctor with the variables of the daemon's keys",
+        );
+    }
+    let environment = match input.key_place {
+        KeyPlace::Environment(environment) => environment,
+        // In place of those of the environment, which has none.
+        KeyPlace::Unit | KeyPlace::Unknown => input.host.environment,
+    };
+    let credentials = match provided_keys(environment) {
         Ok(credentials) => credentials,
         Err(why) => return unknown(&format!("the keys cannot be read here: {why}"), look_as()),
     };
@@ -66,21 +83,28 @@ pub(super) fn gather(input: &StartInput<'_>, findings: &[Finding]) -> StartFacts
         None => Ok(AcceptedStates::default()),
     };
     let refusals = (input.find_refusals)(input.config, credentials, input.unit.user());
-    match refusals.is_serving {
+    match refusals.is_serving && !input.serving {
         true => unknown("a daemon on another socket has the vault open", "name its socket with --socket"),
         false => StartFacts::Examined(Box::new(refusals), accepted),
     }
 }
 
-/// `daemon.start`: a start refuses nothing, and has every key that records need.
-pub(super) fn judge(start: StartFacts) -> Vec<Finding> {
+/// `daemon.start`: nothing prevents a start, and has every key that records need. `serving` says whether it is the next one, while a
+/// daemon serves.
+pub(super) fn judge(start: StartFacts, serving: bool) -> Vec<Finding> {
     let (Refusals { refused, problems, missing_keys, .. }, accepted) = match start {
         StartFacts::NotExamined(why, remedy) => return vec![Finding::not_checked(CHECK, why, remedy)],
         StartFacts::Examined(refusals, accepted) => (*refusals, accepted),
     };
     let mut findings = Vec::new();
     for problem in problems {
-        let remedy = "put right what it says, then run doctor again: nobody can accept this";
+        let remedy = match serving {
+            true => {
+                "put right what it says before the daemon is stopped or restarted, then run doctor again: nobody can accept this"
+            }
+            false => "put right what it says, then run doctor again: nobody can accept this",
+        };
+        let problem = if serving { format!("the next start is refused: {problem}") } else { problem };
         findings.push(Finding::error(CHECK, FindingId::StartRefused, problem, remedy));
     }
     let is_accepted = |state: &AcceptableState| accepted.as_ref().is_ok_and(|accepted| accepted.covers(state));
@@ -100,7 +124,13 @@ pub(super) fn judge(start: StartFacts) -> Vec<Finding> {
         findings.push(Finding::error(CHECK, FindingId::StartRefused, why, remedy));
     }
     if findings.is_empty() {
-        findings.push(Finding::ok(CHECK, "a start refuses nothing, and has every key that records need"));
+        findings.push(Finding::ok(
+            CHECK,
+            match serving {
+                true => "nothing prevents the next start, as far as that can be seen while the daemon serves",
+                false => "nothing prevents a start, and it has every key that records need",
+            },
+        ));
     }
     findings
 }

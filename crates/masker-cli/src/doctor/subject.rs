@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     fs,
+    os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
 };
 
@@ -20,6 +21,7 @@ use super::{
 use crate::key_files::quoted;
 use masker_api::DaemonConfiguration;
 use masker_config::{CommandLineOptions, Config, ConfigErrors, Environment, HostEnvironment};
+use zeroize::Zeroizing;
 
 const CHECK: &str = "daemon.configuration";
 /// The settings that say which files a daemon uses.
@@ -29,8 +31,14 @@ const PATH_SETTINGS: [&str; 4] = ["MASKER_CONFIG", "MASKER_DATA_DIR", "MASKER_AU
 pub(super) enum DaemonReply {
     /// No daemon listens on the socket.
     None,
-    /// It does not say which configuration it uses, for this reason.
-    Unreported(String),
+    /// The last start of the unit whose socket it is has failed. `daemon.start` says why.
+    FailedStart,
+    /// It does not say which configuration it uses.
+    Unreported {
+        /// The reason.
+        why: String,
+        remedy: String,
+    },
     /// It uses this configuration.
     Reported(Box<DaemonConfiguration>),
 }
@@ -40,7 +48,7 @@ impl DaemonReply {
     pub(super) fn configuration(&self) -> Option<&DaemonConfiguration> {
         match self {
             DaemonReply::Reported(configuration) => Some(configuration),
-            DaemonReply::None | DaemonReply::Unreported(_) => None,
+            DaemonReply::None | DaemonReply::FailedStart | DaemonReply::Unreported { .. } => None,
         }
     }
 }
@@ -56,6 +64,9 @@ pub(super) enum ConfigFault {
 /// What is examined.
 pub(super) struct Subject {
     pub(super) config: Result<Config, ConfigFault>,
+    /// The configuration that the next start of the daemon on the socket would read: its file may have been changed since it started.
+    /// `None` if that is not known.
+    pub(super) next: Option<Result<Config, ConfigErrors>>,
     /// Whether the daemon on the socket uses this configuration.
     pub(super) is_served: bool,
     /// Whether the installed unit runs a daemon with this configuration.
@@ -74,9 +85,17 @@ impl Subject {
         host: HostEnvironment<'_>,
         installed: &InstalledUnits,
         daemon: &DaemonReply,
+        root: &Path,
     ) -> Self {
         let own = host.environment;
-        let is_named = options.config.is_some() || PATH_SETTINGS.iter().any(|name| own.setting(name).is_some());
+        let [file_setting, path_settings @ ..] = PATH_SETTINGS;
+        let names_paths = path_settings.iter().any(|name| own.setting(name).is_some());
+        let named_file = options.config.or_else(|| own.setting(file_setting).map(Path::new));
+        // The file of the daemon may have been changed since it started: what it uses is examined, and what the next start would use.
+        let reported_file = daemon.configuration().and_then(|reported| reported.file.as_deref());
+        let names_daemons_file =
+            named_file.zip(reported_file).is_some_and(|(named, reported)| is_same(named, Path::new(reported)));
+        let is_named = names_paths || named_file.is_some() && !names_daemons_file;
         let is_unit_user = host.uid == 0 || installed.user() == Some(host.uid);
         let reported = daemon.configuration();
         let invalid = |errors| ConfigFault::Invalid(errors);
@@ -107,9 +126,10 @@ impl Subject {
             _ => is_unit_user,
         } && installed.unit.is_some();
         let served = reported.filter(|_| is_served);
+        let next = served.and_then(|reported| load_next(host, installed.environment(), is_of_unit, reported, root));
         let reported_keys = served.map(|reported| merged(&std::iter::empty().collect(), reported.key_files.clone()));
         let keys_in_variables = served.map(|reported| reported.key_variables.clone()).unwrap_or_default();
-        Subject { config, is_served, is_of_unit, reported_keys, keys_in_variables }
+        Subject { config, next, is_served, is_of_unit, reported_keys, keys_in_variables }
     }
 
     /// Returns where the daemon's keys are. `own` is the environment of doctor.
@@ -152,6 +172,77 @@ fn load_of_daemon(
     load(&merged(host.environment, settings), host)
 }
 
+/// Loads the configuration that the next start of a running daemon would read: its file as it is now, with the variables of the unit or
+/// of its process. `None` if they are not known.
+fn load_next(
+    host: HostEnvironment<'_>,
+    of_unit: BTreeMap<String, String>,
+    is_of_unit: bool,
+    reported: &DaemonConfiguration,
+    root: &Path,
+) -> Option<Result<Config, ConfigErrors>> {
+    let environment = match is_of_unit {
+        true => merged(&std::iter::empty().collect(), of_unit),
+        false => process_environment(root, reported.process_id)?,
+    };
+    let file = reported.file.as_deref().map(Path::new);
+    let options = CommandLineOptions { config: file, socket: Some(Path::new(&reported.socket)) };
+    // Without a file, it has found none of the usual ones.
+    let nowhere = Path::new("/nonexistent");
+    let (current_dir, system_dir) =
+        if file.is_some() { (host.current_dir, host.system_dir) } else { (nowhere, nowhere) };
+    let host = HostEnvironment { environment: &environment, uid: reported.uid, current_dir, system_dir, ..host };
+    Some(Config::load(options, host))
+}
+
+/// Returns the variables of a process that are settings, as far as this user can read them.
+fn process_environment(root: &Path, process_id: u32) -> Option<Environment> {
+    let text = fs::read(root.join(format!("proc/{process_id}/environ"))).map(Zeroizing::new).ok()?;
+    let variables = text.split(|byte| *byte == 0).filter_map(|variable| {
+        let equals = variable.iter().position(|byte| *byte == b'=')?;
+        let (name, value) = (&variable[..equals], &variable[equals + 1..]);
+        let is_setting = name.starts_with(b"MASKER_") && !masker_config::is_secret_name(name)
+            || name.starts_with(b"XDG_")
+            || name == b"HOME";
+        is_setting.then(|| (OsString::from_vec(name.to_owned()), OsString::from_vec(value.to_owned())))
+    });
+    Some(variables.collect())
+}
+
+/// `config`: the next start of the daemon on the socket would read a valid configuration, and use the same files.
+pub(super) fn judge_next(subject: &Subject, reported: &DaemonConfiguration) -> Vec<Finding> {
+    match (&subject.config, &subject.next) {
+        // The check `config` has reported what is wrong with the file.
+        (Err(_), _) | (_, None) => Vec::new(),
+        (Ok(_), Some(Err(errors))) => {
+            let remedy =
+                "correct it before the daemon is restarted: the page \"Settings\" of the book explains every setting";
+            let error = |fault: &masker_config::ConfigError| {
+                Finding::error(
+                    "config",
+                    FindingId::ConfigInvalid,
+                    format!("the next start is refused: {fault}"),
+                    remedy,
+                )
+            };
+            errors.iter().map(error).collect()
+        }
+        (Ok(_), Some(Ok(next))) => {
+            let differ = differences(next, reported);
+            let found = || {
+                format!(
+                    "the configuration was changed since the daemon started, so that the next start uses other files: the daemon has other \
+                         ones than are configured now: {}",
+                    differ.join(", ")
+                )
+            };
+            let remedy = "if that is intended, move the files before the daemon is restarted; otherwise correct the configuration";
+            let warning = || Finding::warning("config", FindingId::OtherDaemon, found(), remedy);
+            (!differ.is_empty()).then(warning).into_iter().collect()
+        }
+    }
+}
+
 /// Returns the variables of an environment that are no keys, with these settings in their places.
 fn merged(own: &Environment, settings: BTreeMap<String, String>) -> Environment {
     let own = own.iter().filter(|(name, _)| !masker_config::is_secret_name(name.as_encoded_bytes()));
@@ -172,7 +263,7 @@ fn differences(config: &Config, reported: &DaemonConfiguration) -> Vec<String> {
     let own = [
         ("data directory", &config.vault.data_dir, &reported.data_dir),
         ("audit log", &config.audit.path, &reported.audit_log),
-        ("policies", &config.policy.path, &reported.policies),
+        ("path of the policies", &config.policy.path, &reported.policies),
     ];
     let paths = own.into_iter().filter(|(_, own, reported)| !is_same(own, Path::new(reported)));
     let mut differ: Vec<String> =
@@ -193,9 +284,13 @@ pub(super) fn judge(subject: &Subject, daemon: &DaemonReply, socket: &Path, root
     let shown = socket.display();
     match daemon {
         DaemonReply::Reported(reported) => judge_reported(subject, reported, socket),
-        DaemonReply::Unreported(why) => {
+        DaemonReply::Unreported { why, remedy } => {
             let found = format!("a daemon serves on {shown}, and it is not known which configuration it uses: {why}");
-            Finding::not_checked(CHECK, found, super::daemon::scope_remedy())
+            Finding::not_checked(CHECK, found, remedy)
+        }
+        DaemonReply::FailedStart => {
+            let found = format!("only systemd listens on {shown}: no daemon serves, because its last start has failed");
+            Finding::not_checked(CHECK, found, "see `daemon.start`, which says why")
         }
         DaemonReply::None => {
             let others = other_daemons(root);
@@ -277,6 +372,11 @@ impl std::fmt::Display for OtherDaemon {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "process {} (`{}`)", self.process_id, self.words.join(" ").escape_debug())
     }
+}
+
+/// Returns whether a daemon runs on this host, as far as this user sees.
+pub(super) fn any_daemon_runs(root: &Path) -> bool {
+    !other_daemons(root).is_empty()
 }
 
 /// Returns the daemons that run on this host, as far as this user sees their command lines, which contain no secret.

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -16,7 +16,7 @@ use super::{
 use crate::key_files::quoted;
 use masker_config::{SYSTEM_DIR, is_secret_name};
 
-/// The directories of unit files, in order of precedence (systemd.unit(5)).
+/// The directories of unit files, in order of precedence (systemd.unit(5)). On hosts with a merged /usr the last one is the one before.
 const DIRECTORIES: [&str; 5] = [
     "etc/systemd/system",
     "run/systemd/system",
@@ -25,9 +25,13 @@ const DIRECTORIES: [&str; 5] = [
     "lib/systemd/system",
 ];
 /// The daemon's unit.
-const SERVICE: &str = "masker.service";
+pub(super) const SERVICE: &str = "masker.service";
+/// The unit of the daemon's socket.
+const SOCKET: &str = "masker.socket";
 /// The directory of credentials whose path is relative.
 const CREDENTIAL_STORE: &str = "etc/credstore";
+/// The mode of the directories that systemd makes, if a unit sets none.
+const DIRECTORY_MODE_DEFAULT: u32 = 0o755;
 /// How deep directories of credentials are read.
 const UNIT_DIRECTORIES_DEPTH_MAX: u32 = 8;
 /// Largest unit file that is read, in bytes.
@@ -38,6 +42,8 @@ const UNIT_BYTES_MAX: u64 = 1 << 20;
 pub(super) struct InstalledUnits {
     /// The settings of the daemon's unit, in the order in which they apply.
     service: Vec<UnitSetting>,
+    /// The settings of the unit of its socket.
+    socket: Vec<UnitSetting>,
     /// The daemon's unit.
     pub(super) unit: Option<PathBuf>,
     /// The unit files that set a secret, with the variable's name.
@@ -68,27 +74,14 @@ impl InstalledUnits {
     /// Reads every unit file whose name begins with `masker`, below a root.
     pub(super) fn read(root: &Path) -> Self {
         let mut installed = InstalledUnits { root: root.to_owned(), ..InstalledUnits::default() };
-        let mut files = Vec::new();
-        for directory in DIRECTORIES.map(|directory| root.join(directory)) {
-            for entry in listed(&directory).into_iter().filter(|entry| name_of(entry).starts_with("masker")) {
-                if entry.extension() == Some(OsStr::new("d")) {
-                    files
-                        .extend(listed(&entry).into_iter().filter(|file| file.extension() == Some(OsStr::new("conf"))));
-                } else {
-                    files.push(entry);
-                }
-            }
-        }
-        let unit = files.iter().find(|file| name_of(file) == SERVICE).cloned();
-        let drop_in = |file: &&PathBuf| file.parent().is_some_and(|folder| name_of(folder) == format!("{SERVICE}.d"));
-        let mut drop_ins: Vec<&PathBuf> = files.iter().filter(drop_in).collect();
-        drop_ins.sort_by_key(|file| name_of(file));
-        for file in unit.iter().chain(drop_ins) {
-            installed.service.extend(settings(&read(file).unwrap_or_default()));
-        }
-        for file in &files {
-            let Some(text) = read(file) else {
-                installed.unreadable.push(file.clone());
+        let directories = unit_directories(root);
+        (installed.unit, installed.service) = in_force(&directories, SERVICE);
+        (_, installed.socket) = in_force(&directories, SOCKET);
+        // Also those that another file overrides: every user can read them.
+        let entries = directories.iter().flat_map(|directory| listed(directory));
+        for file in entries.filter(|entry| name_of(entry).starts_with("masker")).flat_map(drop_ins_or_itself) {
+            let Some(text) = read(&file) else {
+                installed.unreadable.push(file);
                 continue;
             };
             for (variable, _) in variables(&settings(&text)) {
@@ -97,8 +90,25 @@ impl InstalledUnits {
                 }
             }
         }
-        installed.unit = unit;
         installed
+    }
+
+    /// Returns the path of the socket on which systemd listens for the daemon.
+    pub(super) fn socket(&self) -> Option<PathBuf> {
+        let streams = values(&self.socket, "ListenStream");
+        let path = streams.into_iter().find(|stream| stream.starts_with('/'))?;
+        self.unit.as_ref().map(|_| PathBuf::from(path))
+    }
+
+    /// Returns the mode that systemd gives a directory at each start of the daemon, if it is that of its state or its logs.
+    pub(super) fn mode_of(&self, directory: &Path) -> Option<u32> {
+        let of = |setting: &str, parent: &str| {
+            let mut names = values(&self.service, setting).into_iter().flat_map(str::split_whitespace);
+            names.find(|name| Path::new(parent).join(name) == directory)?;
+            let mode = self.last(&format!("{setting}Mode")).and_then(|mode| u32::from_str_radix(mode, 8).ok());
+            Some(mode.unwrap_or(DIRECTORY_MODE_DEFAULT))
+        };
+        of("StateDirectory", "/var/lib").or_else(|| of("LogsDirectory", "/var/log"))
     }
 
     /// Returns the user that the daemon runs as. `own_uid` is the user who runs doctor.
@@ -196,17 +206,67 @@ impl InstalledUnits {
         self.all(name).pop()
     }
 
-    /// Returns the values of a setting after the last empty one, which resets it.
     fn all(&self, name: &str) -> Vec<&str> {
-        let mut values = Vec::new();
-        for setting in self.service.iter().filter(|setting| setting.name == name) {
-            if setting.value.is_empty() {
-                values.clear();
-            } else {
-                values.push(&*setting.value);
-            }
+        values(&self.service, name)
+    }
+}
+
+/// Returns the values of a setting after the last empty one, which resets it.
+fn values<'s>(settings: &'s [UnitSetting], name: &str) -> Vec<&'s str> {
+    let mut values = Vec::new();
+    for setting in settings.iter().filter(|setting| setting.name == name) {
+        if setting.value.is_empty() {
+            values.clear();
+        } else {
+            values.push(&*setting.value);
         }
-        values
+    }
+    values
+}
+
+/// Returns the directories of unit files that exist, each once, in order of precedence.
+fn unit_directories(root: &Path) -> Vec<PathBuf> {
+    let mut directories: Vec<(PathBuf, PathBuf)> = Vec::new();
+    for directory in DIRECTORIES.map(|directory| root.join(directory)) {
+        let Ok(real) = fs::canonicalize(&directory) else { continue };
+        if directories.iter().all(|(_, known)| *known != real) {
+            directories.push((directory, real));
+        }
+    }
+    directories.into_iter().map(|(directory, _)| directory).collect()
+}
+
+/// Returns the file of a unit, and the settings of it and of its drop-ins in the order in which they apply. Of the files of one name
+/// the one in the first directory is in force. Drop-ins apply in the order of their names, and a link to /dev/null takes the others
+/// of its name out of force. A unit that is masked so has no file.
+fn in_force(directories: &[PathBuf], unit: &str) -> (Option<PathBuf>, Vec<UnitSetting>) {
+    let found = directories.iter().map(|directory| directory.join(unit)).find(|file| file.symlink_metadata().is_ok());
+    let Some(file) = found.filter(|file| !is_masked(file)) else { return (None, Vec::new()) };
+    let mut drop_ins: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for drop_in in directories.iter().flat_map(|directory| drop_ins_of(&directory.join(format!("{unit}.d")))) {
+        drop_ins.entry(name_of(&drop_in)).or_insert(drop_in);
+    }
+    let drop_ins = drop_ins.into_values().filter(|drop_in| !is_masked(drop_in));
+    let files = std::iter::once(file.clone()).chain(drop_ins);
+    let settings = files.flat_map(|file| settings(&read(&file).unwrap_or_default())).collect();
+    (Some(file), settings)
+}
+
+/// Returns whether a file is a link to /dev/null.
+fn is_masked(file: &Path) -> bool {
+    fs::canonicalize(file).is_ok_and(|real| real == Path::new("/dev/null"))
+}
+
+/// Lists the drop-ins in a directory.
+fn drop_ins_of(directory: &Path) -> Vec<PathBuf> {
+    listed(directory).into_iter().filter(|file| file.extension() == Some(OsStr::new("conf"))).collect()
+}
+
+/// Returns a unit file, or the drop-ins of a directory of them.
+fn drop_ins_or_itself(entry: PathBuf) -> Vec<PathBuf> {
+    match entry.extension() == Some(OsStr::new("d")) {
+        true => drop_ins_of(&entry),
+        false => vec![entry],
     }
 }
 
@@ -224,6 +284,15 @@ pub(super) struct UnitCredentials {
 }
 
 impl UnitCredentials {
+    /// Returns the files and directories that this user may not read.
+    pub(super) fn denied(&self) -> impl Iterator<Item = &Path> {
+        let is_denied = |path: &&Path| {
+            masker_files::open_regular(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        };
+        let files = self.files.iter().map(|(_, path)| path.as_path()).filter(is_denied);
+        files.chain(self.hidden.iter().map(PathBuf::as_path))
+    }
+
     fn add_directory(&mut self, name: &str, directory: &Path, depth_left: u32) {
         if fs::read_dir(directory).is_err() {
             self.hidden.push(directory.to_owned());
@@ -246,6 +315,13 @@ impl UnitCredentials {
 pub(crate) fn service_uid() -> Option<u32> {
     let user = InstalledUnits::read(Path::new("/")).runs_as(0);
     user.unit.map(|_| user.uid)
+}
+
+/// Returns the directories of the keys that the installed unit names.
+pub(crate) fn key_directories() -> Vec<PathBuf> {
+    let installed = InstalledUnits::read(Path::new("/"));
+    let named = installed.all("LoadCredential").into_iter().map(|value| installed.credential(value));
+    named.filter(|(name, path)| *name == "MASKER_KEY" && path.is_dir()).map(|(_, path)| path).collect()
 }
 
 impl ServiceUser {
@@ -367,6 +443,43 @@ mod tests {
         let runs_as = InstalledUnits::read(both.path()).runs_as(0);
         assert_eq!((runs_as.uid, runs_as.is_default_user), (34, false));
         assert!(runs_as.unit.unwrap().ends_with("usr/lib/systemd/system/masker.service"));
+    }
+
+    #[test]
+    fn of_files_of_one_name_the_first_directory_counts() {
+        let user = |root: &tempfile::TempDir| InstalledUnits::read(root.path()).runs_as(0).uid;
+        let root = host(&[
+            ("usr/lib/systemd/system/masker.service", "[Service]\nUser=1\n"),
+            ("usr/lib/systemd/system/masker.service.d/50-user.conf", "[Service]\nUser=2\n"),
+            ("run/systemd/system/masker.service.d/50-user.conf", "[Service]\nUser=3\n"),
+            ("etc/systemd/system/masker.service.d/40-user.conf", "[Service]\nUser=4\n"),
+            ("usr/lib/systemd/system/masker.socket", "[Socket]\nListenStream=/run/m.sock\n"),
+        ]);
+        assert_eq!(user(&root), 3, "the last name, of the first directory that has it");
+        assert_eq!(InstalledUnits::read(root.path()).socket(), Some("/run/m.sock".into()));
+        let at = |path: &str| root.path().join(path);
+        std::os::unix::fs::symlink("/dev/null", at("etc/systemd/system/masker.service.d/50-user.conf")).unwrap();
+        assert_eq!(user(&root), 4, "masked");
+        // A merged /usr: each file counts once.
+        fs::write(at("usr/lib/systemd/system/masker.service"), "[Service]\nUser=1\nEnvironment=MASKER_API_KEY=x\n")
+            .unwrap();
+        std::os::unix::fs::symlink("usr/lib", at("lib")).unwrap();
+        assert_eq!(InstalledUnits::read(root.path()).keys_in_units.len(), 1);
+        std::os::unix::fs::symlink("/dev/null", at("etc/systemd/system/masker.service")).unwrap();
+        let masked = InstalledUnits::read(root.path());
+        assert_eq!((masked.unit.clone(), masked.socket(), user(&root)), (None, None, 0));
+    }
+
+    #[test]
+    fn knows_the_directories_whose_mode_systemd_sets() {
+        let root = host(&[(
+            "usr/lib/systemd/system/masker.service",
+            "[Service]\nStateDirectory=masker\nStateDirectoryMode=0700\nLogsDirectory=masker other\n",
+        )]);
+        let installed = InstalledUnits::read(root.path());
+        let managed = ["/var/lib/masker", "/var/log/masker", "/var/log/other", "/srv/masker", "/var/lib/other"]
+            .map(|directory| installed.mode_of(Path::new(directory)));
+        assert_eq!(managed, [Some(0o700), Some(0o755), Some(0o755), None, None]);
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub(super) struct VaultFacts {
     pub(super) partly_hidden: bool,
     /// Whether a restore into it has begun and not ended.
     is_restoring: bool,
+    /// The mode that systemd gives the directory with each start, if the unit says so.
+    pub(super) unit_mode: Option<u32>,
 }
 
 /// Examines the directory and its `entries`, without the files of the audit log.
@@ -55,6 +57,7 @@ pub(super) fn gather(path: &Path, entries: Vec<PathBuf>, audit: &Path) -> VaultF
         exists: entries.iter().any(|entry| entry.exists()),
         partly_hidden: false,
         is_restoring: path.join(RESTORING).exists(),
+        unit_mode: None,
     };
     vault.partly_hidden = vault.directory.is_hidden();
     let names = EngineKind::CHOICES.map(|(name, _)| name).into_iter();
@@ -87,7 +90,7 @@ pub(super) fn gather(path: &Path, entries: Vec<PathBuf>, audit: &Path) -> VaultF
 /// Returns the findings of every check of the data directory. `is_recorded` says whether the audit log belongs to a
 /// vault, if that is known.
 pub(super) fn judge(path: &Path, vault: &VaultFacts, runs_as: &ServiceUser, is_recorded: Option<bool>) -> Vec<Finding> {
-    let mut findings = vec![own_directory("vault.directory", path, &vault.directory, runs_as)];
+    let mut findings = vec![own_directory("vault.directory", path, &vault.directory, runs_as, vault.unit_mode)];
     let shown = path.display();
     match is_recorded {
         // `daemon.start` reports a restore that was interrupted.
@@ -146,18 +149,26 @@ mod tests {
         let runs_as = ServiceUser { uid: 5, unit: None, is_default_user: false };
         let status = |kind, mode, uid| {
             let status = PathStatus::Present(FileFacts { kind, mode, uid, gid: 0, modified: None });
-            own_directory("x", Path::new("/v"), &status, &runs_as).status
+            own_directory("x", Path::new("/v"), &status, &runs_as, None).status
         };
         assert_eq!(status(FileType::Directory, 0o700, 5), Severity::Ok);
         assert_eq!(status(FileType::Directory, 0o750, 5), Severity::Warning);
         assert_eq!(status(FileType::Directory, 0o770, 5), Severity::Error);
         assert_eq!(status(FileType::Directory, 0o700, 6), Severity::Error);
         assert_eq!(status(FileType::Regular, 0o700, 5), Severity::Error);
-        assert_eq!(own_directory("x", Path::new("/v"), &PathStatus::Missing, &runs_as).status, Severity::Ok);
+        assert_eq!(own_directory("x", Path::new("/v"), &PathStatus::Missing, &runs_as, None).status, Severity::Ok);
         assert_eq!(
-            own_directory("x", Path::new("/v"), &PathStatus::Hidden("x".into()), &runs_as).status,
+            own_directory("x", Path::new("/v"), &PathStatus::Hidden("x".into()), &runs_as, None).status,
             Severity::NotChecked
         );
+        // systemd sets the mode before the daemon looks at it.
+        let managed = |mode, unit_mode| {
+            let facts = FileFacts { kind: FileType::Directory, mode, uid: 5, gid: 0, modified: None };
+            own_directory("x", Path::new("/v"), &PathStatus::Present(facts), &runs_as, Some(unit_mode)).status
+        };
+        assert_eq!(managed(0o777, 0o700), Severity::Warning);
+        assert_eq!(managed(0o750, 0o750), Severity::Ok);
+        assert_eq!(managed(0o770, 0o770), Severity::Error);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::{
 };
 use masker_api::AuditHead;
 use masker_audit::{
-    ChainHead, ExpectedHead, InvalidLine, LineError, LogSource, VerifiedLog, VerifyError, torn_tail,
+    AcceptedBreak, ChainHead, ExpectedHead, InvalidLine, LineError, LogSource, VerifiedLog, VerifyError, torn_tail,
     verify as verify_log,
 };
 use masker_client::ClientError;
@@ -48,6 +48,7 @@ enum VerifyResult {
         head: String,
         segments: u64,
         removed_before: Option<String>,
+        accepted_breaks: Vec<AcceptedBreakReport>,
     },
     Failing {
         file: Option<PathBuf>,
@@ -55,6 +56,18 @@ enum VerifyResult {
         sequence: Option<u64>,
         why: String,
     },
+}
+
+/// A break of the chain that the log has recorded and an operator has accepted.
+#[derive(Serialize)]
+struct AcceptedBreakReport {
+    file: PathBuf,
+    line: u64,
+    why: String,
+    recorded: String,
+    accepted: String,
+    #[serde(skip)]
+    text: String,
 }
 
 /// A head that the log must contain, and its source.
@@ -69,9 +82,7 @@ pub(super) async fn verify(args: &VerifyArgs, ctx: &mut CommandContext<'_>) -> R
     let own = Credentials::audit_key(ctx.environment()).map_err(|error| other(&error))?;
     // Root can read the key that the installed unit provides.
     let of_unit = || doctor::provided_keys(ctx.environment()).ok()?.audit_key;
-    let key = own.or_else(of_unit).ok_or_else(|| {
-        other(&"the key of the chain is missing: set MASKER_AUDIT_HMAC_KEY, or MASKER_AUDIT_HMAC_KEY_FILE to its file")
-    })?;
+    let key = own.or_else(of_unit).ok_or_else(|| other(&doctor::missing_audit_key(ctx.environment())))?;
     let key = ChainKey::new(&key).map_err(|error| other(&error))?;
     let source = source(args, ctx)?;
     let expected = expected(args, &source, ctx).await?;
@@ -184,6 +195,20 @@ fn sound(found: &VerifiedLog) -> VerifyResult {
         head: found.head.to_string(),
         segments: found.segments,
         removed_before: found.removed_before.map(|head| head.to_string()),
+        accepted_breaks: found.accepted_breaks.iter().map(AcceptedBreakReport::of).collect(),
+    }
+}
+
+impl AcceptedBreakReport {
+    fn of(found: &AcceptedBreak) -> Self {
+        AcceptedBreakReport {
+            file: found.file.clone(),
+            line: found.line,
+            why: found.why.to_string(),
+            recorded: found.recorded.clone(),
+            accepted: found.accepted.clone(),
+            text: found.to_string(),
+        }
     }
 }
 
@@ -228,7 +253,7 @@ fn show(report: &ChainReport, ctx: &mut CommandContext<'_>) -> Result<(), Comman
         return output.json(report);
     }
     match &report.found {
-        VerifyResult::Sound { events, first, last, first_hash, head, segments, removed_before } => {
+        VerifyResult::Sound { events, first, last, first_hash, head, segments, removed_before, accepted_breaks } => {
             let compared = match report.compared_with {
                 Some("daemon") => "the head that the daemon has",
                 Some("vault") => "the head that the vault has recorded",
@@ -247,6 +272,10 @@ fn show(report: &ChainReport, ctx: &mut CommandContext<'_>) -> Result<(), Comman
             rows.extend(removed_before.iter().map(|head| ("continues after", head.clone())));
             let rows = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
             output.table(&["SOUND", ""], rows)?;
+            output.flush()?;
+            for accepted in accepted_breaks {
+                output.note(&format!("accepted break, from which on the segment proves nothing: {}", accepted.text));
+            }
         }
         VerifyResult::Failing { file: Some(file), line: Some(line), why, .. } => {
             output.error(&format!("masker: {}, line {line}: {why}", file.display()));

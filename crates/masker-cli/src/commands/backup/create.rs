@@ -18,13 +18,15 @@ use super::{
 };
 use crate::{
     args::CreateBackupArgs,
-    commands::vault::{ExportDescription, download},
+    commands::vault::{ExportDescription, download, missing_keys},
     context::{CommandContext, CommandError},
+    destination,
     exit::Exit,
+    key_files::quoted,
     offline::MissingKey,
 };
-use masker_api::{AuditHead, KeyList};
-use masker_audit::ChainHead;
+use masker_api::{AuditHead, DaemonConfiguration};
+use masker_audit::{ChainHead, CopyError};
 use masker_client::ClientError;
 use masker_config::{Config, policy_files};
 use masker_types::error_code::Code;
@@ -39,6 +41,9 @@ struct CreateReport<'r> {
     manifest: &'r BackupManifest,
     removed: Vec<String>,
     missing_keys: Vec<MissingKey>,
+    /// The credentials directory that the next command needs in its environment.
+    #[serde(skip)]
+    keys_from: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -48,15 +53,16 @@ pub(super) async fn run(args: &CreateBackupArgs, ctx: &mut CommandContext<'_>) -
     let name = args.into.is_some().then(|| retention::name_of(began));
     let target = match (&args.directory, &args.into, &name) {
         (Some(directory), _, _) => directory.clone(),
-        (None, Some(parent), Some(name)) => {
-            retention::remove_remnants(parent)?;
-            parent.join(name)
-        }
+        (None, Some(parent), Some(name)) => parent.join(name),
         _ => return Err(CommandError::Usage("name the directory, or its parent with --into".to_owned())),
     };
+    let serving = destination::check_with_daemon(&target, ctx).await?;
     let parent = parent(&target).to_owned();
     if !parent.is_dir() {
         return Err(CommandError::Other(format!("there is no directory {}: create it first", parent.display())));
+    }
+    if args.into.is_some() {
+        retention::remove_remnants(&parent)?;
     }
     let pending = PendingBackup::create(&target)?;
     let mut manifest = BackupManifest::new(name, format!("{began:.3}"));
@@ -98,38 +104,20 @@ pub(super) async fn run(args: &CreateBackupArgs, ctx: &mut CommandContext<'_>) -
         ));
     }
     let bytes = manifest.files.iter().map(|file| file.bytes).sum();
-    let missing_keys = missing_keys(ctx).await;
-    show(&CreateReport { directory: target, bytes, records, manifest: &manifest, removed, missing_keys }, ctx)?;
+    let missing_keys = missing_keys("backup", "A restore", ctx).await;
+    let keys_from = credentials_directory(serving.as_ref(), ctx);
+    show(
+        &CreateReport { directory: target, bytes, records, manifest: &manifest, removed, missing_keys, keys_from },
+        ctx,
+    )?;
     Ok(Exit::Done)
 }
 
-/// Returns the keys that records of the daemon's vault need and that it has not loaded. The backup is complete without the answer.
-async fn missing_keys(ctx: &mut CommandContext<'_>) -> Vec<MissingKey> {
-    let list = match ctx.get("/api/v1/keys").await {
-        Ok(reply) => reply.json::<KeyList>().map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
-    };
-    let keys = match list {
-        Ok(list) => list.keys,
-        Err(error) => {
-            ctx.output
-                .note(&format!("it is not known whether records need keys that the daemon has not loaded: {error}"));
-            return Vec::new();
-        }
-    };
-    let missing: Vec<MissingKey> = keys
-        .into_iter()
-        .filter(|key| !key.loaded && key.vault_records > 0)
-        .map(|key| MissingKey { kid: key.kid, fingerprint: key.fingerprint, records: key.vault_records })
-        .collect();
-    if !missing.is_empty() {
-        ctx.output.note(&format!(
-            "warning: records of this backup need keys that the daemon has not loaded: {}. A restore needs these keys, or leaves \
-             these records out with --skip-missing-keys",
-            MissingKey::counted(&missing)
-        ));
-    }
-    missing
+/// Returns the credentials directory that `masker backup verify` needs. Without one it takes the keys of the installed unit.
+fn credentials_directory(serving: Option<&DaemonConfiguration>, ctx: &CommandContext<'_>) -> Option<PathBuf> {
+    let own = ctx.environment().setting("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let of_daemon = || serving?.key_files.get("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    own.or_else(of_daemon).filter(|directory| !directory.starts_with("/run/credentials"))
 }
 
 /// Returns the head of the daemon's audit log; `None` if it has no log.
@@ -169,7 +157,13 @@ fn unreadable_log(path: &Path, error: &io::Error) -> CommandError {
 
 fn copy_log(log: &Path, pending: &PendingBackup, head: &ChainHead) -> Result<(), CommandError> {
     let copy = pending.directory(AUDIT)?;
-    masker_audit::copy(log, &copy).map_err(|error| unreadable_log(log, &error))?;
+    masker_audit::copy(log, &copy).map_err(|error| match error {
+        CopyError::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            unreadable_log(log, &source)
+        }
+        CopyError::Read { path, source } => failed("read", &path, &source),
+        CopyError::Write { path, source } => failed("write", &path, &source),
+    })?;
     if masker_audit::states_head(&copy, head).map_err(|error| failed("read", &copy, &error))? {
         return Ok(());
     }
@@ -239,9 +233,10 @@ fn show(report: &CreateReport<'_>, ctx: &mut CommandContext<'_>) -> Result<(), C
     output.flush()?;
     let keys: Vec<String> = manifest.keys.iter().map(|key| format!("{} {}", key.kid, key.fingerprint)).collect();
     output.note(&format!(
-        "\nThe keys are not in it: keep copies of them elsewhere. It needs {}. Next: masker backup verify {}",
+        "\nThe keys are not in it: keep copies of them elsewhere. It needs {}. Next: {}masker backup verify {}",
         keys.join(", "),
-        report.directory.display()
+        report.keys_from.as_deref().map(|keys| format!("CREDENTIALS_DIRECTORY={} ", quoted(keys))).unwrap_or_default(),
+        quoted(&report.directory)
     ));
     Ok(())
 }

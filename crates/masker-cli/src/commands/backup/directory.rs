@@ -115,7 +115,7 @@ fn lock(path: &Path) -> Result<File, CommandError> {
     match directory.try_lock() {
         Ok(()) => Ok(directory),
         Err(TryLockError::WouldBlock) => {
-            Err(CommandError::Other(format!("another command writes {}: wait for its end", path.display())))
+            Err(CommandError::Other(format!("another command is writing {}: wait until it ends", path.display())))
         }
         Err(TryLockError::Error(error)) => Err(failed("lock", path, &error)),
     }

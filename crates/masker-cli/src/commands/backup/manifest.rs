@@ -118,7 +118,7 @@ impl BackupManifest {
         };
         let text = read().map_err(|error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => CommandError::Other(format!(
-                "{} is no complete backup: it has no {MANIFEST}, which is written last",
+                "{} is not a complete backup: it has no {MANIFEST}, which is written last",
                 directory.display()
             )),
             io::ErrorKind::NotADirectory => CommandError::Other(format!(
@@ -195,7 +195,7 @@ mod tests {
         assert!(file.is_err_and(|error| error.to_string().contains("name the directory of the backup")));
         fs::remove_file(folder.path().join(MANIFEST)).unwrap();
         assert!(
-            BackupManifest::read(folder.path()).is_err_and(|error| error.to_string().contains("no complete backup"))
+            BackupManifest::read(folder.path()).is_err_and(|error| error.to_string().contains("not a complete backup"))
         );
     }
 }

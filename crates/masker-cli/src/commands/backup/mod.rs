@@ -31,7 +31,7 @@ pub(super) async fn run(command: BackupCommand, ctx: &mut CommandContext<'_>) ->
     match command {
         BackupCommand::Create(args) => create::run(&args, ctx).await,
         BackupCommand::Verify { directory } => verify::run(&directory, ctx),
-        BackupCommand::Restore { directory, skip_missing_keys } => restore::run(&directory, skip_missing_keys, ctx),
+        BackupCommand::Restore(args) => restore::run(&args, ctx),
     }
 }
 

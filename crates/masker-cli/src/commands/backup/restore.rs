@@ -5,8 +5,14 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{AUDIT, EXPORT, manifest::BackupManifest, placement::RestoredFiles, verify::wrong_files};
+use super::{
+    AUDIT, EXPORT,
+    manifest::BackupManifest,
+    placement::RestoredFiles,
+    verify::{WrongFile, export_only_advice, wrong_files},
+};
 use crate::{
+    args::RestoreBackupArgs,
     context::{CommandContext, CommandError},
     doctor,
     exit::Exit,
@@ -23,17 +29,23 @@ struct RestoreOutcome {
 }
 
 /// Runs the command.
-pub(super) fn run(
-    directory: &Path,
-    skip_missing_keys: bool,
-    ctx: &mut CommandContext<'_>,
-) -> Result<Exit, CommandError> {
+pub(super) fn run(args: &RestoreBackupArgs, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    let RestoreBackupArgs { directory, skip_missing_keys, export_only } = args;
+    let directory = directory.as_path();
     let manifest = BackupManifest::read(directory)?;
     let wrong = wrong_files(directory, &manifest)?;
-    if !wrong.is_empty() {
+    let is_export_wrong = wrong.iter().any(WrongFile::is_export);
+    if is_export_wrong || !(wrong.is_empty() || *export_only) {
+        let advice = match is_export_wrong {
+            true => "use another copy of it, or another backup".to_owned(),
+            false => format!(
+                "put the files back from another copy of it. If there is none, {}",
+                export_only_advice(directory)
+            ),
+        };
         return Err(CommandError::Other(format!(
-            "the backup is damaged, and nothing was restored: {}. `masker backup verify` says what is left",
-            wrong.join("; ")
+            "the backup is damaged, and nothing was restored: {}. What to do: {advice}",
+            WrongFile::listed(&wrong)
         )));
     }
     let damaged = |what: &str| CommandError::Other(format!("the manifest of the backup is damaged: {what} is invalid"));
@@ -41,16 +53,23 @@ pub(super) fn run(
     let began: Timestamp = manifest.began_at.parse().map_err(|_| damaged("began_at"))?;
 
     let mut placement = RestoredFiles::default();
-    let config = placement.configuration(directory, ctx)?;
-    placement.policies(directory, &config)?;
+    let config = match export_only {
+        true => ctx.config()?,
+        false => {
+            let config = placement.configuration(directory, ctx)?;
+            placement.policies(directory, &config)?;
+            config
+        }
+    };
     let credentials = doctor::provided_keys(ctx.environment()).map_err(CommandError::Other)?;
     let is_system = config.file.as_deref().and_then(Path::parent) == Some(ctx.host().system_dir);
+    let log = directory.join(AUDIT);
     let source = RestoreSource {
         export: &directory.join(EXPORT),
         head,
-        log: &directory.join(AUDIT),
+        log: (!export_only).then_some(&*log),
         began_ms: u64::try_from(began.as_millisecond()).unwrap_or(0),
-        skip_missing_keys,
+        skip_missing_keys: *skip_missing_keys,
         service_uid: is_system.then(doctor::service_uid).flatten(),
     };
     let report = (ctx.offline.restore)(&config, credentials, &source).map_err(CommandError::Other)?;

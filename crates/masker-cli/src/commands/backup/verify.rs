@@ -1,6 +1,6 @@
 //! `masker backup verify`.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, io, path::Path};
 
 use serde::Serialize;
 
@@ -13,11 +13,14 @@ use crate::{
     context::{CommandContext, CommandError},
     doctor,
     exit::Exit,
+    key_files::quoted,
     offline::{ExportContents, ExportReading, MissingKey},
     output::printable,
 };
-use masker_audit::{ChainHead, LogSource, verify as verify_log};
-use masker_config::{CommandLineOptions, Config, Credentials, Environment, HostEnvironment, load_policies};
+use masker_audit::{ChainHead, LineError, LogSource, VerifyError, verify as verify_log};
+use masker_config::{
+    CommandLineOptions, Config, ConfigErrors, Credentials, Environment, HostEnvironment, load_policies,
+};
 use masker_core::crypto::{ChainKey, SecretKey};
 
 /// What was found of one part.
@@ -52,22 +55,26 @@ struct BackupPart {
 struct BackupReport {
     ok: bool,
     parts: Vec<BackupPart>,
+    /// What to do about what is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
 }
 
 /// Runs the command.
 pub(super) fn run(directory: &Path, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let manifest = BackupManifest::read(directory)?;
+    let wrong = wrong_files(directory, &manifest)?;
     let mut parts = Vec::new();
     let mut add = |what, (finding, detail)| parts.push(BackupPart { what, finding, detail });
     add(
         "files",
-        match wrong_files(directory, &manifest)? {
-            wrong if wrong.is_empty() => {
+        match wrong.is_empty() {
+            true => {
                 let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
                 let text = format!("{} files of {bytes} bytes are as the manifest has them", manifest.files.len());
                 (PartFinding::Verified, text)
             }
-            wrong => (PartFinding::Wrong, wrong.join("; ")),
+            false => (PartFinding::Wrong, WrongFile::listed(&wrong)),
         },
     );
     let host = ctx.host();
@@ -85,7 +92,7 @@ pub(super) fn run(directory: &Path, ctx: &mut CommandContext<'_>) -> Result<Exit
         "policies",
         match load_policies(&directory.join(POLICIES), default.as_deref()) {
             Ok(policies) => (PartFinding::Verified, format!("{} are valid", policies.len())),
-            Err(errors) => (PartFinding::Wrong, errors.to_string()),
+            Err(errors) => (PartFinding::Wrong, on_one_line(&errors)),
         },
     );
     let (keys, audit_key) = match doctor::provided_keys(ctx.environment()) {
@@ -96,7 +103,9 @@ pub(super) fn run(directory: &Path, ctx: &mut CommandContext<'_>) -> Result<Exit
         Err(why) => (Err(why), None),
     };
     add("export", export(directory, &manifest, keys, ctx));
-    add("audit log", audit_log(directory, &manifest, audit_key.as_ref()));
+    let log_is_as_made = !wrong.iter().any(WrongFile::is_of_log);
+    add("audit log", audit_log(directory, &manifest, audit_key.as_ref(), log_is_as_made, ctx.environment()));
+    let export_is_wrong = parts.iter().any(|part| part.what == "export" && part.finding == PartFinding::Wrong);
 
     let has = |finding| parts.iter().any(|part| part.finding == finding);
     let exit = match (has(PartFinding::Wrong), has(PartFinding::NotCompared)) {
@@ -104,36 +113,97 @@ pub(super) fn run(directory: &Path, ctx: &mut CommandContext<'_>) -> Result<Exit
         (false, true) => Exit::Failure,
         (false, false) => Exit::Done,
     };
-    show(&BackupReport { ok: exit == Exit::Done, parts }, &manifest, ctx)?;
+    let remedy = (exit == Exit::Error).then(|| remedy(directory, &wrong, export_is_wrong));
+    show(&BackupReport { ok: exit == Exit::Done, parts, remedy }, &manifest, ctx)?;
     Ok(exit)
 }
 
+/// Returns what to do about a backup in which something is wrong.
+fn remedy(directory: &Path, wrong: &[WrongFile], export_is_wrong: bool) -> String {
+    if export_is_wrong || wrong.iter().any(WrongFile::is_export) {
+        return format!(
+            "{EXPORT} is not what was written, and a restore needs it: use another copy of this backup, or another backup, and make a \
+             new one while the daemon serves"
+        );
+    }
+    let again = "make a new backup while the daemon serves, or put the files back from another copy of this one";
+    match wrong.is_empty() {
+        true => format!(
+            "the files are as they were made, so that they were wrong before: correct them on the host, and {again}"
+        ),
+        false => format!("{again}. If there is neither, {}", export_only_advice(directory)),
+    }
+}
+
+/// Returns how to restore a backup of which only other files than the export are wrong.
+pub(super) fn export_only_advice(directory: &Path) -> String {
+    format!(
+        "`masker backup restore --export-only {}` restores {EXPORT}, which is as it was made, and uses no other file of the backup: \
+         the host needs its own configuration and policies, and all API keys are suspended",
+        quoted(directory)
+    )
+}
+
+/// Returns the problems of files on one line.
+fn on_one_line(errors: &ConfigErrors) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// A file of a backup that is not as the manifest has it.
+pub(super) struct WrongFile {
+    path: String,
+    what: String,
+}
+
+impl WrongFile {
+    /// Returns whether it is the export.
+    pub(super) fn is_export(&self) -> bool {
+        self.path == EXPORT
+    }
+
+    fn is_of_log(&self) -> bool {
+        Path::new(&self.path).starts_with(AUDIT)
+    }
+
+    /// Returns a message with all of them.
+    pub(super) fn listed(wrong: &[WrongFile]) -> String {
+        // The maker of a backup has chosen the names.
+        let text = |wrong: &WrongFile| format!("{} {}", printable(&wrong.path, ""), wrong.what);
+        wrong.iter().map(text).collect::<Vec<_>>().join("; ")
+    }
+}
+
 /// Compares the files of a backup with its manifest. Returns what is wrong.
-pub(super) fn wrong_files(directory: &Path, manifest: &BackupManifest) -> Result<Vec<String>, CommandError> {
+pub(super) fn wrong_files(directory: &Path, manifest: &BackupManifest) -> Result<Vec<WrongFile>, CommandError> {
     let found = files(directory).map_err(|error| failed("list", directory, &error))?;
     let mut unknown: BTreeSet<&str> = found.iter().map(String::as_str).filter(|path| *path != MANIFEST).collect();
     let mut wrong = Vec::new();
     for expected in &manifest.files {
-        if !unknown.remove(expected.path.as_str()) {
-            wrong.push(format!("{} is missing", shown(&expected.path)));
-            continue;
-        }
-        let path = directory.join(&expected.path);
-        let found =
-            ManifestFile::of(directory, expected.path.clone()).map_err(|error| failed("read", &path, &error))?;
-        if found.bytes != expected.bytes {
-            wrong.push(format!("{} has {} bytes, not {}", shown(&expected.path), found.bytes, expected.bytes));
-        } else if found != *expected {
-            wrong.push(format!("{} was changed", shown(&expected.path)));
-        }
+        let what = match unknown.remove(expected.path.as_str()) {
+            false => Some("is missing".to_owned()),
+            true => changed(directory, expected)?,
+        };
+        wrong.extend(what.map(|what| WrongFile { path: expected.path.clone(), what }));
     }
-    wrong.extend(unknown.into_iter().map(|path| format!("{} is not in the manifest", shown(path))));
+    let unknown = unknown.into_iter();
+    wrong.extend(unknown.map(|path| WrongFile { path: path.to_owned(), what: "is not in the manifest".to_owned() }));
     Ok(wrong)
 }
 
-/// Returns a name that the maker of a backup has chosen, on one line.
-fn shown(path: &str) -> String {
-    printable(path, "")
+/// Returns how a file differs from the manifest.
+fn changed(directory: &Path, expected: &ManifestFile) -> Result<Option<String>, CommandError> {
+    let path = directory.join(&expected.path);
+    let found = match ManifestFile::of(directory, expected.path.clone()) {
+        Ok(found) => found,
+        // Another user may be able to read it.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(failed("read", &path, &error)),
+        Err(error) => return Ok(Some(format!("cannot be read: {error}"))),
+    };
+    Ok(if found.bytes != expected.bytes {
+        Some(format!("has {} bytes, not {}", found.bytes, expected.bytes))
+    } else {
+        (found != *expected).then(|| "was changed".to_owned())
+    })
 }
 
 /// Parses the configuration of a backup, without the environment of this host.
@@ -145,7 +215,7 @@ fn configuration(directory: &Path, host: HostEnvironment<'_>) -> Result<Option<C
     let environment: Environment = [("HOME".into(), "/".into())].into_iter().collect();
     let host = HostEnvironment { environment: &environment, ..host };
     let loaded = Config::load(CommandLineOptions { config: Some(&file), socket: None }, host);
-    loaded.map(Some).map_err(|errors| errors.to_string())
+    loaded.map(Some).map_err(|errors| on_one_line(&errors))
 }
 
 fn export(
@@ -196,21 +266,38 @@ fn sound_export(found: &ExportContents) -> (PartFinding, String) {
     (finding, detail)
 }
 
-fn audit_log(directory: &Path, manifest: &BackupManifest, key: Option<&SecretKey>) -> (PartFinding, String) {
+/// Verifies the copy of the audit log. `is_as_made` says whether its files are as the manifest has them.
+fn audit_log(
+    directory: &Path,
+    manifest: &BackupManifest,
+    key: Option<&SecretKey>,
+    is_as_made: bool,
+    environment: &Environment,
+) -> (PartFinding, String) {
     let Some(head) = &manifest.audit_head else { return (PartFinding::Verified, "there was none".to_owned()) };
     let Ok(head) = head.parse::<ChainHead>() else {
         return (PartFinding::Wrong, "the head in the manifest is invalid".to_owned());
     };
     let Some(key) = key else {
-        let why = "the key of the chain is missing: MASKER_AUDIT_HMAC_KEY, or its file with MASKER_AUDIT_HMAC_KEY_FILE";
-        return (PartFinding::NotCompared, why.to_owned());
+        return (PartFinding::NotCompared, doctor::missing_audit_key(environment));
     };
     let key = match ChainKey::new(key) {
         Ok(key) => key,
         Err(error) => return (PartFinding::NotCompared, error.to_string()),
     };
     match verify_log(&LogSource::Directory(directory.join(AUDIT)), &key, Some(&head.into())) {
-        Ok(log) => (PartFinding::Verified, format!("{} events verify, and the head is among them", log.events)),
+        Ok(log) => {
+            let mut detail = format!("{} events verify, and the head is among them", log.events);
+            for accepted in &log.accepted_breaks {
+                detail += &format!("; accepted break: {accepted}");
+            }
+            (PartFinding::Verified, detail)
+        }
+        Err(VerifyError::Failing(failing)) if failing.why == LineError::OtherKey && is_as_made => {
+            let why = "its files are as the manifest has them, and cannot be checked with this key: no line matches it. Provide the key that \
+                       the log was written with";
+            (PartFinding::NotCompared, why.to_owned())
+        }
         Err(error) => (PartFinding::Wrong, error.to_string()),
     }
 }
@@ -223,6 +310,9 @@ fn show(report: &BackupReport, manifest: &BackupManifest, ctx: &mut CommandConte
     let row = |part: &BackupPart| vec![part.what.to_owned(), part.finding.as_str().to_owned(), part.detail.clone()];
     output.table(&["PART", "RESULT", "DETAIL"], report.parts.iter().map(row).collect())?;
     output.flush()?;
+    if let Some(remedy) = &report.remedy {
+        output.error(&format!("\nWhat to do: {remedy}."));
+    }
     output.note(&format!("\nmade at {} of the vault {}. It does not have:", manifest.began_at, manifest.vault_id));
     for left_out in &manifest.not_included {
         output.note(&format!("  {}: {}", left_out.what, left_out.place));

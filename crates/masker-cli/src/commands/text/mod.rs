@@ -94,6 +94,9 @@ impl TextJob {
     ) -> Result<Totals, CommandError> {
         let sources = TextSource::of_arguments(&self.input.files, &ctx.output)?;
         let mut signals = Signals::listen()?;
+        if let Some(path) = output {
+            crate::destination::check(path, ctx)?;
+        }
         let target = TextTarget::open(output)?;
         let is_output = target.is_output();
         if is_output {

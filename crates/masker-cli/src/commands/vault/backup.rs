@@ -13,12 +13,14 @@ use serde::{Deserialize, Serialize};
 use crate::{
     args::{ExportArgs, ImportArgs},
     context::{CommandContext, CommandError},
+    destination,
     exit::Exit,
     format::io_error,
+    offline::MissingKey,
     output::{Output, yes_or_no},
     progress::Progress,
 };
-use masker_api::ImportReport;
+use masker_api::{ImportReport, KeyList};
 use masker_core::export::{ExportError, ExportHeader, PREFIX_BYTES};
 use masker_files::PendingFile;
 
@@ -117,6 +119,7 @@ struct ExportReport<'a> {
     bytes: u64,
     #[serde(flatten)]
     description: ExportDescription,
+    missing_keys: Vec<MissingKey>,
 }
 
 /// `masker vault export`.
@@ -125,6 +128,9 @@ pub(super) async fn export(args: &ExportArgs, ctx: &mut CommandContext<'_>) -> R
     if to_standard_output && ctx.output.is_terminal() {
         let message = "--output: an export is binary and cannot be written to a terminal: use a file, or redirect standard output";
         return Err(CommandError::Usage(message.to_owned()));
+    }
+    if !to_standard_output {
+        destination::check_with_daemon(&args.output, ctx).await?;
     }
     let mut target = if to_standard_output { None } else { Some(create(&args.output, args.force)?) };
     let (description, bytes) = download(ctx, "/api/v1/vault/export", |piece, ctx| match &mut target {
@@ -138,6 +144,7 @@ pub(super) async fn export(args: &ExportArgs, ctx: &mut CommandContext<'_>) -> R
             _ => write_error(&args.output, &error),
         })?;
     }
+    let missing_keys = missing_keys("export", "An import", ctx).await;
     let output = &mut ctx.output;
     let file = args.output.to_string_lossy();
     output.note(LEFT_OUT);
@@ -145,7 +152,7 @@ pub(super) async fn export(args: &ExportArgs, ctx: &mut CommandContext<'_>) -> R
         output.flush()?;
         output.note(&format!("at least {} records in {bytes} bytes", description.records()));
     } else if output.is_json() {
-        output.json(&ExportReport { file: &file, bytes, description })?;
+        output.json(&ExportReport { file: &file, bytes, description, missing_keys })?;
     } else {
         let mut rows = vec![vec!["file".to_owned(), file.into_owned()], vec!["bytes".to_owned(), bytes.to_string()]];
         rows.extend(description.rows());
@@ -180,12 +187,59 @@ pub(in crate::commands) async fn download(
     Ok((description.ok_or(CUT_SHORT).map_err(invalid)?, bytes))
 }
 
-/// Creates the file of an export. It gets its name when it is complete and on disk.
+/// Returns the keys that records of the daemon's vault need and that it has not loaded, and warns of them. `what` is the file
+/// that was made, and `user` what needs the keys. The file is complete without the answer.
+pub(in crate::commands) async fn missing_keys(what: &str, user: &str, ctx: &mut CommandContext<'_>) -> Vec<MissingKey> {
+    let list = match ctx.get("/api/v1/keys").await {
+        Ok(reply) => reply.json::<KeyList>().map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let keys = match list {
+        Ok(list) => list.keys,
+        Err(error) => {
+            ctx.output
+                .note(&format!("it is not known whether records need keys that the daemon has not loaded: {error}"));
+            return Vec::new();
+        }
+    };
+    let missing: Vec<MissingKey> = keys
+        .into_iter()
+        .filter(|key| !key.loaded && key.vault_records > 0)
+        .map(|key| MissingKey { kid: key.kid, fingerprint: key.fingerprint, records: key.vault_records })
+        .collect();
+    if !missing.is_empty() {
+        ctx.output.note(&format!(
+            "warning: records of this {what} need keys that the daemon has not loaded: {}. {user} needs these keys, or leaves these \
+             records out with --skip-missing-keys",
+            MissingKey::counted(&missing)
+        ));
+    }
+    missing
+}
+
+/// Creates the file of an export. It gets its name when it is complete and on disk. With `force` it replaces an earlier export.
 fn create(path: &Path, force: bool) -> Result<PendingFile, CommandError> {
-    if !force && path.symlink_metadata().is_ok() {
-        return Err(exists(path));
+    match path.symlink_metadata() {
+        Err(_) => {}
+        Ok(_) if !force => return Err(exists(path)),
+        Ok(found) => {
+            if !found.is_file() {
+                return Err(not_replaced(path, "is not a regular file"));
+            }
+            let file = File::open(path).map_err(|error| read_error(path, &error))?;
+            if ExportDescription::read(file, path).is_err() {
+                return Err(not_replaced(path, "does not begin as an export does"));
+            }
+        }
     }
     PendingFile::create(path).map_err(|error| write_error(path, &error))
+}
+
+fn not_replaced(path: &Path, why: &str) -> CommandError {
+    CommandError::Other(format!(
+        "{} {why}, and --force replaces only an export of masker: use another name, or move the file away",
+        path.display()
+    ))
 }
 
 fn exists(path: &Path) -> CommandError {

@@ -6,7 +6,7 @@ mod maintenance;
 mod purge;
 mod rotation;
 
-pub(super) use self::backup::{ExportDescription, ExportKey, download};
+pub(super) use self::backup::{ExportDescription, ExportKey, download, missing_keys};
 use super::values::{self, ValueOperation};
 use crate::{
     args::VaultCommand,

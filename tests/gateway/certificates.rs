@@ -110,3 +110,36 @@ fn clients_of_a_removed_authority_are_disconnected() {
         gateway.process.stop();
     });
 }
+
+#[test]
+fn a_revoked_certificate_is_refused_and_disconnected() {
+    run(async {
+        let site = GatewaySite::new().with("check_files_seconds = 3600").with_mtls("client_crl = \"crl.pem\"");
+        let _daemon = Recorder::listen(site.socket());
+        let (one, other) = (site.clients.client(&["ci.example"]), site.clients.client(&["ci.example"]));
+        site.replace("crl.pem", &site.clients.revoked(&[], false), 0o644);
+        let gateway = site.start();
+        let get = async |identity| Connector::mtls(&site, &gateway, identity).raw(REQUEST).await;
+        assert!(get(&one).await.is_ok() && get(&other).await.is_ok());
+        let mut open = Connector::mtls(&site, &gateway, &one).connect(&["http/1.1"]).await.unwrap();
+
+        site.replace("crl.pem", &site.clients.revoked(&[&one], false), 0o644);
+        gateway.process.reload();
+        let mut rest = Vec::new();
+        let ended = timeout(LIMIT, open.read_to_end(&mut rest)).await.expect("it ends");
+        assert!(ended.is_ok() && rest.is_empty(), "{ended:?}");
+        assert!(get(&one).await.is_err(), "it is revoked");
+        assert!(get(&other).await.is_ok(), "the other one is not");
+
+        // A list that has expired, and one of another authority, say nothing about the other one.
+        for (count, list) in [(2, site.clients.revoked(&[], true)), (3, Authority::new().revoked(&[], false))] {
+            site.replace("crl.pem", &list, 0o644);
+            gateway.process.reload();
+            gateway.process.log().wait_for(count, "certificates reloaded");
+            assert!(get(&other).await.is_err(), "list {count}");
+        }
+        gateway.process.stop();
+    });
+}
+
+const REQUEST: &str = "GET /health HTTP/1.1\r\nhost: masker.example\r\nconnection: close\r\n\r\n";

@@ -28,6 +28,8 @@ pub struct GatewaySite {
     settings: Vec<String>,
     daemon: PathBuf,
     user: Option<u32>,
+    host: &'static str,
+    mtls: &'static str,
 }
 
 impl GatewaySite {
@@ -35,7 +37,8 @@ impl GatewaySite {
         let root = tempfile::Builder::new().prefix("mskg").tempdir().unwrap();
         let daemon = root.path().join("masker.sock");
         let (authority, clients) = (Authority::new(), Authority::new());
-        let site = GatewaySite { root, authority, clients, settings: Vec::new(), daemon, user: None };
+        let site =
+            GatewaySite { root, authority, clients, settings: Vec::new(), daemon, user: None, host: HOST, mtls: "" };
         site.install(&site.authority.server());
         site.install_client_ca(&site.clients);
         site
@@ -45,6 +48,11 @@ impl GatewaySite {
     pub fn with(mut self, setting: &str) -> Self {
         self.settings.push(setting.to_owned());
         self
+    }
+
+    /// Adds a line to `[gateway.mtls]`.
+    pub fn with_mtls(self, mtls: &'static str) -> Self {
+        GatewaySite { mtls, ..self }
     }
 
     /// Is for a gateway that runs as this user, before the daemon on this socket.
@@ -89,14 +97,14 @@ impl GatewaySite {
     /// Writes the configuration, and starts the gateway.
     pub fn attempt(&self) -> Result<Gateway, Ended> {
         let mut text = format!(
-            "[gateway]\nlisten = \"127.0.0.1:0\"\npublic_url = \"https://{HOST}\"\ncertificate = \"cert.pem\"\n\
+            "[gateway]\nlisten = \"127.0.0.1:0\"\npublic_url = \"https://{}\"\ncertificate = \"cert.pem\"\n\
              key = \"key.pem\"\ndaemon = {:?}\nredirect = \"127.0.0.1:0\"\n",
-            self.daemon
+            self.host, self.daemon
         );
         for setting in &self.settings {
             writeln!(text, "{setting}").unwrap();
         }
-        text.push_str("[gateway.mtls]\nlisten = \"127.0.0.1:0\"\nclient_ca = \"ca.pem\"\n");
+        writeln!(text, "[gateway.mtls]\nlisten = \"127.0.0.1:0\"\nclient_ca = \"ca.pem\"\n{}", self.mtls).unwrap();
         text.push_str("[log]\nlevel = \"debug\"\nformat = \"json\"\n");
         let configuration = self.path("gateway.toml");
         fs::write(&configuration, text).unwrap();

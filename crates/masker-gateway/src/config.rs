@@ -70,6 +70,8 @@ pub struct CertificateFiles {
     pub key: NamedFile,
     /// The authorities of client certificates; `None` without that listener.
     pub client_ca: Option<NamedFile>,
+    /// The lists of certificates that these authorities have revoked.
+    pub client_crl: Option<NamedFile>,
 }
 
 /// The bounds of connections and requests.
@@ -188,8 +190,8 @@ fn read_gateway(section: &Section<'_>, base: &Path) -> Option<Config> {
     let redirect = socket_address(section, "redirect");
     let bounds = read_bounds(section);
     let check_files = seconds(section, "check_files_seconds", GATEWAY_FILES_SECONDS_DEFAULT);
-    let (mtls, client_ca) = match section.section("mtls") {
-        None => (None, None),
+    let (mtls, client_ca, client_crl) = match section.section("mtls") {
+        None => (None, None, None),
         Some(mtls) => {
             let listen = required(&mtls, "listen", "an address and a port, such as \"0.0.0.0:8444\"", socket_address);
             let client_ca = required(
@@ -198,8 +200,9 @@ fn read_gateway(section: &Section<'_>, base: &Path) -> Option<Config> {
                 "a PEM file with the authorities of client certificates",
                 |section, name| named_file(section, name, base),
             );
+            let client_crl = named_file(&mtls, "client_crl", base);
             mtls.finish();
-            (listen, client_ca)
+            (listen, client_ca, client_crl)
         }
     };
     section.finish();
@@ -212,7 +215,7 @@ fn read_gateway(section: &Section<'_>, base: &Path) -> Option<Config> {
     Some(Config {
         listen: listen?,
         public_url: public_url?,
-        files: CertificateFiles { certificate: certificate?, key: key?, client_ca },
+        files: CertificateFiles { certificate: certificate?, key: key?, client_ca, client_crl },
         daemon,
         trusted_proxies,
         redirect,
@@ -336,6 +339,7 @@ mod tests {
         assert_eq!(config.files.key.path, Path::new("/etc/ssl/key.pem"));
         assert_eq!(config.daemon, Path::new("/run/masker/masker.sock"));
         assert_eq!((config.redirect, config.mtls, &config.files.client_ca), (None, None, &None));
+        assert_eq!(config.files.client_crl, None);
         assert_eq!((config.bounds.connections, config.bounds.connections_per_address), (512, 32));
         assert_eq!((config.bounds.head, config.bounds.write), (Duration::from_secs(60), Duration::from_secs(30)));
         assert_eq!(config.log_level, LogLevel::Info);
@@ -347,7 +351,7 @@ mod tests {
             "{LEAST}daemon = \"m.sock\"\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\nredirect = \"[::]:80\"\n\
              connections = 9\nconnections_per_address = 3\nrequests_per_address = 4\nhandshake_timeout_seconds = 1\n\
              head_timeout_seconds = 2\nwrite_timeout_seconds = 5\ncheck_files_seconds = 6\n[gateway.mtls]\n\
-             listen = \"0.0.0.0:8444\"\nclient_ca = \"ca.pem\"\n[log]\nlevel = \"debug\"\nformat = \"pretty\"\n"
+             listen = \"0.0.0.0:8444\"\nclient_ca = \"ca.pem\"\nclient_crl = \"crl.pem\"\n[log]\nlevel = \"debug\"\nformat = \"pretty\"\n"
         );
         let config = parse(&text).unwrap();
         assert_eq!(config.daemon, Path::new("/etc/masker/m.sock"));
@@ -355,6 +359,7 @@ mod tests {
         assert!(config.trusted_proxies[1].contains(&"::1".parse::<IpAddr>().unwrap()));
         assert_eq!(config.mtls, Some("0.0.0.0:8444".parse().unwrap()));
         assert_eq!(config.files.client_ca.map(|file| file.path), Some("/etc/masker/ca.pem".into()));
+        assert_eq!(config.files.client_crl.map(|file| file.path), Some("/etc/masker/crl.pem".into()));
         let second = Duration::from_secs(1);
         let expected = Bounds {
             connections: 9,

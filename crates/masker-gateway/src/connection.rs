@@ -74,7 +74,7 @@ impl Service {
     pub(crate) async fn serve(self, stream: TcpStream, peer: IpAddr) {
         let bounds = self.gateway.bounds;
         // Before the certificates, so that no change is missed.
-        let authorities = self.mtls.then(|| self.gateway.certificates.authorities());
+        let clients = self.mtls.then(|| self.gateway.certificates.clients());
         let tls = self.gateway.certificates.current();
         let config = if self.mtls { tls.mtls.clone() } else { Some(Arc::clone(&tls.server)) };
         let Some(config) = config else { return };
@@ -94,9 +94,9 @@ impl Service {
         let info = Arc::new(ConnectionInfo { peer, client });
         let activity = Activity::new(bounds.write);
         let ended = if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            self.serve_http2(stream, &info, &activity, authorities).await
+            self.serve_http2(stream, &info, &activity, clients).await
         } else {
-            self.serve_http1(stream, &info, &activity, authorities).await
+            self.serve_http1(stream, &info, &activity, clients).await
         };
         match ended {
             Ok(()) => trace!("connection ended"),
@@ -120,7 +120,7 @@ impl Service {
         stream: ClientStream,
         info: &Arc<ConnectionInfo>,
         activity: &Arc<Activity>,
-        authorities: Option<watch::Receiver<u64>>,
+        clients: Option<watch::Receiver<u64>>,
     ) -> Result<(), String> {
         let stop = self.stop.clone();
         let stream = Http1Stream { stream, gateway: Arc::clone(&self.gateway), refusal: None };
@@ -133,7 +133,7 @@ impl Service {
             .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(TokioIo::new(stream), service_fn(answer));
         // hyper itself ends a connection that is idle.
-        drive(served, activity, None, stop, authorities).await
+        drive(served, activity, None, stop, clients).await
     }
 
     async fn serve_http2(
@@ -141,7 +141,7 @@ impl Service {
         stream: ClientStream,
         info: &Arc<ConnectionInfo>,
         activity: &Arc<Activity>,
-        authorities: Option<watch::Receiver<u64>>,
+        clients: Option<watch::Receiver<u64>>,
     ) -> Result<(), String> {
         let stop = self.stop.clone();
         let bounds = self.gateway.bounds;
@@ -156,7 +156,7 @@ impl Service {
             .keep_alive_interval(Duration::from_secs(PING_SECONDS))
             .keep_alive_timeout(bounds.write)
             .serve_connection(TokioIo::new(stream), service_fn(answer));
-        drive(served, activity, Some(bounds.head), stop, authorities).await
+        drive(served, activity, Some(bounds.head), stop, clients).await
     }
 
     /// Returns what answers each request of a connection.
@@ -241,14 +241,14 @@ where
     }
 }
 
-/// Polls a connection to its end: that of the client, a stop, a change of the authorities, `idle` without a request, or a client that
+/// Polls a connection to its end: that of the client, a stop, a change of which client certificates are accepted, `idle` without a request, or a client that
 /// reads too slowly.
 async fn drive(
     connection: impl Graceful,
     activity: &Arc<Activity>,
     idle: Option<Duration>,
     mut stop: watch::Receiver<bool>,
-    mut authorities: Option<watch::Receiver<u64>>,
+    mut clients: Option<watch::Receiver<u64>>,
 ) -> Result<(), String> {
     let mut connection = pin!(connection);
     let mut cut_off = pin!(activity.cut_off());
@@ -256,7 +256,7 @@ async fn drive(
         tokio::select! {
             // The value borrows the channel's lock, so it must not be held.
             stopped = stop.wait_for(|stop| *stop) => drop(stopped),
-            () = authorities_changed(authorities.as_mut()) => {}
+            () = clients_changed(clients.as_mut()) => {}
             () = idle_for(activity, idle) => {}
         }
     });
@@ -281,9 +281,9 @@ async fn drive(
     }
 }
 
-async fn authorities_changed(authorities: Option<&mut watch::Receiver<u64>>) {
-    if let Some(authorities) = authorities
-        && authorities.changed().await.is_ok()
+async fn clients_changed(clients: Option<&mut watch::Receiver<u64>>) {
+    if let Some(clients) = clients
+        && clients.changed().await.is_ok()
     {
         return;
     }

@@ -22,8 +22,8 @@ use masker_document::DocumentError;
 pub(crate) struct Certificates {
     files: CertificateFiles,
     tls: ArcSwap<Tls>,
-    /// Counts the replacements of the authorities of client certificates.
-    authorities: watch::Sender<u64>,
+    /// Counts the changes of which client certificates are accepted.
+    clients: watch::Sender<u64>,
     reloads: AtomicU64,
 }
 
@@ -36,7 +36,7 @@ impl Certificates {
         // Before they are read, so that no change is missed.
         let seen = Fingerprint::of(&files);
         let tls = ArcSwap::from_pointee(Tls::load(&files)?);
-        let certificates = Certificates { files, tls, authorities: watch::Sender::new(0), reloads: AtomicU64::new(0) };
+        let certificates = Certificates { files, tls, clients: watch::Sender::new(0), reloads: AtomicU64::new(0) };
         Ok((certificates, FileWatcher { loaded: seen.clone(), seen }))
     }
 
@@ -45,9 +45,9 @@ impl Certificates {
         self.tls.load_full()
     }
 
-    /// Returns a receiver that changes when other authorities than before issue client certificates.
-    pub(crate) fn authorities(&self) -> watch::Receiver<u64> {
-        self.authorities.subscribe()
+    /// Returns a receiver that changes when other client certificates than before are accepted.
+    pub(crate) fn clients(&self) -> watch::Receiver<u64> {
+        self.clients.subscribe()
     }
 
     /// Reads the files again. If one is invalid, all that was in force stays in force.
@@ -61,12 +61,12 @@ impl Certificates {
         match loaded {
             Ok(tls) => {
                 let before = self.tls.swap(Arc::new(tls));
-                let has_other_authorities = self.tls.load().has_other_authorities(&before);
-                if has_other_authorities {
-                    self.authorities.send_modify(|count| *count += 1);
+                let clients_changed = self.tls.load().accepts_other_clients(&before);
+                if clients_changed {
+                    self.clients.send_modify(|count| *count += 1);
                 }
                 let count = self.reloads.fetch_add(1, Ordering::Relaxed) + 1;
-                info!(count, client_authorities_changed = has_other_authorities, "certificates reloaded");
+                info!(count, clients_changed, "certificates reloaded");
             }
             Err(problems) => {
                 for line in ConfigErrors::new(config_file, problems).lines() {
@@ -113,7 +113,7 @@ mod tests {
     fn a_change_counts_once_it_has_settled() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| NamedFile { path: folder.path().join(name), line: 1 };
-        let files = CertificateFiles { certificate: file("cert"), key: file("key"), client_ca: None };
+        let files = CertificateFiles { certificate: file("cert"), key: file("key"), client_ca: None, client_crl: None };
         let write = |path: &PathBuf, text: &str| fs::write(path, text).unwrap();
         write(&files.certificate.path, "1");
         write(&files.key.path, "1");

@@ -12,8 +12,8 @@ use nix::fcntl::OFlag;
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
-    server::WebPkiClientVerifier,
+    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem, pem::PemObject},
+    server::{VerifierBuilderError, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use zeroize::Zeroizing;
 
@@ -30,8 +30,16 @@ pub(crate) struct Tls {
     pub(crate) server: Arc<ServerConfig>,
     /// For clients with a certificate.
     pub(crate) mtls: Option<Arc<ServerConfig>>,
-    /// The authorities of client certificates.
-    client_authorities: Vec<CertificateDer<'static>>,
+    clients: ClientTrust,
+}
+
+/// Which client certificates are accepted.
+#[derive(PartialEq, Eq)]
+struct ClientTrust {
+    /// The authorities that issue them.
+    authorities: Vec<CertificateDer<'static>>,
+    /// The lists of those that are revoked. Empty if none is to be read.
+    revoked: Vec<CertificateRevocationListDer<'static>>,
 }
 
 impl Tls {
@@ -40,13 +48,18 @@ impl Tls {
     /// # Errors
     /// Every error, at the line of the setting that names the file.
     pub(crate) fn load(files: &CertificateFiles) -> Result<Self, Vec<DocumentError>> {
-        let chain = read_certificates(&files.certificate);
+        let chain = read_pem(&files.certificate, "certificate");
         let key = read_key(&files.key);
-        let authorities = files.client_ca.as_ref().map(read_certificates).transpose();
-        let (chain, key, authorities) = match (chain, key, authorities) {
-            (Ok(chain), Ok(key), Ok(authorities)) => (chain, key, authorities),
-            (chain, key, authorities) => {
-                return Err([chain.err(), key.err(), authorities.err()].into_iter().flatten().collect());
+        let authorities = files.client_ca.as_ref().map(|file| read_pem(file, "certificate")).transpose();
+        let revoked = files.client_crl.as_ref().map(|file| read_pem(file, "list of revoked certificates")).transpose();
+        let (chain, key, clients) = match (chain, key, authorities, revoked) {
+            (Ok(chain), Ok(key), Ok(authorities), Ok(revoked)) => {
+                let (authorities, revoked) = (authorities.unwrap_or_default(), revoked.unwrap_or_default());
+                (chain, key, ClientTrust { authorities, revoked })
+            }
+            (chain, key, authorities, revoked) => {
+                let errors = [chain.err(), key.err(), authorities.err(), revoked.err()];
+                return Err(errors.into_iter().flatten().collect());
             }
         };
         let provider = Arc::new(aws_lc_rs::default_provider());
@@ -55,34 +68,57 @@ impl Tls {
             vec![located(&files.certificate, format!("cannot be used: {error}; {advice}"))]
         };
         let server = server_config(&provider, None, &chain, &key).map_err(certificate_error)?;
-        let mtls = match (&authorities, &files.client_ca) {
-            (Some(authorities), Some(file)) => {
-                let mut roots = RootCertStore::empty();
-                for authority in authorities {
-                    roots.add(authority.clone()).map_err(|error| {
-                        vec![located(file, format!("has a certificate that cannot be used: {error}"))]
-                    })?;
-                }
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-                    .build()
-                    .map_err(|error| vec![located(file, format!("cannot be used: {error}"))])?;
+        let mtls = match &files.client_ca {
+            Some(file) => {
+                let verifier =
+                    clients.verifier(&provider, file, files.client_crl.as_ref()).map_err(|error| vec![error])?;
                 Some(server_config(&provider, Some(verifier), &chain, &key).map_err(certificate_error)?)
             }
-            _ => None,
+            None => None,
         };
-        Ok(Tls { server, mtls, client_authorities: authorities.unwrap_or_default() })
+        Ok(Tls { server, mtls, clients })
     }
 
-    /// Returns whether other authorities than before issue client certificates.
-    pub(crate) fn has_other_authorities(&self, before: &Tls) -> bool {
-        self.client_authorities != before.client_authorities
+    /// Returns whether other client certificates than before are accepted.
+    pub(crate) fn accepts_other_clients(&self, before: &Tls) -> bool {
+        self.clients != before.clients
+    }
+}
+
+impl ClientTrust {
+    /// Returns what decides over a certificate in the handshake. With lists, each certificate of a chain must be in the scope of a list
+    /// that has not expired.
+    fn verifier(
+        &self,
+        provider: &Arc<CryptoProvider>,
+        client_ca: &NamedFile,
+        client_crl: Option<&NamedFile>,
+    ) -> Result<Arc<dyn ClientCertVerifier>, DocumentError> {
+        let mut roots = RootCertStore::empty();
+        for authority in &self.authorities {
+            roots
+                .add(authority.clone())
+                .map_err(|error| located(client_ca, format!("has a certificate that cannot be used: {error}")))?;
+        }
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+        let builder = match client_crl {
+            Some(_) => builder.with_crls(self.revoked.iter().cloned()).enforce_revocation_expiration(),
+            None => builder,
+        };
+        builder.build().map_err(|error| {
+            let file = match &error {
+                VerifierBuilderError::InvalidCrl(_) => client_crl.unwrap_or(client_ca),
+                _ => client_ca,
+            };
+            located(file, format!("cannot be used: {error}"))
+        })
     }
 }
 
 /// Returns TLS 1.2 and 1.3 with the defaults of rustls, for HTTP/2 and HTTP/1.1.
 fn server_config(
     provider: &Arc<CryptoProvider>,
-    verifier: Option<Arc<dyn rustls::server::danger::ClientCertVerifier>>,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
     chain: &[CertificateDer<'static>],
     key: &PrivateKeyDer<'static>,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
@@ -97,12 +133,13 @@ fn server_config(
     Ok(Arc::new(config))
 }
 
-fn read_certificates(file: &NamedFile) -> Result<Vec<CertificateDer<'static>>, DocumentError> {
+/// Reads a file of at least one section of a kind.
+fn read_pem<T: PemObject>(file: &NamedFile, kind: &str) -> Result<Vec<T>, DocumentError> {
     let (text, _) = read(&file.path).map_err(|message| located(file, message))?;
-    let certificates: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&text).collect();
-    match certificates {
-        Ok(certificates) if certificates.is_empty() => Err(located(file, "contains no certificate in PEM")),
-        Ok(certificates) => Ok(certificates),
+    let found: Result<Vec<T>, pem::Error> = T::pem_slice_iter(&text).collect();
+    match found {
+        Ok(found) if found.is_empty() => Err(located(file, format!("contains no {kind} in PEM"))),
+        Ok(found) => Ok(found),
         Err(error) => Err(located(file, format!("is not PEM: {error}"))),
     }
 }
@@ -150,7 +187,7 @@ pub(crate) struct Fingerprint(Vec<Option<[i64; 6]>>);
 impl Fingerprint {
     /// Takes the fingerprint of all files. A file that is missing has one too.
     pub(crate) fn of(files: &CertificateFiles) -> Self {
-        let all = [Some(&files.certificate), Some(&files.key), files.client_ca.as_ref()];
+        let all = [Some(&files.certificate), Some(&files.key), files.client_ca.as_ref(), files.client_crl.as_ref()];
         let of_file = |file: &NamedFile| {
             let found = fs::metadata(&file.path).ok()?;
             let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
@@ -199,6 +236,7 @@ mod tests {
                 certificate: file("cert.pem", 4),
                 key: file("key.pem", 5),
                 client_ca: Some(file("ca.pem", 9)),
+                client_crl: None,
             }
         }
 
@@ -214,7 +252,7 @@ mod tests {
     fn valid_files_are_loaded() {
         let files = Files::new();
         let tls = Tls::load(&files.named()).ok().unwrap();
-        assert!(tls.mtls.is_some() && !tls.has_other_authorities(&tls));
+        assert!(tls.mtls.is_some() && !tls.accepts_other_clients(&tls));
         for mode in [0o400, 0o640] {
             let key = fs::read_to_string(files.0.path().join("key.pem")).unwrap();
             files.write("key.pem", &key, mode);
@@ -223,7 +261,7 @@ mod tests {
         let other = Files::new();
         let mut named = files.named();
         named.client_ca = other.named().client_ca;
-        assert!(Tls::load(&named).ok().unwrap().has_other_authorities(&tls));
+        assert!(Tls::load(&named).ok().unwrap().accepts_other_clients(&tls));
         named.client_ca = None;
         assert!(Tls::load(&named).ok().unwrap().mtls.is_none());
     }
@@ -239,6 +277,21 @@ mod tests {
         assert!(errors[0].1.starts_with("cert.pem cannot be read: "), "{errors:?}");
         assert_eq!(errors[1].1, "key.pem contains no private key in PEM");
         assert_eq!(errors[2].1, "ca.pem contains no certificate in PEM");
+    }
+
+    #[test]
+    fn an_invalid_list_of_revoked_certificates_is_named() {
+        let files = Files::new();
+        let mut named = files.named();
+        named.client_crl = Some(NamedFile { path: files.0.path().join("crl.pem"), line: 10 });
+        for (text, expected) in [
+            ("", "contains no list of revoked certificates in PEM".to_owned()),
+            (&pem("X509 CRL", b"hunter2"), "cannot be used: ".to_owned()),
+        ] {
+            files.write("crl.pem", text, 0o644);
+            let errors = Tls::load(&named).err().expect("errors");
+            assert!(errors[0].line == 10 && errors[0].message.contains(&expected), "{errors:?}");
+        }
     }
 
     #[test]

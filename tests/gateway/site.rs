@@ -55,6 +55,13 @@ impl GatewaySite {
         GatewaySite { mtls, ..self }
     }
 
+    /// Is for a gateway that clients know under this host, with a certificate for it.
+    pub fn under(mut self, host: &'static str) -> Self {
+        self.host = host;
+        self.install(&self.authority.server_for(&[host], false));
+        self
+    }
+
     /// Is for a gateway that runs as this user, before the daemon on this socket.
     pub fn before(mut self, daemon: &Path, user: u32) -> Self {
         (self.daemon, self.user) = (daemon.to_owned(), Some(user));

@@ -10,8 +10,8 @@ use tokio::{runtime, time::timeout};
 
 use super::{
     args::{Arguments, Global},
-    context,
     credential::authorization,
+    endpoint::endpoint,
 };
 use masker_api::{ApiKeyList, KeyList, PolicyDescription, PolicyList};
 use masker_client::Client;
@@ -102,12 +102,12 @@ fn ask<T>(question: impl AsyncFnOnce(&mut Client) -> Option<T>) -> Option<T> {
     let environment: Environment = env::vars_os().collect();
     let current_dir = env::current_dir().ok()?;
     let host = HostEnvironment::of_process(&environment, &current_dir);
-    let socket = context::daemon_socket(&Global::default(), host).ok()?;
+    let endpoint = endpoint(&Global::default(), host).ok()?;
     let authorization = authorization(&environment).ok()?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build().ok()?;
     runtime.block_on(async {
         let asked = async {
-            let mut client = Client::connect(&socket).await.ok()?.with_authorization(authorization);
+            let mut client = Client::connect_to(endpoint).await.ok()?.with_authorization(authorization);
             question(&mut client).await
         };
         timeout(Duration::from_millis(RESPONSE_MS_MAX), asked).await.ok()?

@@ -13,13 +13,14 @@ use serde::Serialize;
 use super::{
     args::Global,
     credential::{self, CredentialError},
+    endpoint::{self, is_gateway},
     exit::Exit,
     offline::OfflineTools,
     output::Output,
     progress::Progress,
 };
 use masker_audit::ChainHead;
-use masker_client::{Client, ClientError, ClientReply, Download, RequestBody};
+use masker_client::{Client, ClientError, ClientReply, Download, Endpoint, RequestBody};
 use masker_config::{CommandLineOptions, Config, ConfigErrors, Environment, HostEnvironment};
 use masker_types::error_code::Code;
 
@@ -292,6 +293,11 @@ impl<'a> CommandContext<'a> {
         Ok(reply)
     }
 
+    /// Returns where requests go: to the daemon's socket, or to a gateway.
+    pub(super) fn endpoint(&self) -> Result<Endpoint, CommandError> {
+        endpoint::endpoint(self.global, self.host)
+    }
+
     /// Returns the path of the daemon's socket.
     pub(super) fn socket(&self) -> Result<PathBuf, CommandError> {
         daemon_socket(self.global, self.host)
@@ -347,8 +353,8 @@ impl<'a> CommandContext<'a> {
         let client = match self.client.take() {
             Some(client) => client,
             None => {
-                let (socket, authorization) = (self.socket()?, self.authorization()?);
-                Client::connect(&socket).await?.with_authorization(authorization)
+                let (endpoint, authorization) = (self.endpoint()?, self.authorization()?);
+                Client::connect_to(endpoint).await?.with_authorization(authorization)
             }
         };
         Ok(self.client.insert(client))
@@ -396,14 +402,12 @@ fn socket_of_server(source: &str, server: &str) -> Result<PathBuf, String> {
     if let Some(path) = path {
         return Ok(Path::new(path).to_owned());
     }
-    let scheme = server.split_once("://").map_or("", |(scheme, _)| scheme);
-    Err(match scheme {
-        "http" | "https" | "tcp" => format!(
-            "{source}: the daemon listens on a Unix socket only: use \
-             unix:///path/of/the/socket, or --socket"
-        ),
-        _ => format!("{source}: expected unix:///path/of/the/socket"),
-    })
+    if is_gateway(server) {
+        return Err(format!(
+            "{source} names a gateway, but this needs the socket of a daemon on this host: use unix:///path/of/the/socket, or --socket"
+        ));
+    }
+    Err(format!("{source}: expected https://HOST for a gateway, or unix:///path/of/the/socket"))
 }
 
 #[cfg(test)]
@@ -441,13 +445,13 @@ mod tests {
     }
 
     #[test]
-    fn rejects_tcp_addresses_with_the_reason() {
-        for server in ["http://localhost:8080", "https://masker.example", "tcp://127.0.0.1:1"] {
+    fn a_gateway_is_no_socket() {
+        for server in ["http://localhost:8080", "https://masker.example"] {
             let Err(message) = global(None, Some(server)).socket_flag() else { panic!("{server} was accepted") };
-            assert!(message.contains("a Unix socket only"), "{message}");
+            assert!(message.contains("names a gateway"), "{message}");
             assert_eq!(socket(&Global::default(), &[("MASKER_SERVER", server)]), Err(Exit::Usage));
         }
-        for server in ["", "unix://relative", "unix:", "/path", "localhost"] {
+        for server in ["", "tcp://127.0.0.1:1", "unix://relative", "unix:", "/path", "localhost"] {
             assert!(global(None, Some(server)).socket_flag().is_err_and(|message| message.contains("unix:///path")));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use masker_client::ClientError;
+use masker_client::{ClientError, TlsProblem};
 use masker_types::error_code::Code;
 
 /// How a command ended. [`Exit::code`] is the exit code of the process.
@@ -53,7 +53,13 @@ impl From<&ClientError> for Exit {
             | ClientError::Refused(_)
             | ClientError::Forbidden(_)
             | ClientError::Connect { .. }
+            | ClientError::Unreachable { .. }
+            | ClientError::Proxy(_)
             | ClientError::Lost(_) => Exit::Unreachable,
+            ClientError::Tls(error) => match error.problem {
+                TlsProblem::CertificateNeeded | TlsProblem::CertificateRefused(_) => Exit::Unauthorized,
+                _ => Exit::Unreachable,
+            },
             ClientError::Problem(problem) if matches!(problem.status, 401 | 403) => Exit::Unauthorized,
             ClientError::Problem(problem) | ClientError::Busy { problem, .. }
                 if problem.code == Code::AuthBlocked.as_str() =>

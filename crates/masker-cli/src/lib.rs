@@ -16,6 +16,7 @@ mod context;
 mod credential;
 mod destination;
 pub mod doctor;
+mod endpoint;
 mod exit;
 mod file_kind;
 mod format;
@@ -61,10 +62,8 @@ pub fn run(command: ClientCommand, global: &Global, host: HostEnvironment<'_>, o
         }
         _ => runtime::Builder::new_current_thread(),
     };
-    let outcome = threads
-        .enable_all()
-        .build()
-        .map_err(CommandError::Runtime)
+    let outcome = endpoint::check_place(&command, global, host.environment)
+        .and_then(|()| threads.enable_all().build().map_err(CommandError::Runtime))
         .and_then(|runtime| runtime.block_on(commands::run(command, &mut ctx)));
     // Results that a failed command has produced are written too.
     let flushed = ctx.output.flush();

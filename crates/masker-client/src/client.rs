@@ -1,4 +1,4 @@
-//! A client of the daemon's HTTP interface.
+//! A client of the daemon's HTTP interface, over its socket or through a gateway.
 //!
 //! A client is one connection, kept alive from request to request. All commands use it, and so do the programs that
 //! measure and test the daemon from outside.
@@ -18,7 +18,11 @@ use hyper::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::connection::Connection;
+use crate::{
+    connection::Connection,
+    endpoint::Endpoint,
+    server::{ProxyError, TlsError},
+};
 use masker_api::{ErrorBody, REQUEST_ID_HEADER, SESSION_HEADER};
 use masker_types::limits::BODY_BYTES_MAX;
 
@@ -59,6 +63,20 @@ pub enum ClientError {
         /// The cause.
         source: io::Error,
     },
+    /// A gateway cannot be reached.
+    #[error("{server} cannot be reached: {source}. Check the address, and that masker-gateway runs there")]
+    Unreachable {
+        /// Its address.
+        server: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The proxy does not connect to a gateway.
+    #[error(transparent)]
+    Proxy(Box<ProxyError>),
+    /// A gateway and this client do not agree on TLS.
+    #[error(transparent)]
+    Tls(Box<TlsError>),
     /// The connection broke before the response was complete; for requests that may be repeated, twice. Whether the
     /// request was carried out is unknown.
     #[error("the daemon closed the connection before it answered: {0}. Try again; if this persists, see its log")]
@@ -75,7 +93,7 @@ pub enum ClientError {
         after: Duration,
     },
     /// The response does not follow masker's interface.
-    #[error("the server on the socket did not answer like masker: {0}")]
+    #[error("the server did not answer like masker: {0}")]
     UnexpectedResponse(String),
     /// The request could not be built.
     #[error("failed to build the request: {0}")]
@@ -144,7 +162,7 @@ impl Download {
 
 /// A client of the daemon, with one connection.
 pub struct Client {
-    socket: PathBuf,
+    endpoint: Endpoint,
     connection: Connection,
     authorization: Option<HeaderValue>,
 }
@@ -155,8 +173,16 @@ impl Client {
     /// # Errors
     /// Returns a [`ClientError`] that says why the daemon cannot be reached, and what to do.
     pub async fn connect(socket: &Path) -> Result<Self, ClientError> {
-        let connection = Connection::open(socket).await?;
-        Ok(Client { socket: socket.to_owned(), connection, authorization: None })
+        Client::connect_to(socket.into()).await
+    }
+
+    /// Connects to the daemon's socket, or to a gateway.
+    ///
+    /// # Errors
+    /// Returns a [`ClientError`] that says why it cannot be reached, and what to do.
+    pub async fn connect_to(endpoint: Endpoint) -> Result<Self, ClientError> {
+        let connection = Connection::open(&endpoint).await?;
+        Ok(Client { endpoint, connection, authorization: None })
     }
 
     /// Sends this `Authorization` header with all further requests.
@@ -311,7 +337,7 @@ impl Client {
             Err(ClientError::Lost(_))
                 if method == Method::GET || REPEATABLE.contains(&path) || self.connection.write_failed() =>
             {
-                self.connection = Connection::open(&self.socket).await?;
+                self.connection = Connection::open(&self.endpoint).await?;
                 self.exchange(build()?).await
             }
             outcome => outcome,
@@ -332,11 +358,12 @@ impl Client {
     /// Sends a request, over a new connection if this one is closed: the daemon closes idle connections. A request that
     /// was sent in part is not repeated here.
     async fn send(&mut self, mut request: Request<RequestBody>) -> Result<Response<Incoming>, ClientError> {
+        request.headers_mut().insert(header::HOST, self.endpoint.host());
         if let Some(authorization) = &self.authorization {
             request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
         }
         if self.connection.write_failed() {
-            self.connection = Connection::open(&self.socket).await?;
+            self.connection = Connection::open(&self.endpoint).await?;
         }
         // If the connection was closed, `try_send_request` returns the request.
         let _ = self.connection.sender.ready().await;
@@ -344,9 +371,18 @@ impl Client {
             Ok(response) => return Ok(response),
             Err(failed) => failed,
         };
-        let Some(unsent) = failed.take_message() else { return Err(ClientError::Lost(failed.into_error())) };
-        self.connection = Connection::open(&self.socket).await?;
-        self.connection.sender.send_request(unsent).await.map_err(ClientError::Lost)
+        let Some(unsent) = failed.take_message() else { return Err(self.lost(failed.into_error())) };
+        self.connection = Connection::open(&self.endpoint).await?;
+        self.connection.sender.send_request(unsent).await.map_err(|error| self.lost(error))
+    }
+
+    /// Returns the error of a connection that ended. A server refuses a client certificate only after the handshake of TLS 1.3.
+    fn lost(&self, error: hyper::Error) -> ClientError {
+        let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<io::Error>());
+        match (&self.endpoint, cause) {
+            (Endpoint::Server(server), Some(cause)) => server.tls_error(cause).unwrap_or(ClientError::Lost(error)),
+            _ => ClientError::Lost(error),
+        }
     }
 }
 
@@ -374,7 +410,7 @@ fn build_request(
     body: RequestBody,
 ) -> Result<Request<RequestBody>, ClientError> {
     let request = Request::builder().method(method).uri(path);
-    let request = request.header(header::HOST, "masker").header(header::CONTENT_TYPE, content_type);
+    let request = request.header(header::CONTENT_TYPE, content_type);
     request.body(body).map_err(|error| ClientError::Request(error.to_string()))
 }
 

@@ -25,7 +25,11 @@ use tokio::{
     time::{Duration, Instant, sleep},
 };
 
-use crate::client::{ClientError, RequestBody};
+use crate::{
+    client::{ClientError, RequestBody},
+    endpoint::Endpoint,
+    server::Stream,
+};
 
 /// Time for which a connection is tried again while the daemon's queue of new connections is full, in milliseconds.
 const CONNECT_MS_MAX: u64 = 2_000;
@@ -39,14 +43,12 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects to a socket.
-    pub(crate) async fn open(socket: &Path) -> Result<Self, ClientError> {
-        let stream = connect(socket).await.map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => ClientError::NoSocket(socket.to_owned()),
-            io::ErrorKind::ConnectionRefused => ClientError::Refused(socket.to_owned()),
-            io::ErrorKind::PermissionDenied => ClientError::Forbidden(socket.to_owned()),
-            _ => ClientError::Connect { socket: socket.to_owned(), source },
-        })?;
+    /// Connects to a socket, or to a gateway.
+    pub(crate) async fn open(endpoint: &Endpoint) -> Result<Self, ClientError> {
+        let stream: Stream = match endpoint {
+            Endpoint::Socket(socket) => Box::new(open_socket(socket).await?),
+            Endpoint::Server(server) => server.connect().await?,
+        };
         let write_failed = Arc::new(AtomicBool::new(false));
         let stream = ResponsiveStream { stream: TokioIo::new(stream), write_failed: Arc::clone(&write_failed) };
         let (sender, connection) = http1::handshake(stream).await.map_err(ClientError::Lost)?;
@@ -66,6 +68,15 @@ impl Connection {
     }
 }
 
+async fn open_socket(socket: &Path) -> Result<UnixStream, ClientError> {
+    connect(socket).await.map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => ClientError::NoSocket(socket.to_owned()),
+        io::ErrorKind::ConnectionRefused => ClientError::Refused(socket.to_owned()),
+        io::ErrorKind::PermissionDenied => ClientError::Forbidden(socket.to_owned()),
+        _ => ClientError::Connect { socket: socket.to_owned(), source },
+    })
+}
+
 /// Connects, and waits for a moment if the kernel's queue of the socket is full: it then fails with `EAGAIN` (connect(2)).
 async fn connect(socket: &Path) -> io::Result<UnixStream> {
     let deadline = Instant::now() + Duration::from_millis(CONNECT_MS_MAX);
@@ -82,15 +93,15 @@ async fn connect(socket: &Path) -> io::Result<UnixStream> {
 /// A stream that does not report when the peer stops reading. Its writes then stay pending, and hyper goes on reading
 /// until it has the response or reaches the end of the stream, where it ends the connection.
 struct ResponsiveStream {
-    stream: TokioIo<UnixStream>,
+    stream: TokioIo<Stream>,
     write_failed: Arc<AtomicBool>,
 }
 
 impl ResponsiveStream {
-    fn write(
+    fn write<T>(
         &mut self,
-        write: impl FnOnce(Pin<&mut TokioIo<UnixStream>>) -> Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
+        write: impl FnOnce(Pin<&mut TokioIo<Stream>>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if self.write_failed.load(Ordering::Acquire) {
             // No waker is registered: the task that writes also reads, and reading wakes it.
             return Poll::Pending;
@@ -129,7 +140,8 @@ impl Write for ResponsiveStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // With TLS, it writes.
+        self.write(|stream| stream.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,6 +1,7 @@
-//! A client of the daemon over its Unix socket.
+//! A client of the daemon, over its Unix socket or through a gateway.
 //!
 //! - [`Client`]: one connection, kept alive from request to request.
+//! - [`Endpoint`]: the socket, or a [`Server`]: a gateway, reached over TLS, and through a proxy if need be.
 //! - [`upload`]: request bodies that are read while they are sent.
 //!
 //! It repeats a request only if the daemon cannot have received all of it, or if repeating it is harmless. It also
@@ -13,6 +14,10 @@
 
 mod client;
 mod connection;
+mod endpoint;
+mod server;
 pub mod upload;
 
 pub use client::{Client, ClientError, ClientReply, Download, RequestBody};
+pub use endpoint::Endpoint;
+pub use server::{FileError, ProxyError, Server, ServerError, ServerOptions, TlsError, TlsProblem, UrlError};

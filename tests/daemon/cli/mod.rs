@@ -144,7 +144,9 @@ fn rejects_invalid_command_lines() {
         &["vault", "rotate-key"],
         &["health", "--sockets", "/s"],
         &["health", "--socket", "/s", "--server", "unix:///s"],
-        &["health", "--server", "https://masker.example"],
+        &["health", "--server", "http://masker.example"],
+        &["doctor", "--server", "https://masker.example"],
+        &["health", "--ca", "ca.pem"],
         &["serve", "--server", "tcp://127.0.0.1:1"],
         &["keys", "generate", "--kid", "K_OLD"],
         &["completions", "dos"],
@@ -153,8 +155,8 @@ fn rejects_invalid_command_lines() {
         assert_eq!((code, stdout.as_str()), (Some(64), ""), "{words:?}: {stderr}");
         assert!(!stderr.is_empty(), "{words:?}");
     }
-    let (code, _, stderr) = run(place.masker(&["health"]).env("MASKER_SERVER", "http://localhost"));
-    assert!(code == Some(64) && stderr.contains("listens on a Unix socket only"), "{stderr}");
+    let (code, _, stderr) = run(place.masker(&["health"]).env("MASKER_SERVER", "http://masker.example"));
+    assert!(code == Some(64) && stderr.contains("MASKER_SERVER: http:// would send"), "{stderr}");
 }
 
 #[test]

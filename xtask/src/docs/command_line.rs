@@ -66,12 +66,17 @@ const EXIT_CODES: [(&str, &str); 7] = [
 ];
 
 /// The environment variables of the commands that ask a daemon.
-const VARIABLES: [(&str, &str); 9] = [
+const VARIABLES: [(&str, &str); 13] = [
     ("MASKER_CONFIG", "the configuration file; `--config` takes precedence"),
     (
         "MASKER_SERVER",
-        "the daemon's address, such as `unix:///run/masker/masker.sock`; `--server` and `--socket` take precedence",
+        "a gateway, such as `https://masker.example`, or the daemon's address, such as `unix:///run/masker/masker.sock`; `--server` and \
+         `--socket` take precedence",
     ),
+    ("MASKER_CA", "the file with the authority of the gateway's certificate; `--ca` takes precedence"),
+    ("MASKER_CLIENT_CERT", "the file of the client certificate for a gateway; `--client-cert` takes precedence"),
+    ("MASKER_CLIENT_KEY", "the file of its private key; `--client-key` takes precedence"),
+    ("HTTPS_PROXY, NO_PROXY", "the proxy of gateways, `http://HOST:PORT`, and the hosts without one, as in curl"),
     ("MASKER_SOCKET", "the daemon's socket, if `MASKER_SERVER` is not set"),
     ("MASKER_DATA_DIR", "the data directory, for `masker vault migrate`, `masker doctor` and `masker audit verify`"),
     ("MASKER_API_KEY", "the API key that authenticates requests; without it, the user of the process does"),

@@ -36,7 +36,7 @@ use crate::exit::Exit;
 /// Swap personal data for tokens and back
 ///
 /// masker keeps personal data out of the systems that do not need it. `masker serve` runs the daemon, which holds the
-/// keys and the vault. The other commands connect to its Unix socket.
+/// keys and the vault. The other commands connect to its Unix socket, or with `--server` to a gateway in front of it.
 #[derive(Parser)]
 #[command(name = "masker", version, args_override_self = true, max_term_width = 100, after_help = help::MASKER)]
 pub struct Arguments {
@@ -59,9 +59,19 @@ pub struct Global {
     /// The daemon's socket [default: MASKER_SERVER, MASKER_SOCKET, or the configuration's]
     #[arg(long, global = true, value_name = "PATH")]
     pub socket: Option<PathBuf>,
-    /// The daemon's address, such as unix:///run/masker/masker.sock
+    /// A gateway, such as https://masker.example, or the daemon's address, such as
+    /// unix:///run/masker/masker.sock [default: MASKER_SERVER]
     #[arg(long, global = true, value_name = "URL", conflicts_with = "socket")]
     pub server: Option<String>,
+    /// The authority of the gateway's certificate, in PEM [default: MASKER_CA, or those that this host trusts]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// The client certificate to show to the gateway, with its chain, in PEM [default: MASKER_CLIENT_CERT]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub client_cert: Option<PathBuf>,
+    /// The private key of the client certificate, in PEM [default: MASKER_CLIENT_KEY]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub client_key: Option<PathBuf>,
     /// Print results as JSON
     #[arg(long, global = true)]
     pub json: bool,

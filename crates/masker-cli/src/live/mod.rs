@@ -42,9 +42,9 @@ const CHANNEL_CAPACITY: usize = 16;
 
 /// `masker status`.
 pub(super) async fn run(args: &StatusArgs, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
-    let socket = ctx.socket()?;
-    let shown = socket.display().to_string();
-    let mut sampler = Sampler::new(socket, ctx.authorization()?);
+    let endpoint = ctx.endpoint()?;
+    let shown = endpoint.to_string();
+    let mut sampler = Sampler::new(endpoint, ctx.authorization()?);
     let interval = Duration::from_secs(args.interval);
     let on_screen = ctx.output.is_terminal() && io::stdin().is_terminal() && !ctx.output.is_json();
     if !on_screen {
@@ -58,7 +58,7 @@ pub(super) async fn run(args: &StatusArgs, ctx: &mut CommandContext<'_>) -> Resu
     let (sender, mut samples) = mpsc::channel(CHANNEL_CAPACITY);
     let mut actions = read_actions();
     let mut polling = pin!(poll_samples(&mut sampler, interval, sender));
-    let mut state = LiveState { socket: shown, ..LiveState::default() };
+    let mut state = LiveState { endpoint: shown, ..LiveState::default() };
     state.update(Ok(first));
     loop {
         screen.0.draw(|frame| draw(frame, &state.view())).map_err(CommandError::Terminal)?;
@@ -138,7 +138,7 @@ async fn poll_samples(sampler: &mut Sampler, period: Duration, sender: Sender<Re
 /// The state of the live view.
 #[derive(Default)]
 struct LiveState {
-    socket: String,
+    endpoint: String,
     last: Option<Sample>,
     model: Option<StatusModel>,
     /// The error since the daemon stopped responding, and when that was.
@@ -164,7 +164,7 @@ impl LiveState {
 
     fn view(&self) -> ViewState<'_> {
         let disconnected = self.disconnected.as_ref().map(|(error, since)| (&**error, since.elapsed()));
-        ViewState { socket: &self.socket, model: self.model.as_ref(), disconnected }
+        ViewState { endpoint: &self.endpoint, model: self.model.as_ref(), disconnected }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -13,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::scrape::Scrape;
 use masker_api::{AuditHead, Health, KeyList, Rotation, RotationList};
-use masker_client::{Client, ClientError};
+use masker_client::{Client, ClientError, Endpoint};
 
 /// How long to wait for a sample, in seconds.
 const RESPONSE_SECONDS_MAX: u64 = 5;
@@ -127,7 +126,7 @@ impl SlowSample {
 
 /// Samples a daemon repeatedly. Reconnects after a failure.
 pub(super) struct Sampler {
-    socket: PathBuf,
+    endpoint: Endpoint,
     authorization: Option<HeaderValue>,
     client: Option<SamplingClient>,
     slow: Option<SlowSample>,
@@ -135,8 +134,8 @@ pub(super) struct Sampler {
 }
 
 impl Sampler {
-    pub(super) fn new(socket: PathBuf, authorization: Option<HeaderValue>) -> Self {
-        Sampler { socket, authorization, client: None, slow: None, started: Instant::now() }
+    pub(super) fn new(endpoint: Endpoint, authorization: Option<HeaderValue>) -> Self {
+        Sampler { endpoint, authorization, client: None, slow: None, started: Instant::now() }
     }
 
     /// Takes a sample.
@@ -159,7 +158,8 @@ impl Sampler {
         let mut client = match self.client.take() {
             Some(client) => client,
             None => {
-                let client = Client::connect(&self.socket).await?.with_authorization(self.authorization.clone());
+                let client = Client::connect_to(self.endpoint.clone()).await?;
+                let client = client.with_authorization(self.authorization.clone());
                 SamplingClient { client, own: OwnRequests::new(), refused: BTreeMap::new() }
             }
         };

@@ -22,8 +22,8 @@ const HASH_DIGITS: usize = 16;
 
 /// The input of a frame.
 pub(super) struct ViewState<'a> {
-    /// The daemon's socket.
-    pub(super) socket: &'a str,
+    /// The daemon's socket, or the address of a gateway.
+    pub(super) endpoint: &'a str,
     /// The last state, if there is one.
     pub(super) model: Option<&'a StatusModel>,
     /// The error, and for how long, while the daemon does not respond.
@@ -85,7 +85,7 @@ fn title_line(state: &ViewState<'_>) -> Line<'static> {
         spans.push(Span::styled(word, Style::new().fg(color).add_modifier(Modifier::BOLD)));
         spans.push(format!("  up {}  ", span(model.uptime_seconds)).into());
     }
-    spans.push(Span::styled(printable(state.socket), dim()));
+    spans.push(Span::styled(printable(state.endpoint), dim()));
     Line::from(spans)
 }
 

@@ -54,7 +54,7 @@ fn busy() -> StatusModel {
 #[test]
 fn everything_fits_on_a_small_terminal() {
     let model = busy();
-    let state = ViewState { socket: "/run/masker/masker.sock", model: Some(&model), disconnected: None };
+    let state = ViewState { endpoint: "/run/masker/masker.sock", model: Some(&model), disconnected: None };
     let expected = " masker 0.1.0  ok  up 1 d 2 h  /run/masker/masker.sock
 
 ┌ Requests (3 connections) ────────────────────────────────────────────────────┐
@@ -89,9 +89,9 @@ fn draws_on_terminals_of_every_size() {
     let model = busy();
     for disconnected in [None, Some(("there is no socket", Duration::from_secs(61)))] {
         for (width, height) in [(1, 1), (3, 2), (20, 5), (79, 23), (80, 24), (300, 100)] {
-            screen(width, height, &ViewState { socket: "/s", model: Some(&model), disconnected });
+            screen(width, height, &ViewState { endpoint: "/s", model: Some(&model), disconnected });
         }
-        screen(80, 24, &ViewState { socket: "/s", model: None, disconnected });
+        screen(80, 24, &ViewState { endpoint: "/s", model: None, disconnected });
     }
 }
 
@@ -99,7 +99,7 @@ fn draws_on_terminals_of_every_size() {
 fn keeps_the_last_state_while_the_daemon_does_not_respond() {
     let model = busy();
     let state = ViewState {
-        socket: "/s",
+        endpoint: "/s",
         model: Some(&model),
         disconnected: Some(("nobody listens", Duration::from_secs(61))),
     };
@@ -120,7 +120,7 @@ fn shows_problems_and_refused_parts() {
     current.keys = Observed::withheld("needs keys:read");
     current.rotation = Observed::withheld("needs vault:read");
     let model = StatusModel::new(None, &current);
-    let found = screen(80, 24, &ViewState { socket: "/s", model: Some(&model), disconnected: None });
+    let found = screen(80, 24, &ViewState { endpoint: "/s", model: Some(&model), disconnected: None });
     assert_eq!(found[0], " masker 0.1.0  degraded  up 7 s  /s");
     assert_eq!(found[1], " vault: the disk  is full");
     let all = found.join("\n");

@@ -1,7 +1,6 @@
 //! A pool of connections to the daemon, each with one request in flight.
 
 use std::{
-    path::PathBuf,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -14,7 +13,7 @@ use hyper::{body::Bytes, header::HeaderValue};
 use super::plan::BulkOperation;
 use crate::context::{CommandContext, CommandError};
 use masker_api::WhoAmI;
-use masker_client::{Client, ClientError, ClientReply};
+use masker_client::{Client, ClientError, ClientReply, Endpoint};
 
 /// Longest `Retry-After` of the daemon that does not end the command.
 pub(in crate::commands) const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -23,7 +22,7 @@ pub(in crate::commands) const PAUSES_MAX: usize = 60;
 
 /// Idle connections, and the parameters for opening more.
 pub(super) struct ConnectionPool {
-    socket: PathBuf,
+    endpoint: Endpoint,
     authorization: Option<HeaderValue>,
     app_session: Option<String>,
     idle: Mutex<Vec<Client>>,
@@ -35,7 +34,7 @@ impl ConnectionPool {
     /// Opens a connection, so that an unreachable daemon is reported before any input is read.
     pub(super) async fn open(ctx: &CommandContext<'_>) -> Result<Self, CommandError> {
         let connections = ConnectionPool {
-            socket: ctx.socket()?,
+            endpoint: ctx.endpoint()?,
             authorization: ctx.authorization()?,
             app_session: ctx.app_session()?,
             idle: Mutex::default(),
@@ -72,7 +71,10 @@ impl ConnectionPool {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         match idle {
             Some(client) => Ok(client),
-            None => Ok(Client::connect(&self.socket).await?.with_authorization(self.authorization.clone())),
+            None => {
+                let client = Client::connect_to(self.endpoint.clone()).await?;
+                Ok(client.with_authorization(self.authorization.clone()))
+            }
         }
     }
 

@@ -84,12 +84,12 @@ audit: ## Check the dependencies against the advisory database, if it can be rea
 # The development build does: this tests the package around the binary. The smallest test is built too, because cargo then
 # enables the features of the development dependencies, as in `cargo test --workspace`. Without it, several dependencies
 # (clap, nix, rustix, tracing-subscriber, ...) and all that needs them would be compiled a second time.
-test-deb: toolchain ## Install, upgrade, remove and purge the package in a fresh Debian (as root)
+test-deb: toolchain ## Install, upgrade, remove and purge the packages in a fresh Debian (as root)
 	@scripts/deps test-deb
 	$(CARGO) build --locked --workspace --bins --test environ
 	@directory="$$(scripts/target-dir)" && \
 	  "$$directory/debug/xtask" papers "$$directory/debian/papers" && \
-	  scripts/test-deb --binary "$$directory/debug/masker" --papers "$$directory/debian/papers"
+	  scripts/test-deb --binaries "$$directory/debug" --papers "$$directory/debian/papers"
 
 # Both engines run at the same time. `make test` runs a minute of it on the development build.
 soak: release ## Run a daemon under load and faults for SOAK_SECONDS (1200), in an order that SOAK_SEED determines
@@ -122,14 +122,17 @@ bench-check-update: toolchain ## Count the instructions, and record the result
 	@scripts/deps bench
 	$(CARGO) bench --locked --bench instructions -- --update
 
-deb: toolchain ## Build the Debian package: target/debian/masker_VERSION_ARCHITECTURE.deb
+deb: toolchain ## Build the Debian packages: target/debian/masker_VERSION_ARCHITECTURE.deb, and that of masker-gateway
 	@scripts/deps deb
 	@directory="$$(scripts/target-dir)" && \
 	  scripts/build-release . "$$directory/package" && \
 	  $(CARGO) run --quiet --locked --package xtask -- papers "$$directory/debian/papers" && \
-	  scripts/deb --binary "$$directory/package/release/masker" --papers "$$directory/debian/papers" --output "$$directory/debian"
+	  for package in masker masker-gateway; do \
+	    scripts/deb --package $$package --binary "$$directory/package/release/$$package" --papers "$$directory/debian/papers" \
+	      --output "$$directory/debian"; \
+	  done
 
-reproducible: toolchain ## Build the package's binary twice, in different directories, and compare (a quarter of an hour)
+reproducible: toolchain ## Build the packages' binaries twice, in different directories, and compare (half an hour)
 	@scripts/reproducible
 
 clean: ## Remove what was built

@@ -5,6 +5,7 @@ pub mod harness; // public, because each test program uses only parts of it
 
 mod benches;
 mod blocks;
+mod containers;
 mod doctor;
 mod examples;
 mod fuzz_corpora;

@@ -18,7 +18,7 @@ enum Task {
     /// Put load on a running daemon and measure it
     #[command(after_help = bench::HELP)]
     Bench(bench::BenchArgs),
-    /// Write the man pages, the bill of materials and the licences of a package
+    /// Write the man pages, the bills of materials and the licences of the packages
     Papers {
         /// The directory to write into; created if it is missing
         #[arg(value_name = "DIR")]

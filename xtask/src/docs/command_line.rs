@@ -99,7 +99,20 @@ pub fn pages() -> Vec<Page> {
         }
         pages.push(Page { name, text });
     }
+    pages.push(Page { name: "command-line-gateway.md", text: gateway() });
     pages
+}
+
+/// Returns the page of the gateway's program.
+fn gateway() -> String {
+    let mut program = masker_gateway::arguments::Arguments::command();
+    program.build();
+    let introduction = "\
+The gateway is a program of its own. [Reaching masker from elsewhere](../deploy/gateway-program.md) describes it, and
+[Settings of the gateway](gateway-configuration.md) its configuration.";
+    let mut page = markdown::page("The gateway's command line", introduction);
+    describe(&mut page, &program, 2);
+    page
 }
 
 /// Returns the page with what all commands have in common.

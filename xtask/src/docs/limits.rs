@@ -21,9 +21,13 @@ from 1. `standard` is the default of API keys.
 /// Returns the page.
 pub fn page() -> String {
     let mut page = markdown::page("Limits", INTRODUCTION);
-    for (heading, limits) in
-        [("Requests", requests()), ("Texts", texts()), ("The daemon", daemon()), ("Resources", resources())]
-    {
+    for (heading, limits) in [
+        ("Requests", requests()),
+        ("Texts", texts()),
+        ("The daemon", daemon()),
+        ("The gateway", gateway()),
+        ("Resources", resources()),
+    ] {
         page.push_str(&format!("\n## {heading}\n"));
         table(&mut page, &["limit", "value"], limits.into_iter().map(|(what, value)| vec![what, value]));
     }
@@ -142,6 +146,29 @@ fn daemon() -> Vec<Row> {
             "duration of a block, which doubles each time",
             format!("{} to {} s", limits::ATTEMPTS_BLOCK_SECONDS_MIN, number(limits::ATTEMPTS_BLOCK_SECONDS_MAX)),
         ),
+    ]
+}
+
+fn gateway() -> Vec<Row> {
+    let seconds = |seconds: u64| format!("{seconds} s");
+    vec![
+        row("requests in flight to the daemon; others wait", count(limits::GATEWAY_REQUESTS_MAX)),
+        row("requests in flight of one HTTP/2 connection", number(u64::from(limits::GATEWAY_STREAMS_MAX))),
+        row("connections, unless `connections` says otherwise", number(limits::GATEWAY_CONNECTIONS_DEFAULT)),
+        row(
+            "connections of one address, unless `connections_per_address` says otherwise",
+            number(limits::GATEWAY_ADDRESS_CONNECTIONS_DEFAULT),
+        ),
+        row(
+            "requests in flight of one address, unless `requests_per_address` says otherwise",
+            number(limits::GATEWAY_ADDRESS_REQUESTS_DEFAULT),
+        ),
+        row("the greatest value of each of these three settings", number(limits::GATEWAY_COUNT_MAX)),
+        row(
+            "time for a TLS handshake, unless `handshake_timeout_seconds` says otherwise",
+            seconds(limits::GATEWAY_HANDSHAKE_SECONDS_DEFAULT),
+        ),
+        row("file of certificates", size(limits::CERTIFICATE_FILE_BYTES_MAX)),
     ]
 }
 

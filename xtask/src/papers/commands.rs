@@ -2,23 +2,40 @@
 
 use std::{fs, path::Path};
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_mangen::{
     Man,
     roff::{Roff, bold, roman},
 };
-use masker_cli::args::Arguments;
 
 use crate::Error;
 
-/// Writes a page for the program and for each command that is not hidden.
-pub fn write(directory: &Path) -> Result<(), Error> {
-    let mut program = Arguments::command().disable_help_subcommand(true);
-    program.build();
-    pages(&program, directory)
+/// What the pages of a package refer to at their ends.
+pub struct References {
+    pages: &'static [&'static str],
+    file: &'static str,
 }
 
-fn pages(command: &Command, directory: &Path) -> Result<(), Error> {
+/// The references of the package masker.
+pub const MASKER: References = References {
+    pages: &["masker(1)", "masker-serve(1)", "masker.toml(5)", "masker-policy(5)"],
+    file: "/usr/share/doc/masker/README.md",
+};
+
+/// The references of the package masker-gateway.
+pub const GATEWAY: References = References {
+    pages: &["masker-gateway(1)", "gateway.toml(5)", "masker(1)"],
+    file: "/usr/share/doc/masker-gateway/README.md",
+};
+
+/// Writes a page for a program and for each command that is not hidden.
+pub fn write(program: Command, references: &References, directory: &Path) -> Result<(), Error> {
+    let mut program = program.disable_help_subcommand(true);
+    program.build();
+    pages(&program, references, directory)
+}
+
+fn pages(command: &Command, references: &References, directory: &Path) -> Result<(), Error> {
     let man = Man::new(command.clone()).manual("masker").source(concat!("masker ", env!("CARGO_PKG_VERSION")));
     let mut page = Vec::new();
     man.render_title(&mut page)?;
@@ -33,11 +50,11 @@ fn pages(command: &Command, directory: &Path) -> Result<(), Error> {
     if let Some(help) = command.get_after_help() {
         after_help(&mut rest, &help.to_string());
     }
-    see_also(&mut rest);
+    see_also(&mut rest, references);
     rest.to_writer(&mut page)?;
     fs::write(directory.join(man.get_filename()), page)?;
     for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
-        pages(command, directory)?;
+        pages(command, references, directory)?;
     }
     Ok(())
 }
@@ -73,14 +90,13 @@ pub fn verbatim<'l>(roff: &mut Roff, lines: impl Iterator<Item = &'l str>) {
 }
 
 /// Adds the references to other pages.
-pub fn see_also(roff: &mut Roff) {
+pub fn see_also(roff: &mut Roff, references: &References) {
     roff.control("SH", ["SEE ALSO"]);
-    let others = ["masker(1)", "masker-serve(1)", "masker.toml(5)", "masker-policy(5)"];
-    for (index, name) in others.iter().enumerate() {
+    for (index, name) in references.pages.iter().enumerate() {
         let (name, section) = name.split_at(name.len() - 3);
-        let comma = if index + 1 < others.len() { "," } else { "" };
+        let comma = if index + 1 < references.pages.len() { "," } else { "" };
         roff.text([bold(name), roman(format!("{section}{comma}"))]);
     }
     roff.control("PP", []);
-    roff.text([roman("/usr/share/doc/masker/README.md")]);
+    roff.text([roman(references.file)]);
 }

@@ -1,4 +1,4 @@
-//! The crates that the binary is built from, as cargo resolves them for this platform: normal and build dependencies,
+//! The crates that a binary is built from, as cargo resolves them for this platform: normal and build dependencies,
 //! without those of tests.
 
 use std::{
@@ -34,9 +34,9 @@ pub struct Crate {
     directory: PathBuf,
 }
 
-/// The root package and the crates that it is built from.
+/// A program of the workspace, and the crates that it is built from.
 pub struct Dependencies {
-    /// The root package.
+    /// The package of the program.
     pub root: Crate,
     /// The others, by name and version.
     pub crates: BTreeMap<(String, String), Crate>,
@@ -95,16 +95,16 @@ struct Locked {
 }
 
 impl Dependencies {
-    /// Reads them from `cargo metadata`. That needs no network once the binary is built.
+    /// Reads them from `cargo metadata` in the directory of the package. That needs no network once the binary is built.
     ///
     /// # Errors
     /// `cargo metadata` fails or its output is invalid.
-    pub fn of_root_package() -> Result<Self, Error> {
+    pub fn of(package: &str) -> Result<Self, Error> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
         let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
         let output = Command::new(cargo)
             .args(["metadata", "--locked", "--format-version", "1", "--filter-platform", &platform])
-            .current_dir(root())
+            .current_dir(root().join(package))
             .output()?;
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into());
@@ -142,7 +142,7 @@ impl Dependencies {
             };
             found.insert(id, entry);
         }
-        let root = found.remove(&*metadata.resolve.root).ok_or("cargo metadata names no root package")?;
+        let root = found.remove(&*metadata.resolve.root).ok_or("cargo metadata names no package of this directory")?;
         let crates = found.into_values().map(|entry| ((entry.name.clone(), entry.version.clone()), entry)).collect();
         Ok(Dependencies { root, crates })
     }
@@ -159,7 +159,7 @@ impl Dependencies {
                 texts.entry(text.trim_matches('\n').to_owned()).or_default().insert(title(entry));
             }
         }
-        let mut out = String::from("The crates that masker is built from, and their licences.\n\n");
+        let mut out = format!("The crates that {} is built from, and their licences.\n\n", self.root.name);
         for entry in self.crates.values() {
             writeln!(out, "{}: {}", title(entry), entry.licence.as_deref().unwrap_or("see below"))?;
         }

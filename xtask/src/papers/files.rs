@@ -3,7 +3,7 @@
 use clap_mangen::roff::{Roff, roman};
 
 use super::{
-    commands::{see_also, verbatim},
+    commands::{GATEWAY, MASKER, References, see_also, verbatim},
     markdown::{blocks, render},
 };
 use crate::{Error, read_source};
@@ -15,6 +15,18 @@ pub fn configuration() -> Result<String, Error> {
         about: "configuration of masker",
         sources: &["docs/src/deploy/configuration.md", "docs/src/reference/configuration.md"],
         example: "systemd/masker.toml",
+        references: &MASKER,
+    })
+}
+
+/// Returns `gateway.toml(5)`.
+pub fn gateway() -> Result<String, Error> {
+    page(&Page {
+        name: "gateway.toml",
+        about: "configuration of masker-gateway",
+        sources: &["docs/src/reference/gateway-configuration.md"],
+        example: "systemd/gateway.toml",
+        references: &GATEWAY,
     })
 }
 
@@ -25,6 +37,7 @@ pub fn policy() -> Result<String, Error> {
         about: "how masker treats each kind of value",
         sources: &["docs/src/deploy/policies.md"],
         example: "policies/payments.toml",
+        references: &MASKER,
     })
 }
 
@@ -34,6 +47,7 @@ struct Page {
     /// Pages of the book.
     sources: &'static [&'static str],
     example: &'static str,
+    references: &'static References,
 }
 
 fn page(page: &Page) -> Result<String, Error> {
@@ -49,7 +63,7 @@ fn page(page: &Page) -> Result<String, Error> {
     }
     roff.control("SH", ["EXAMPLE"]);
     verbatim(&mut roff, read_source(page.example)?.lines());
-    see_also(&mut roff);
+    see_also(&mut roff, page.references);
     Ok(roff.render())
 }
 

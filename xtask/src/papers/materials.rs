@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn lists_the_crates_of_the_binary_only() {
-        let dependencies = Dependencies::of_root_package().unwrap();
+        let dependencies = Dependencies::of(".").unwrap();
         let bill = bill(&dependencies);
         assert_eq!(bill["metadata"]["component"]["name"], "masker");
         let components = bill["components"].as_array().unwrap();

@@ -26,6 +26,7 @@ mod log_reader;
 mod operator;
 mod races;
 mod reload;
+mod reports;
 mod request_path;
 mod rotations;
 mod sandbox;

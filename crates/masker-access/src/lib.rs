@@ -57,8 +57,8 @@ pub use metrics::AccessMetrics;
 pub use peer::{Peer, PeerError};
 pub use permit::{
     ApiKeysAdmin, AuditRead, Denied, Forget, KeysAdmin, KeysRead, Lookup, MetricsRead, Permit, PoliciesRead,
-    PoliciesReload, Rehydrate, RehydratesTokens, Rewrap, ScopedOperation, SessionsRead, TextDetect, TextMask,
-    TextRestore, Tokenize, TokenizesValues, VaultAdmin, VaultRead,
+    PoliciesReload, Rehydrate, RehydratesTokens, ReportsRead, Rewrap, ScopedOperation, SessionsRead, TextDetect,
+    TextMask, TextRestore, Tokenize, TokenizesValues, VaultAdmin, VaultRead,
 };
 pub use principal::{ApiKeyIdentity, CallerId, Principal};
 pub use roles::Certificate;

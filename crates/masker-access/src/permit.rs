@@ -46,6 +46,7 @@ operations!(
     PoliciesRead,
     PoliciesReload,
     AuditRead,
+    ReportsRead,
     SessionsRead,
     ApiKeysAdmin,
     MetricsRead

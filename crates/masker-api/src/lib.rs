@@ -14,6 +14,7 @@ mod api_keys;
 mod audit;
 mod honeytokens;
 mod strict_object;
+mod report;
 mod rotations;
 mod sessions;
 mod text;
@@ -40,6 +41,11 @@ pub use masking::{
     TextMaskResult, TextMaskStreamOptions, TextMaskStreamPart, TextOffsets, TextReplacement, TextRestoreRequest,
     TextRestoreResponse, TextRestoreResult, TextRestoreStreamOptions, TextRestoreStreamPart, TextSpan, TextStreamEnd,
     TextStreamError, TextStreamPart, TextUnrestored, TextWhy,
+};
+pub use report::{
+    Report, ReportApiKey, ReportApiKeys, ReportBudget, ReportCaller, ReportCallerTotals, ReportChainFailure, ReportDay,
+    ReportErasures, ReportEvent, ReportFailure, ReportHoneytokens, ReportItems, ReportKey, ReportKind, ReportLog,
+    ReportOperation, ReportPeriod, ReportVerification,
 };
 pub use rotations::{Rotation, RotationBegin, RotationFailure, RotationList};
 pub use sessions::{SessionInfo, SessionKind, SessionList, SessionOpen, SessionOpener, SessionTokens};

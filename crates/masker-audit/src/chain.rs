@@ -7,7 +7,7 @@
 use std::{borrow::Cow, fmt, io, str::FromStr};
 
 use data_encoding::HEXLOWER;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{event::AuditOperation, segment::is_not_regular, verify::RecordedKey};
@@ -24,8 +24,8 @@ const HASH_DIGITS: usize = 64;
 
 /// A position in the chain: the number of an event and its hash. A head that is kept outside of the log shows later that no
 /// event up to it was changed or removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ChainHead {
     /// The number of the event, from 1; 0 before the first event.
     pub sequence: u64,
@@ -69,6 +69,12 @@ impl TryFrom<String> for ChainHead {
 
     fn try_from(text: String) -> Result<Self, InvalidHead> {
         text.parse()
+    }
+}
+
+impl From<ChainHead> for String {
+    fn from(head: ChainHead) -> Self {
+        head.to_string()
     }
 }
 

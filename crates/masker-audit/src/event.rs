@@ -75,6 +75,7 @@ operations! {
     /// Sessions were removed after their retention:
     SessionPurge = "session.purge";
     AuditRead = "audit.read";
+    ReportRead = "report.read";
     HoneytokenPlant = "honeytoken.plant";
     HoneytokenList = "honeytoken.list";
     HoneytokenRemove = "honeytoken.remove";
@@ -167,6 +168,7 @@ impl AuditOperation {
             | Op::SessionRead
             | Op::SessionClose
             | Op::AuditRead
+            | Op::ReportRead
             | Op::HoneytokenList
             | Op::HoneytokenRehydrated
             | Op::BudgetCrossed

@@ -5,6 +5,7 @@
 //! - [`AuditLog::record`] returns after the event is written and, if so configured, synced. Threads share one writer; one
 //!   thread of the log syncs, and another one exists while closed segments are compressed or removed.
 //! - [`verify()`] checks a log offline; [`read()`] queries it; [`copy()`] copies it while it is written.
+//! - [`AuditLog::summarize`] counts and lists what the events of a period say, for reports;
 //! - [`verified_events()`] reads what is to be repeated after the restore of a backup.
 //!
 //! The chain cannot show that its last lines were removed. [`AuditLog::durable_head`] is therefore noted outside of the
@@ -32,6 +33,7 @@ mod read;
 mod recovery;
 mod segment;
 mod state;
+mod summary;
 mod sync;
 #[cfg(test)]
 mod test_support;
@@ -59,6 +61,10 @@ pub use metrics::AuditMetrics;
 pub use options::AuditOptions;
 pub use read::{EventPage, EventQuery, ReadError, read};
 pub use recovery::{TornTail, torn_tail};
+pub use summary::{
+    BudgetKey, ChainFailure, DayTotals, ItemKey, ListedEvent, PeriodSummary, RequestKey, SummarizeError, Summary,
+    SummaryCaller, SummaryPeriod, Tally,
+};
 pub use vault::{CurrentPosition, RecordedVault, recorded_position, recorded_position_of};
 pub use verified_events::{VerifiedEvent, verified_events};
 pub use verify::{ExpectedHead, InvalidLine, LogSource, RecordedKey, VerifiedLog, VerifyError, verify};

@@ -17,6 +17,7 @@ use super::{
     read::{EventPage, EventQuery, ReadError, read},
     recovery::{self, RecoveredLog},
     state::LogState,
+    summary::{self, PeriodSummary, Rollups, SummarizeError, SummarizedLog, SummaryPeriod},
     sync::lock,
     threads::LogThreads,
     trusted_time::TrustedTime,
@@ -170,6 +171,27 @@ impl AuditLog {
     /// [`ReadError`] if a file cannot be read.
     pub fn read(&self, query: &EventQuery) -> Result<EventPage, ReadError> {
         read(&self.state.directory, query)
+    }
+
+    /// Verifies the log and summarizes a period of it. With `full`, reads all segments again; otherwise uses the rollups of closed
+    /// segments, and reads those that have none or where the period begins or ends. Takes long for a large log. Blocks.
+    ///
+    /// # Errors
+    /// [`SummarizeError`] if a file cannot be read, or if the log is closed meanwhile.
+    pub fn summarize(&self, period: &SummaryPeriod, full: bool) -> Result<PeriodSummary, SummarizeError> {
+        let log = SummarizedLog {
+            directory: &self.state.directory,
+            key: &self.state.key,
+            expected: self.durable_head(),
+            is_stopping: &|| self.state.flusher.is_stopping(),
+        };
+        let summary = summary::summarize(&log, period, if full { Rollups::Ignore } else { Rollups::Use })?;
+        if summary.rollups_missing > 0
+            && let Some(threads) = &*lock(&self.threads)
+        {
+            threads.request_maintenance(&self.state);
+        }
+        Ok(summary)
     }
 
     /// Returns the mark of an erased record, by which the log tells a restore what must not come back.

@@ -1,6 +1,6 @@
-//! What happens to segments after they are closed: they are compressed, and removed when their retention ends.
+//! What happens to segments after they are closed: they are compressed and summarized, and removed when their retention ends.
 
-use std::{fs, io};
+use std::{fs, io, path::Path};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -9,6 +9,8 @@ use super::{
     event::{AuditOperation, DetailValue},
     segment::{self, NextLine, Segment, SegmentLines},
     state::LogState,
+    summary,
+    sync::lock,
 };
 
 /// Compresses closed segments and removes expired ones. What fails is left for the next run.
@@ -18,6 +20,9 @@ pub(super) fn run(state: &LogState) {
     }
     if let Err(error) = remove_expired(state) {
         tracing::warn!(%error, "failed to remove an expired segment of the audit log");
+    }
+    if let Err(error) = summarize_closed(state) {
+        tracing::warn!(%error, "failed to write the rollup of a segment of the audit log; reports read the segment");
     }
 }
 
@@ -34,6 +39,36 @@ pub(super) fn compress_closed(state: &LogState) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes the rollups of closed segments that have none, and removes those whose segment is gone. Once the log is closing, the
+/// rest is left for the next start.
+pub(super) fn summarize_closed(state: &LogState) -> io::Result<()> {
+    let _summarizing = lock(&state.summarizing);
+    let current = state.flusher.output().writer.segment();
+    let listing = segment::list(&state.directory)?;
+    for name in &listing.rollups {
+        if !listing.segments.iter().any(|segment| segment.name == *name) {
+            remove_if_present(&name.rollup(&state.directory))?;
+        }
+    }
+    let is_stopping = || state.flusher.is_stopping();
+    for segment in &listing.segments {
+        if is_stopping() {
+            return Ok(());
+        }
+        if current.is_some_and(|current| segment.name.number < current.number) {
+            summary::make_rollup(segment, &state.directory, &state.key, &is_stopping)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_if_present(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Removes the expired segments, oldest first, each after an event about it is durable. The retention of a segment begins
@@ -60,11 +95,10 @@ fn remove_expired(state: &LogState) -> io::Result<()> {
         if !state.record_internal(AuditOperation::SegmentRemoved, &detail) {
             return Err(io::Error::other("the event about it could not be written"));
         }
-        for path in [segment.name.plain(&state.directory), segment.name.compressed(&state.directory)] {
-            match fs::remove_file(path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                removed => removed?,
-            }
+        let directory = &state.directory;
+        for path in [segment.name.rollup(directory), segment.name.plain(directory), segment.name.compressed(directory)]
+        {
+            remove_if_present(&path)?;
         }
         masker_files::sync_directory(&state.directory)?;
     }

@@ -1,7 +1,7 @@
 //! Segments: the files of a log, their names, and their compression.
 //!
 //! A segment is `audit-YYYYMMDDTHHMMSSZ-NNNNNN.jsonl`: the time at which it began, and its number. After it is closed it is
-//! compressed to `.jsonl.zst`. The time in a name never goes back, even if the clock does, so that names sort in the order
+//! compressed to `.jsonl.zst`, and its summary is in `.rollup` (see `summary`). The time in a name never goes back, even if the clock does, so that names sort in the order
 //! of the chain.
 //!
 //! At every moment one of the two forms of a segment is complete and durable: the compressed file is written under a
@@ -26,6 +26,10 @@ const PLAIN: &str = ".jsonl";
 const COMPRESSED: &str = ".jsonl.zst";
 /// A compressed segment that is being written.
 const UNFINISHED: &str = ".jsonl.zst.new";
+/// The summary of a closed segment.
+const ROLLUP: &str = ".rollup";
+/// A rollup that is being written.
+const UNFINISHED_ROLLUP: &str = ".rollup.new";
 const TIME: &str = "%Y%m%dT%H%M%SZ";
 /// The fastest of the usual levels. The lines of a log are so similar that higher levels compress them worse: level 1
 /// leaves 11.6 MB of a segment of 137 MB where the default leaves 13.8 MB, in a third of the time.
@@ -67,6 +71,16 @@ impl SegmentName {
         directory.join(format!("{self}{PLAIN}"))
     }
 
+    /// Returns the path of the rollup.
+    pub(super) fn rollup(&self, directory: &Path) -> PathBuf {
+        directory.join(format!("{self}{ROLLUP}"))
+    }
+
+    /// Returns the path of a rollup that is being written.
+    pub(super) fn unfinished_rollup(&self, directory: &Path) -> PathBuf {
+        directory.join(format!("{self}{UNFINISHED_ROLLUP}"))
+    }
+
     /// Returns the path of the compressed file.
     pub(super) fn compressed(&self, directory: &Path) -> PathBuf {
         directory.join(format!("{self}{COMPRESSED}"))
@@ -102,7 +116,9 @@ pub(super) struct Segment {
 pub(super) struct DirectoryListing {
     /// The segments in the order of their numbers.
     pub(super) segments: Vec<Segment>,
-    /// Compressed files that were not completed.
+    /// The segments that have a rollup, or had one.
+    pub(super) rollups: Vec<SegmentName>,
+    /// Compressed files and rollups that were not completed.
     pub(super) unfinished: Vec<PathBuf>,
     /// The name of the first file that does not belong to a log.
     pub(super) foreign: Option<OsString>,
@@ -116,7 +132,8 @@ pub(super) fn list(directory: &Path) -> io::Result<DirectoryListing> {
     for name in names {
         let path = directory.join(&name);
         match name.to_str().and_then(parse_file_name) {
-            Some((_, UNFINISHED)) => listing.unfinished.push(path),
+            Some((_, UNFINISHED | UNFINISHED_ROLLUP)) => listing.unfinished.push(path),
+            Some((name, ROLLUP)) => listing.rollups.push(name),
             Some((name, extension)) => {
                 listing.segments.push(Segment { name, path, compressed: extension == COMPRESSED });
             }
@@ -131,7 +148,7 @@ pub(super) fn list(directory: &Path) -> io::Result<DirectoryListing> {
 
 /// Splits a file name into the name of the segment and the extension.
 fn parse_file_name(file: &str) -> Option<(SegmentName, &'static str)> {
-    [UNFINISHED, COMPRESSED, PLAIN]
+    [UNFINISHED, COMPRESSED, PLAIN, UNFINISHED_ROLLUP, ROLLUP]
         .into_iter()
         .find_map(|extension| Some((SegmentName::parse(file.strip_suffix(extension)?)?, extension)))
 }
@@ -139,13 +156,22 @@ fn parse_file_name(file: &str) -> Option<(SegmentName, &'static str)> {
 /// Returns the segment of a file, according to its name.
 pub(super) fn segment_at(path: &Path) -> Option<Segment> {
     let (name, extension) = parse_file_name(path.file_name()?.to_str()?)?;
-    (extension != UNFINISHED).then(|| Segment { name, path: path.to_owned(), compressed: extension == COMPRESSED })
+    [PLAIN, COMPRESSED].contains(&extension).then(|| Segment {
+        name,
+        path: path.to_owned(),
+        compressed: extension == COMPRESSED,
+    })
 }
 
 /// Creates an empty segment, or truncates one that a failed attempt left. The caller syncs the directory.
 pub(super) fn create(path: &Path) -> io::Result<File> {
     options().create(true).truncate(true).write(true).open(path)?.sync_all()?;
     append_to(path)
+}
+
+/// Creates an empty file that is renamed once it is complete, or truncates one that a failed attempt left.
+pub(super) fn create_unfinished(path: &Path) -> io::Result<File> {
+    options().create(true).truncate(true).write(true).open(path)
 }
 
 /// Opens a segment for appending.
@@ -287,7 +313,7 @@ pub(super) fn compress(name: &SegmentName, directory: &Path) -> io::Result<()> {
 }
 
 fn write_compressed(original: &Segment, path: &Path) -> io::Result<()> {
-    let target = options().create(true).truncate(true).write(true).open(path)?;
+    let target = create_unfinished(path)?;
     let mut encoder = zstd::Encoder::new(target, LEVEL)?;
     encoder.include_checksum(true)?;
     let original = open(&original.path)?;

@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, Mutex, atomic::AtomicU64},
 };
 
 use super::{
@@ -23,6 +23,8 @@ pub(super) struct LogState {
     pub(super) last_operation: Arc<AtomicU64>,
     pub(super) batches: ThreadBatches<EventBatch>,
     pub(super) flusher: Arc<Flusher<LogWriter>>,
+    /// One thread at a time writes rollups.
+    pub(super) summarizing: Mutex<()>,
 }
 
 impl LogState {
@@ -36,6 +38,7 @@ impl LogState {
             last_operation: writer.last_operation.clone(),
             batches: ThreadBatches::default(),
             flusher: Arc::new(Flusher::new(writer, head, options.sync, options.on_failure, failures)),
+            summarizing: Mutex::default(),
         }
     }
 

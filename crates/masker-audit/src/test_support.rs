@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -140,5 +140,14 @@ pub(super) fn failing(directory: &Path, expected: Option<ChainHead>) -> (PathBuf
     match verify(&LogSource::Directory(directory.to_owned()), &key(), expected.as_ref()) {
         Err(VerifyError::Failing(InvalidLine { file, line, why, .. })) => (file, line, why),
         other => panic!("{other:?}"),
+    }
+}
+
+/// Waits until `condition` is true.
+pub(super) fn wait_until(mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(30), "the condition did not become true");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -32,6 +32,11 @@ impl LogThreads {
         !self.flush.is_finished()
     }
 
+    /// Compresses, removes and summarizes closed segments in the background, where that is to be done.
+    pub(super) fn request_maintenance(&self, state: &Arc<LogState>) {
+        request_maintenance(&self.maintenance, state);
+    }
+
     /// Waits until everything written is synced and the threads have ended. Blocks, also for a compression in progress.
     pub(super) fn stop(self, state: &LogState) {
         state.flusher.stop();

@@ -117,6 +117,11 @@ pub struct ClientReply {
 }
 
 impl ClientReply {
+    /// Returns the body.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     /// Parses the body as JSON. The result may borrow from the reply.
     ///
     /// # Errors

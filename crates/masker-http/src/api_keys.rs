@@ -520,7 +520,7 @@ fn key_status(key: &ApiKey, now_ms: u64) -> ApiKeyStatus {
 }
 
 /// Returns a time as answers write it; `None` after the year 9999.
-fn time(ms: u64) -> Option<String> {
+pub(super) fn time(ms: u64) -> Option<String> {
     Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok().map(|at| at.to_string())
 }
 

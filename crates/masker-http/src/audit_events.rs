@@ -100,7 +100,7 @@ async fn audit_head(
     Reply::json(&AuditHead { sequence: head.sequence, hash: HEXLOWER.encode(&head.hash) })
 }
 
-fn no_audit_log() -> Problem {
+pub(super) fn no_audit_log() -> Problem {
     let detail = "there is no audit log: MASKER_AUDIT_HMAC_KEY is not set";
     // That does not pass.
     Problem { retry_after_seconds: None, ..Problem::new(Code::AuditUnavailable, detail) }

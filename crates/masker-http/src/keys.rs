@@ -143,7 +143,7 @@ impl Service {
         if problems.is_empty() { healthy() } else { degraded(problems.join("; ")) }
     }
 
-    fn key_statuses(&self, generations: Vec<GenerationStatus>) -> Vec<KeyStatus> {
+    pub(super) fn key_statuses(&self, generations: Vec<GenerationStatus>) -> Vec<KeyStatus> {
         let now = self.vault.now();
         let status = |generation: GenerationStatus| {
             let KeyAssessment { removable, reason, .. } = KeyAssessment::on(&generation, now);

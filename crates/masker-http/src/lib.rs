@@ -36,6 +36,7 @@ mod problem;
 mod query;
 mod refusal;
 mod refusal_counts;
+mod reports;
 mod request_id;
 mod request_lines;
 mod rotations;
@@ -191,6 +192,8 @@ pub struct Service {
     key_changes: Mutex<()>,
     /// One read of the audit log at a time.
     reading_audit: Mutex<()>,
+    /// One report at a time.
+    reporting: Mutex<()>,
     api_keys_per_workspace: usize,
     apply_keys: ApplyKeysFn,
     started: Instant,
@@ -240,6 +243,7 @@ impl Service {
             importing: Semaphore::new(1),
             key_changes: Mutex::new(()),
             reading_audit: Mutex::new(()),
+            reporting: Mutex::new(()),
             api_keys_per_workspace,
             apply_keys,
             configuration,

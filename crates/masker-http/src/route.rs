@@ -25,7 +25,7 @@ use super::{
     operation::RunningOperation,
     policies,
     problem::{Problem, ServiceBuildError},
-    rotations, sessions, text, values, whoami,
+    reports, rotations, sessions, text, values, whoami,
 };
 use masker_api::SESSION_HEADER;
 use masker_audit::AuditOperation;
@@ -294,6 +294,7 @@ static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
         sessions::routes(),
         honeytokens::routes(),
         audit_events::routes(),
+        reports::routes(),
         whoami::routes(),
         health::routes(),
     ];

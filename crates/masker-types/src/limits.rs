@@ -250,6 +250,19 @@ pub const AUDIT_PAGE_EVENTS_MAX: usize = 1_000;
 /// Default number of events in one response.
 pub const AUDIT_PAGE_EVENTS_DEFAULT: usize = 100;
 
+/// Callers with their operations, kinds and outcomes that a summary of the audit log has. Further callers are counted together.
+pub const SUMMARY_ROWS_MAX: usize = 20_000;
+/// Events that a summary of the audit log lists. Further ones are counted.
+pub const SUMMARY_EVENTS_MAX: usize = 5_000;
+/// Size of the summary that is kept beside a segment of the audit log, in bytes.
+pub const ROLLUP_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Longest period of a report, in days.
+pub const REPORT_DAYS_MAX: i64 = 3_660;
+/// Rows of each table of a report. Further ones are left out and counted.
+pub const REPORT_ROWS_MAX: usize = 5_000;
+/// Memory that a report is charged with while it is made, in bytes.
+pub const REPORT_BYTES: usize = 64 * 1024 * 1024;
+
 /// Size of one policy or configuration file, in bytes.
 pub const TEXT_FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Size of one key or credential file, in bytes: 44 characters, and space for white space around them.

@@ -32,8 +32,8 @@ use crate::{
     writer::WriterHandle,
 };
 use masker_access::{
-    ApiKey, ApiKeysAdmin, Forget, Lookup, Permit, RehydratesTokens, Rewrap, ScopedOperation, TextMask, TokenizesValues,
-    VaultAdmin, VaultRead,
+    ApiKey, ApiKeysAdmin, Forget, Lookup, Permit, RehydratesTokens, ReportsRead, Rewrap, ScopedOperation, TextMask,
+    TokenizesValues, VaultAdmin, VaultRead,
 };
 use masker_core::{placeholder::Placeholder, policy::Policy};
 use masker_store::CompactionSizes;
@@ -202,6 +202,11 @@ impl Vault {
         dry_run: bool,
     ) -> Result<PurgeOutcome, PurgeError> {
         self.purger.purge(filter, dry_run).await
+    }
+
+    /// Counts the honeytokens.
+    pub fn count_honeytokens(&self, _permit: &Permit<ReportsRead>) -> u64 {
+        self.honeytokens.honeytokens().len() as u64
     }
 
     /// Lists the honeytokens in the order in which they were planted.

@@ -39,6 +39,7 @@ fn launch(site: &Site) -> Launch<'_> {
 /// Returns the segments in order.
 fn segments(site: &Site) -> Vec<PathBuf> {
     let mut segments: Vec<_> = fs::read_dir(site.path("audit")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    segments.retain(|path| path.extension().is_none_or(|extension| extension != "rollup"));
     segments.sort();
     segments
 }

@@ -46,7 +46,7 @@ const PAGES: [(&str, &str, &str, &[&str]); 7] = [
         "command-line-audit.md",
         "Commands on sessions, policies and the audit log",
         "Commands that manage sessions and policies, and read and verify the audit log.",
-        &["sessions", "policy", "audit"],
+        &["sessions", "policy", "audit", "report"],
     ),
 ];
 

@@ -59,6 +59,7 @@ fn group(path: &str) -> &'static str {
         "sessions" => "Sessions",
         "text" => "Texts",
         "audit" => "Audit log",
+        "reports" => "Reports",
         "vault" if path.contains("/rotations") => "Rotations",
         "vault" if path.contains("/honeytokens") => "Honeytokens",
         "vault" => "Vault",

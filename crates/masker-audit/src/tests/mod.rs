@@ -3,6 +3,7 @@ mod failing;
 mod file_tampering;
 mod model;
 mod segments;
+mod summary;
 mod starts;
 mod tampering;
 mod vault;

@@ -549,6 +549,15 @@ Examples:
 Requests in flight finish with the policies that they began with. If one policy is invalid, no policy changes, and the \
 exit code is 3.";
 
+pub(super) const REPORT: &str = "\
+Examples:
+  masker report --since 7d --output weekly.json
+  masker report --since 2026-01-01 --until 2026-02-01 --format csv > january.csv
+  masker report --since 365d --full --output year.csv
+
+The report is made from the audit log, which the daemon verifies for it. The exit code is 2 if the log does not verify: the report is written all \
+the same, and says where.";
+
 pub(super) const HEALTH: &str = "\
 Examples:
   masker health

@@ -6,6 +6,7 @@
 mod access;
 mod backup;
 mod help;
+mod report;
 mod text;
 mod values;
 mod vault;
@@ -24,6 +25,7 @@ pub use self::{
         VerifyArgs,
     },
     backup::{BackupCommand, CreateBackupArgs, RestoreBackupArgs},
+    report::{ReportArgs, ReportFormatArg},
     text::{
         TextCommand, TextDetectArgs, TextFormatArg, TextInputArgs, TextMaskArgs, TextReplacementArg, TextRestoreArgs,
         TextSearchArgs,
@@ -136,6 +138,9 @@ pub enum ClientCommand {
     /// Read and verify the audit log
     #[command(subcommand, after_help = help::AUDIT)]
     Audit(AuditCommand),
+    /// Report on a period: who was given what, failures, keys and changes
+    #[command(after_help = help::REPORT)]
+    Report(ReportArgs),
     /// Validate, show and reload policies
     #[command(subcommand, after_help = help::POLICY)]
     Policy(PolicyCommand),

@@ -8,6 +8,7 @@ mod init;
 mod keys;
 mod policy;
 mod recover;
+mod report;
 mod sessions;
 mod status;
 mod text;
@@ -54,6 +55,7 @@ pub(crate) async fn run(command: ClientCommand, ctx: &mut CommandContext<'_>) ->
         ClientCommand::Backup(command) => backup::run(command, ctx).await,
         ClientCommand::Sessions(command) => sessions::run(command, ctx).await,
         ClientCommand::Audit(command) => audit::run(command, ctx).await,
+        ClientCommand::Report(args) => report::run(&args, ctx).await,
         ClientCommand::Policy(command) => policy::run(command, ctx).await,
         ClientCommand::Health => status::health(ctx).await,
         ClientCommand::Whoami => status::whoami(ctx).await,

@@ -1,5 +1,8 @@
 //! The key of the audit chain.
 
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
 use super::{
     id::TokenId,
     mac::MacKey,
@@ -30,6 +33,16 @@ impl ChainKey {
     /// id can tell that it is of this record.
     pub fn erasure_mark(&self, id: &TokenId) -> [u8; 16] {
         self.0.tag(&[b"erased", id.as_bytes()])
+    }
+
+    /// Computes `HMAC-SHA256(key, enc("rollup", SHA-256(rollup)))`: the MAC of a rollup, the summary of a closed segment.
+    pub fn rollup_mac(&self, rollup: &[u8]) -> [u8; 32] {
+        self.0.tag(&[b"rollup", &Sha256::digest(rollup)])
+    }
+
+    /// Returns whether a MAC is that of a rollup, in constant time.
+    pub fn accepts_rollup(&self, rollup: &[u8], mac: &[u8; 32]) -> bool {
+        self.rollup_mac(rollup).ct_eq(mac).into()
     }
 }
 

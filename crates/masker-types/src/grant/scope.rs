@@ -44,7 +44,7 @@ scopes! {
     PoliciesRead = "policies:read", "Read the policies in force.";
     PoliciesReload = "policies:reload", "Reload the policies and the clients.";
     AuditRead = "audit:read", "Read the audit log.";
-    ReportsRead = "reports:read", "Read reports. This release has none.";
+    ReportsRead = "reports:read", "Read reports: what the audit log, the keys and the API keys say of a period.";
     SessionsRead = "sessions:read", "Read the sessions of all callers.";
     AgentsRead = "agents:read", "Read agents. This release has none.";
     ApiKeysAdmin = "api-keys:admin", "Create, change and revoke API keys.";

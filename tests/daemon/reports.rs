@@ -109,7 +109,12 @@ fn the_command_line_writes_each_format() {
     let site = site();
     let daemon = launch(&site).start();
     daemon.client().token("PHONE", "415-555-2671");
-    for (name, begin) in [("week.json", "{\"version\""), ("week.csv", "section,")] {
+    for (name, begin) in [
+        ("week.json", "{\"version\""),
+        ("week.csv", "section,"),
+        ("week.html", "<!DOCTYPE html>"),
+        ("week.pdf", "%PDF-1.7"),
+    ] {
         let output = masker_report(&site, &["--since", "7d", "--output", name]);
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         let written = fs::read(site.path(name)).unwrap();
@@ -128,7 +133,9 @@ fn the_command_line_writes_each_format() {
     let changed = text.replacen("\"op\":\"tokenize\"", "\"op\":\"tokenise\"", 1);
     assert_ne!(changed, text);
     fs::write(&segment, changed).unwrap();
-    for (name, says) in [("week.json", "\"failed\""), ("week.csv", "verification,,,,,,,,,,,,failed")] {
+    for (name, says) in
+        [("week.json", "\"failed\""), ("week.csv", "verification,,,,,,,,,,,,failed"), ("week.html", "does NOT verify")]
+    {
         let output = masker_report(&site, &["--output", name]);
         assert_eq!(output.status.code(), Some(2), "{name}");
         assert!(fs::read_to_string(site.path(name)).unwrap().contains(says), "{name}");

@@ -551,9 +551,9 @@ exit code is 3.";
 
 pub(super) const REPORT: &str = "\
 Examples:
-  masker report --since 7d --output weekly.json
+  masker report --since 7d --output weekly.pdf
   masker report --since 2026-01-01 --until 2026-02-01 --format csv > january.csv
-  masker report --since 365d --full --output year.csv
+  masker report --since 365d --full --output year.html
 
 The report is made from the audit log, which the daemon verifies for it. The exit code is 2 if the log does not verify: the report is written all \
 the same, and says where.";

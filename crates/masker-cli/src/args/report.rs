@@ -31,4 +31,8 @@ pub enum ReportFormatArg {
     Json,
     /// One table of all facts, for spreadsheets
     Csv,
+    /// A page with charts
+    Html,
+    /// Two pages of PDF/A with charts, and the JSON attached
+    Pdf,
 }

@@ -1,4 +1,4 @@
-//! `masker report`: a report on a period, which the daemon makes.
+//! `masker report`: a report on a period. The daemon makes it; HTML and PDF are rendered here.
 
 use std::{
     fs,
@@ -15,6 +15,7 @@ use crate::{
 };
 use masker_api::{Report, ReportVerification};
 use masker_files::PendingFile;
+use masker_report::{html, pdf};
 
 /// The name of standard output.
 const STANDARD: &str = "-";
@@ -23,6 +24,10 @@ const STANDARD: &str = "-";
 pub(super) async fn run(args: &ReportArgs, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let file = args.output.as_deref().filter(|path| *path != Path::new(STANDARD));
     let format = format(args, file, ctx.output.is_json())?;
+    if file.is_none() && format == ReportFormatArg::Pdf && ctx.output.is_terminal() {
+        let message = "a PDF does not belong on a terminal: name a file with --output, or redirect standard output";
+        return Err(CommandError::Usage(message.to_owned()));
+    }
     if file.is_some_and(|path| path.metadata().is_ok_and(|found| !found.is_file())) {
         return Err(CommandError::Usage("--output: it is not a file; redirect standard output instead".to_owned()));
     }
@@ -48,8 +53,10 @@ fn format(args: &ReportArgs, file: Option<&Path>, is_json: bool) -> Result<Repor
     match &*suffix {
         "json" => Ok(ReportFormatArg::Json),
         "csv" => Ok(ReportFormatArg::Csv),
+        "html" | "htm" => Ok(ReportFormatArg::Html),
+        "pdf" => Ok(ReportFormatArg::Pdf),
         _ => {
-            let message = "--output: the suffix is not .json or .csv: name the format with --format";
+            let message = "--output: the suffix is not .json, .csv, .html or .pdf: name the format with --format";
             Err(CommandError::Usage(message.to_owned()))
         }
     }
@@ -77,7 +84,13 @@ async fn made(
     let reply = ctx.get(&path).await?;
     let report: Report = reply.json()?;
     let is_verified = report.log.verification == ReportVerification::Verified;
-    Ok(([reply.body(), b"\n"].concat(), is_verified))
+    let failed = |error: masker_report::RenderError| CommandError::Other(error.to_string());
+    let bytes = match format {
+        ReportFormatArg::Html => html(&report).map_err(failed)?.into_bytes(),
+        ReportFormatArg::Pdf => pdf(&report).map_err(failed)?,
+        ReportFormatArg::Json | ReportFormatArg::Csv => [reply.body(), b"\n"].concat(),
+    };
+    Ok((bytes, is_verified))
 }
 
 /// Writes a file that only this user can read. It gets its name once it is on disk, and replaces one of that name.
@@ -114,9 +127,10 @@ mod tests {
             format(&args, args.output.as_deref(), false)
         };
         assert_eq!(of(None, "").ok(), Some(ReportFormatArg::Json));
-        assert_eq!(of(None, "weekly.JSON").ok(), Some(ReportFormatArg::Json));
+        assert_eq!(of(None, "weekly.pdf").ok(), Some(ReportFormatArg::Pdf));
+        assert_eq!(of(None, "weekly.HTML").ok(), Some(ReportFormatArg::Html));
         assert_eq!(of(None, "a/weekly.csv").ok(), Some(ReportFormatArg::Csv));
-        assert_eq!(of(Some(ReportFormatArg::Json), "weekly.csv").ok(), Some(ReportFormatArg::Json));
+        assert_eq!(of(Some(ReportFormatArg::Html), "weekly.pdf").ok(), Some(ReportFormatArg::Html));
         let error = of(None, "weekly").unwrap_err();
         assert_eq!((error.exit(), error.to_string().contains("--format")), (Exit::Usage, true));
     }
@@ -126,7 +140,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
 
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("weekly.csv");
+        let path = folder.path().join("weekly.pdf");
         fs::write(&path, "old").unwrap();
         write(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");

@@ -32,6 +32,7 @@ impl Place {
             | ClientCommand::Lookup(_)
             | ClientCommand::Text(_)
             | ClientCommand::ApiKeys(_)
+            | ClientCommand::Report(_)
             | ClientCommand::Sessions(_)
             | ClientCommand::Health
             | ClientCommand::Status(_)

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     args::{ReportArgs, ReportFormatArg},
     context::{CommandContext, CommandError},
+    destination,
     exit::Exit,
     format::io_error,
     url::encode,
@@ -30,6 +31,9 @@ pub(super) async fn run(args: &ReportArgs, ctx: &mut CommandContext<'_>) -> Resu
     }
     if file.is_some_and(|path| path.metadata().is_ok_and(|found| !found.is_file())) {
         return Err(CommandError::Usage("--output: it is not a file; redirect standard output instead".to_owned()));
+    }
+    if let Some(path) = file {
+        destination::check(path, ctx)?;
     }
     let (bytes, is_verified) = made(args, format, ctx).await?;
     match file {

@@ -424,6 +424,42 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_is_withheld_once_its_gateway_or_its_role_is_gone() {
+        use crate::{Access, ApiKeys, AuthError, Certificate};
+        use masker_config::RoleConfig;
+        use masker_types::{certificate::CertificateIdentity, grant::GatewayAssertion};
+
+        let role = |name: &str| RoleConfig::for_tests(name, Grant::none(), &["san:dns:ci.example"]);
+        let rules = |assertions: &[GatewayAssertion], roles: Vec<RoleConfig>| {
+            let gateway = GatewayConfig { assertions: assertions.iter().copied().collect(), ceiling: ScopeSet::all() };
+            let client = ClientConfig {
+                uid: Some(7),
+                gateway: Some(gateway),
+                ..ClientConfig::for_tests("gateway", Grant::none())
+            };
+            resolve(&AccessConfig { clients: vec![client], roles, ..AccessConfig::default() }).unwrap()
+        };
+        let certificate = || {
+            let names = [format!("sha256:{}", "07".repeat(32)), "san:dns:ci.example".to_owned()];
+            Certificate::new(names.iter().map(|name| CertificateIdentity::parse(name).unwrap()).collect()).unwrap()
+        };
+        let assertions = [GatewayAssertion::Certificate];
+        let check_after = |next: ClientRules| {
+            let access = Access::new(rules(&assertions, vec![role("ci")]), Arc::new(ApiKeys::default()));
+            let local = access.local_caller(&Arc::new(Peer::for_tests(7, 7, &[])));
+            let caller = access.authenticate_certificate(&local, certificate()).unwrap();
+            assert!(access.check_may_be_answered(&caller).is_ok());
+            access.replace_clients(next);
+            access.check_may_be_answered(&caller)
+        };
+        assert!(check_after(rules(&assertions, vec![role("ci")])).is_ok());
+        assert!(matches!(check_after(rules(&assertions, vec![])), Err(AuthError::NoRole)));
+        assert!(matches!(check_after(rules(&assertions, vec![role("other")])), Err(AuthError::NoRole)));
+        assert!(matches!(check_after(rules(&[], vec![role("ci")])), Err(AuthError::GatewayChanged)));
+        assert!(matches!(check_after(resolve(&AccessConfig::default()).unwrap()), Err(AuthError::GatewayChanged)));
+    }
+
+    #[test]
     fn reports_every_name_that_does_not_exist() {
         let mut limited = ClientConfig { user: Some("nobody-here".into()), ..client("one", "*") };
         limited.grant.policies = Some(["a", "b"].map(str::to_owned).into());

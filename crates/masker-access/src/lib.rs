@@ -219,13 +219,23 @@ impl Access {
     }
 
     /// Checks that a request which was admitted may be answered: the API key of its caller was not ended since, or that is not
-    /// stored yet. So no request succeeds after the answer to a revocation, and those that were admitted before it finish.
+    /// stored yet, and its gateway and its role are still in the client rules. So no request succeeds after the answer to a revocation
+    /// or after a reload, and those that were admitted before it finish.
     ///
     /// # Errors
-    /// Those of [`Access::check_not_ended`].
+    /// Those of [`Access::check_not_ended`], and of a caller through a gateway those of [`Access::refresh`].
     pub fn check_may_be_answered(&self, caller: &Caller) -> Result<(), AuthError> {
-        let Some(AcceptedSecret { digest, .. }) = caller.accepted() else { return Ok(()) };
-        self.keys.check_stored(digest).map(drop).map_err(AuthError::from)
+        if let Some(AcceptedSecret { digest, .. }) = caller.accepted() {
+            self.keys.check_stored(digest)?;
+        }
+        let clients = self.clients.load();
+        if caller.path.is_none() || caller.version == clients.version() {
+            return Ok(());
+        }
+        let mut now = caller.clone();
+        apply_rules(&clients, &mut now)?;
+        let is_same_role = caller.certificate().is_none() || now.principal.name == caller.principal.name;
+        if is_same_role { Ok(()) } else { Err(AuthError::NoRole) }
     }
 
     /// Brings a caller up to date after a wait whose length others control: it is who it would be if it called now, and has
@@ -240,29 +250,7 @@ impl Access {
         let clients = self.clients.load();
         let is_new = caller.version != clients.version();
         if is_new {
-            let (principal, gateway) = clients.identify(&caller.peer);
-            if caller.path.is_some() != gateway.is_some() && !matches!(caller.found, FoundBy::Secret(_)) {
-                return Err(AuthError::GatewayChanged);
-            }
-            caller.path = match gateway {
-                Some(gateway) => Some(caller.path_through(gateway)),
-                // Its key alone would have all of its rights.
-                None if caller.path.is_some() => return Err(AuthError::GatewayChanged),
-                None => None,
-            };
-            let asserted = [
-                (caller.address().is_some(), GatewayAssertion::Address),
-                (caller.certificate().is_some(), GatewayAssertion::Certificate),
-            ];
-            if asserted.into_iter().any(|(has, assertion)| has && !caller.may_assert(assertion)) {
-                return Err(AuthError::GatewayChanged);
-            }
-            match &caller.found {
-                FoundBy::Rules => caller.principal = principal,
-                FoundBy::Certificate(certificate) => caller.principal = clients.role(certificate)?,
-                FoundBy::Secret(_) => {}
-            }
-            caller.version = clients.version();
+            apply_rules(&clients, caller)?;
         }
         if let FoundBy::Secret(accepted) = &mut caller.found {
             let principal;
@@ -329,4 +317,31 @@ impl Access {
         let path = gateway.map(|gateway| GatewayPath { gateway, address: None });
         Caller::new(peer, (principal, FoundBy::Rules), path, clients.version())
     }
+}
+/// Finds a caller again by other rules than before: its principal and its gateway. The ceiling is left to apply.
+fn apply_rules(clients: &ClientRules, caller: &mut Caller) -> Result<(), AuthError> {
+    let (principal, gateway) = clients.identify(&caller.peer);
+    if caller.path.is_some() != gateway.is_some() && !matches!(caller.found, FoundBy::Secret(_)) {
+        return Err(AuthError::GatewayChanged);
+    }
+    caller.path = match gateway {
+        Some(gateway) => Some(caller.path_through(gateway)),
+        // Its key alone would have all of its rights.
+        None if caller.path.is_some() => return Err(AuthError::GatewayChanged),
+        None => None,
+    };
+    let asserted = [
+        (caller.address().is_some(), GatewayAssertion::Address),
+        (caller.certificate().is_some(), GatewayAssertion::Certificate),
+    ];
+    if asserted.into_iter().any(|(has, assertion)| has && !caller.may_assert(assertion)) {
+        return Err(AuthError::GatewayChanged);
+    }
+    match &caller.found {
+        FoundBy::Rules => caller.principal = principal,
+        FoundBy::Certificate(certificate) => caller.principal = clients.role(certificate)?,
+        FoundBy::Secret(_) => {}
+    }
+    caller.version = clients.version();
+    Ok(())
 }

@@ -152,7 +152,9 @@ impl RefusalStream {
 
 impl AsyncWrite for RefusalStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        // Where an answer is under way, these bytes are a part of it, even if they look like a head.
         if self.refusal.is_none()
+            && !self.info.seat.has_unsent()
             && let Some((status, date)) = automatic(bytes)
         {
             let (bytes, replaced) = (self.service.replace_response(&self.info, status, date), bytes.len());
@@ -274,8 +276,7 @@ impl Service {
 }
 
 /// Returns status and date if these bytes are an answer of hyper's own: a head with a 4xx status and without the request
-/// id that every other answer has. No part of a body looks like one: JSON and metrics do not have such line ends, and an
-/// export is encrypted.
+/// id that every other answer has. It is asked only between answers: a part of a text can look like one.
 fn automatic(bytes: &[u8]) -> Option<(StatusCode, &str)> {
     let head = bytes.strip_suffix(b"\r\n\r\n")?;
     let (version, rest) = head.split_at_checked("HTTP/1.1 ".len())?;

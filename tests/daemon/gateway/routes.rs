@@ -106,7 +106,7 @@ fn each_route_admits_what_the_credential_and_the_ceiling_allow() {
         }
     }
     assert!(admitted[2] > 0 && admitted[2] < admitted[0] && admitted[0] < admitted[1], "{admitted:?}");
-    // A path that is none shows nothing to a stranger.
+    // Another path shows nothing to a stranger.
     daemon.client_of(GATEWAY).get("/nowhere").problem(401, "auth.missing");
     daemon.client_of(GATEWAY).show(&key.key).get("/nowhere").problem(404, "route.not_found");
     daemon.stop();

@@ -206,10 +206,11 @@ fn read_gateway(section: &Section<'_>, base: &Path) -> Option<Config> {
         }
     };
     section.finish();
-    for (other, name) in [(mtls, "[gateway.mtls] listen"), (redirect, "redirect")] {
-        let same = other.zip(listen).is_some_and(|(other, listen)| other == listen && other.port() != 0);
-        if same {
-            section.report(section.line(), format!("`listen` and `{name}` are the same address and port"));
+    let named = [(listen, "listen"), (mtls, "[gateway.mtls] listen"), (redirect, "redirect")];
+    for (first, second) in [(0, 1), (0, 2), (1, 2)] {
+        let ((one, name), (other, other_name)) = (named[first], named[second]);
+        if one.zip(other).is_some_and(|(one, other)| one == other && one.port() != 0) {
+            section.report(section.line(), format!("`{name}` and `{other_name}` are the same address and port"));
         }
     }
     Some(Config {
@@ -293,9 +294,12 @@ fn named_file(section: &Section<'_>, name: &'static str, base: &Path) -> Option<
 fn networks(section: &Section<'_>, name: &'static str) -> Vec<IpNet> {
     let texts = section.strings(name).unwrap_or_default();
     let parsed = texts.iter().filter_map(|Located { value, line }| {
-        let network = value.parse().or_else(|_| value.parse::<IpAddr>().map(IpNet::from)).ok();
+        let network = value.parse().or_else(|_| value.parse::<IpAddr>().map(IpNet::from)).ok().filter(|network| {
+            // Addresses of clients are compared in their IPv4 form.
+            !matches!(network, IpNet::V6(network) if network.addr().to_ipv4_mapped().is_some())
+        });
         if network.is_none() {
-            let advice = "write an IP address, or a network such as \"10.0.0.0/8\"";
+            let advice = "write an IP address, or a network such as \"10.0.0.0/8\", IPv4 without `::ffff:`";
             section.report(*line, format!("`{name}` cannot contain {}: {advice}", quoted(value)));
         }
         network
@@ -406,6 +410,21 @@ mod tests {
             parse(&text).unwrap_err()[0].to_string(),
             "line 1: `listen` and `redirect` are the same address and port"
         );
+        let text = format!(
+            "{LEAST}redirect = \"0.0.0.0:80\"\n[gateway.mtls]\nlisten = \"0.0.0.0:80\"\nclient_ca = \"ca.pem\"\n"
+        );
+        assert_eq!(
+            parse(&text).unwrap_err()[0].to_string(),
+            "line 1: `[gateway.mtls] listen` and `redirect` are the same address and port"
+        );
         assert!(parse("").unwrap_err()[0].message.contains("[gateway]"));
+    }
+
+    #[test]
+    fn a_network_that_no_address_is_in_is_refused() {
+        for network in ["::ffff:10.0.0.0/104", "::ffff:10.0.0.1"] {
+            let problems = parse(&format!("{LEAST}trusted_proxies = [\"{network}\"]\n")).unwrap_err();
+            assert!(problems[0].message.contains("IPv4 without `::ffff:`"), "{problems:?}");
+        }
     }
 }

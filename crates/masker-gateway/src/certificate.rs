@@ -12,6 +12,8 @@ use x509_cert::{
     ext::pkix::{SubjectAltName, name::GeneralName},
 };
 
+use masker_types::limits::{CERTIFICATE_IDENTITIES_MAX, HEAD_BYTES_MAX, IDENTITY_BYTES_MAX};
+
 /// What a name is written with, besides letters and digits. The rest is percent-encoded, so that no name contains the separator.
 const KEPT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -23,10 +25,10 @@ const KEPT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'@')
     .remove(b'*');
 
-/// Most names of one certificate that are passed on, which bounds the head of a request to the daemon.
-const NAMES_MAX: usize = 32;
-/// Most bytes of one name that is passed on.
-const NAME_BYTES_MAX: usize = 255;
+/// Names of one certificate that are passed on, besides its key.
+const NAMES_MAX: usize = CERTIFICATE_IDENTITIES_MAX - 1;
+/// Size of the header, in bytes. The rest of the head is for the request.
+const HEADER_BYTES_MAX: usize = HEAD_BYTES_MAX / 2;
 
 /// A client certificate that was verified.
 pub(crate) struct ClientIdentity {
@@ -41,7 +43,11 @@ pub(crate) struct ClientIdentity {
 pub(crate) enum IdentityError {
     #[error("it is malformed: {0}")]
     Malformed(#[from] der::Error),
-    #[error("it has more than {NAMES_MAX} names, or one with more than {NAME_BYTES_MAX} bytes")]
+    #[error("it has more than {NAMES_MAX} DNS names, URIs and e-mail addresses")]
+    TooManyNames,
+    #[error("it has a name of more than {IDENTITY_BYTES_MAX} bytes")]
+    NameTooLong,
+    #[error("its names take more than {HEADER_BYTES_MAX} bytes with their escapes")]
     TooLarge,
 }
 
@@ -54,9 +60,7 @@ impl ClientIdentity {
         let key = certificate.subject_public_key_info().to_der()?;
         let mut header = format!("sha256:{}", HEXLOWER.encode(&Sha256::digest(&key)));
         let names = certificate.get_extension::<SubjectAltName>()?.map_or(Vec::new(), |(_, names)| names.0);
-        if names.len() > NAMES_MAX {
-            return Err(IdentityError::TooLarge);
-        }
+        let mut count = 0;
         for name in &names {
             let (kind, name) = match name {
                 GeneralName::DnsName(name) => ("dns", name.as_str()),
@@ -64,14 +68,21 @@ impl ClientIdentity {
                 GeneralName::Rfc822Name(name) => ("email", name.as_str()),
                 _ => continue,
             };
-            if name.len() > NAME_BYTES_MAX {
-                return Err(IdentityError::TooLarge);
+            if name.len() > IDENTITY_BYTES_MAX {
+                return Err(IdentityError::NameTooLong);
             }
             // The daemon refuses such a name, and no role can have it as a member.
             if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
                 continue;
             }
+            count += 1;
+            if count > NAMES_MAX {
+                return Err(IdentityError::TooManyNames);
+            }
             header.push_str(&format!(", san:{kind}:{}", utf8_percent_encode(name, KEPT)));
+            if header.len() > HEADER_BYTES_MAX {
+                return Err(IdentityError::TooLarge);
+            }
         }
         Ok(ClientIdentity { header, not_after: certificate.validity().not_after.to_system_time() })
     }
@@ -133,11 +144,17 @@ mod tests {
 
     #[test]
     fn what_is_too_large_or_malformed_is_refused() {
-        let many = (0..=NAMES_MAX).map(|number| SanType::DnsName(text(&format!("a{number}.example")))).collect();
-        let long = vec![SanType::URI(text(&"a".repeat(NAME_BYTES_MAX + 1)))];
-        for names in [many, long] {
-            assert!(matches!(ClientIdentity::of(&certificate(names).0), Err(IdentityError::TooLarge)));
-        }
+        let error = |names: Vec<SanType>| ClientIdentity::of(&certificate(names).0).err();
+        let many = |count: usize| {
+            (0..count).map(|number| SanType::DnsName(text(&format!("a{number}.example")))).collect::<Vec<_>>()
+        };
+        let uri = |byte: &str, length: usize| SanType::URI(text(&byte.repeat(length)));
+        assert!(error(many(NAMES_MAX)).is_none() && error(vec![uri("a", IDENTITY_BYTES_MAX)]).is_none());
+        assert!(matches!(error(many(NAMES_MAX + 1)), Some(IdentityError::TooManyNames)));
+        assert!(matches!(error(vec![uri("a", IDENTITY_BYTES_MAX + 1)]), Some(IdentityError::NameTooLong)));
+        // Each of these bytes takes three in the header.
+        let heavy = (0..4).map(|_| uri("%", IDENTITY_BYTES_MAX)).collect();
+        assert!(matches!(error(heavy), Some(IdentityError::TooLarge)));
         let cut = CertificateDer::from(certificate(Vec::new()).0[..100].to_vec());
         assert!(matches!(ClientIdentity::of(&cut), Err(IdentityError::Malformed(_))));
     }

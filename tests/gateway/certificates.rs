@@ -6,11 +6,12 @@ use crate::{
     authority::Authority,
     client::Connector,
     harness::LIMIT,
+    raw_http2::RawHttp2,
     recorder::{Recorder, run},
     site::{GatewaySite, HOST},
 };
 
-/// Writes a private key in PEM that is none.
+/// PEM of the right label whose content is no private key.
 const NO_KEY: &str = "-----BEGIN PRIVATE KEY-----\naHVudGVyMg==\n-----END PRIVATE KEY-----\n";
 
 #[test]
@@ -59,7 +60,7 @@ fn an_invalid_replacement_changes_nothing() {
         let _daemon = Recorder::listen(site.socket());
         let gateway = site.start();
         let server = site.authority.server();
-        let failed = "failed to reload the certificates: those from before stay in force";
+        let failed = "failed to reload the certificates: the previous ones stay in use";
         for attempt in 1..=5 {
             match attempt {
                 1 => site.replace("key.pem", NO_KEY, 0o600),
@@ -142,4 +143,66 @@ fn a_revoked_certificate_is_refused_and_disconnected() {
     });
 }
 
+/// A client of HTTP/2 can ignore that its connection is to end, and keep it open with a request in flight.
+#[test]
+fn a_client_of_a_removed_authority_gets_no_further_answer() {
+    run(async {
+        let site = GatewaySite::new().with("check_files_seconds = 3600");
+        let daemon = Recorder::listen(site.socket());
+        let gateway = site.start();
+        let identity = site.clients.client(&["ci.example"]);
+        let mut client = RawHttp2::connect(&Connector::mtls(&site, &gateway, &identity)).await;
+        client.get(1, "/api/v1/a").await;
+        assert_eq!(client.body(1).await.as_deref(), Some("served"));
+        client.get(3, "/api/v1/wait").await;
+        daemon.waits().await;
+        site.install_client_ca(&Authority::new());
+        gateway.process.reload();
+        client.get(5, "/api/v1/a").await;
+        let refused = client.body(5).await.expect("an answer");
+        assert!(refused.contains("\"auth.invalid\""), "{refused}");
+        assert_eq!(client.body(3).await, None, "the connection ends, also with a request in flight");
+        gateway.process.stop();
+    });
+}
+
 const REQUEST: &str = "GET /health HTTP/1.1\r\nhost: masker.example\r\nconnection: close\r\n\r\n";
+
+#[test]
+fn an_expired_certificate_and_one_of_another_host_fail_the_check() {
+    let site = GatewaySite::new();
+    assert_eq!(site.check(), (Some(0), String::new()));
+    site.install(&site.authority.server_for(&["masker.example"], true));
+    let (code, output) = site.check();
+    assert!(code == Some(3) && output.contains("gateway.toml:4: ") && output.contains("has expired"), "{output}");
+    site.install(&site.authority.server_for(&["other.example"], false));
+    let (code, output) = site.check();
+    assert!(code == Some(3) && output.contains("is not for masker.example"), "{output}");
+    // The gateway starts with it, and says so.
+    let gateway = site.start();
+    gateway.process.log().wait_for(1, "clients refuse the certificate");
+    gateway.process.stop();
+}
+
+#[test]
+fn a_certificate_with_more_names_than_the_daemon_accepts_is_refused_with_a_reason() {
+    run(async {
+        let site = GatewaySite::new();
+        let _daemon = Recorder::listen(site.socket());
+        let gateway = site.start();
+        let names: Vec<String> = (0..64).map(|number| format!("a{number}.ci.example")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let long = format!("spiffe://ci.example/{}", "a".repeat(1_000));
+        for accepted in [&names[..63], &[&long]] {
+            let identity = site.clients.client(accepted);
+            let answer =
+                Connector::mtls(&site, &gateway, &identity).request("GET /api/v1/a", &[("host", HOST)], "").await;
+            assert_eq!(answer.status, 200, "{}", answer.body);
+        }
+        let too_many = site.clients.client(&names);
+        let answer = Connector::mtls(&site, &gateway, &too_many).request("GET /api/v1/a", &[("host", HOST)], "").await;
+        assert_eq!((answer.status, answer.problem().as_str()), (401, "auth.invalid"));
+        gateway.process.log().wait_for(1, "client certificate refused: its identity cannot be passed on");
+        gateway.process.stop();
+    });
+}

@@ -42,8 +42,9 @@ impl Recorded {
 
 /// The answers that a path asks for:
 ///
-/// - `/api/v1/echo`: each part of the request's body as it arrives.
-/// - `/api/v1/large`: 64 MiB.
+/// - `/api/v1/text/mask/stream`: each part of the request's body as it arrives.
+/// - `/api/v1/refuse`: 401 before the body, which is then read.
+/// - `/api/v1/large` and `/api/v1/vault/export`: 64 MiB.
 /// - `/api/v1/wait`: nothing until [`Recorder::go_on`].
 /// - All others: the recorded request's body is read, and a few headers are sent.
 pub struct Recorder {
@@ -121,7 +122,14 @@ impl Recorder {
                 self.record(&head, Vec::new());
                 return Response::new(body.boxed());
             }
-            "/api/v1/large" => {
+            "/api/v1/refuse" => {
+                self.record(&head, Vec::new());
+                tokio::spawn(body.collect());
+                let mut refused = answer("refused");
+                *refused.status_mut() = hyper::StatusCode::UNAUTHORIZED;
+                return refused;
+            }
+            "/api/v1/large" | "/api/v1/vault/export" => {
                 self.record(&head, Vec::new());
                 let piece = || Ok(Frame::data(Bytes::from(vec![b'x'; 64 * 1024])));
                 let pieces = futures_util::stream::iter((0..1_024).map(move |_| piece()));

@@ -6,13 +6,14 @@ use std::{
     net::SocketAddr,
     os::unix::fs::{OpenOptionsExt, PermissionsExt, chown},
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use tempfile::TempDir;
 
 use crate::{
     authority::{Authority, Identity},
-    harness::{Daemon, Ended, start_gateway},
+    harness::{Daemon, Ended, masker_gateway, start_gateway},
 };
 
 /// The host of the gateways of the tests.
@@ -101,8 +102,15 @@ impl GatewaySite {
         fs::rename(&draft, self.path(name)).unwrap();
     }
 
-    /// Writes the configuration, and starts the gateway.
-    pub fn attempt(&self) -> Result<Gateway, Ended> {
+    /// Writes the configuration, and checks it. Returns the exit code and the errors.
+    pub fn check(&self) -> (Option<i32>, String) {
+        let mut command = Command::new(masker_gateway());
+        command.arg("--config").arg(self.configure()).arg("--check");
+        let output = command.env_clear().output().expect("it can be run");
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    }
+
+    fn configure(&self) -> PathBuf {
         let mut text = format!(
             "[gateway]\nlisten = \"127.0.0.1:0\"\npublic_url = \"https://{}\"\ncertificate = \"cert.pem\"\n\
              key = \"key.pem\"\ndaemon = {:?}\nredirect = \"127.0.0.1:0\"\n",
@@ -115,6 +123,12 @@ impl GatewaySite {
         text.push_str("[log]\nlevel = \"debug\"\nformat = \"json\"\n");
         let configuration = self.path("gateway.toml");
         fs::write(&configuration, text).unwrap();
+        configuration
+    }
+
+    /// Writes the configuration, and starts the gateway.
+    pub fn attempt(&self) -> Result<Gateway, Ended> {
+        let configuration = self.configure();
         if let Some(uid) = self.user {
             let give = |path: &Path| chown(path, Some(uid), Some(uid)).unwrap();
             fs::read_dir(self.root.path()).unwrap().for_each(|entry| give(&entry.unwrap().path()));

@@ -8,7 +8,11 @@ use hyper::{
     Request,
     body::{Bytes, Frame},
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc,
+    time::timeout,
+};
 
 use crate::{
     client::Connector,
@@ -65,6 +69,33 @@ fn a_stream_is_not_bounded_by_the_size_of_a_body() {
         let answer = timeout(LIMIT, client.send_request(request.body(body).unwrap())).await.expect("in time").unwrap();
         let echoed = timeout(LIMIT, answer.into_body().collect()).await.expect("in time").unwrap().to_bytes();
         assert_eq!(echoed.len(), 300 * 64 * 1024);
+        gateway.process.stop();
+    });
+}
+
+/// A part that looks like an answer of the HTTP library passes as it is.
+#[test]
+fn a_part_of_a_body_is_not_taken_for_an_answer() {
+    run(async {
+        let site = GatewaySite::new();
+        let _daemon = Recorder::listen(site.socket());
+        let gateway = site.start();
+        let mut client = Connector::tls(&site, &gateway).connect(&["http/1.1"]).await.unwrap();
+        let part = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+        let head = format!(
+            "POST /api/v1/text/mask/stream HTTP/1.1\r\nhost: {HOST}\r\nauthorization: Bearer x\r\ncontent-length: {}\r\n\r\n",
+            2 * part.len()
+        );
+        client.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        for _ in 0..2 {
+            client.write_all(part.as_bytes()).await.unwrap();
+            let length = answer.len();
+            while !answer[length..].ends_with(part.as_bytes()) {
+                answer.push(timeout(LIMIT, client.read_u8()).await.expect("each part comes back").unwrap());
+            }
+        }
+        assert!(String::from_utf8(answer).unwrap().ends_with(&part.repeat(2)));
         gateway.process.stop();
     });
 }

@@ -105,8 +105,8 @@ fn a_client_needs_a_certificate_of_the_right_authority() {
         let gateway = site.start();
         let other = Authority::new();
         let (foreign, expired) = (other.client(&["ci.example"]), site.clients.expired_client());
-        // It is no certificate of a client, and of the wrong authority.
-        let server = site.authority.server();
+        // Of the right authority, and not for clients.
+        let server = site.clients.server();
         let request = format!("GET /health HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n\r\n");
         for versions in VERSIONS {
             for (name, identity) in [("foreign", &foreign), ("expired", &expired), ("server", &server)] {

@@ -17,7 +17,7 @@ impl TrustedProxies {
     }
 
     /// Returns whether an address is that of a trusted proxy.
-    pub(crate) fn contain(&self, address: IpAddr) -> bool {
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 
@@ -27,7 +27,7 @@ impl TrustedProxies {
     /// # Errors
     /// A trusted proxy sent something else than an address.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Result<IpAddr, Problem> {
-        if !self.contain(peer) {
+        if !self.contains(peer) {
             return Ok(peer);
         }
         let Some(last) = headers.get_all(FORWARDED_FOR).iter().next_back() else { return Ok(peer) };

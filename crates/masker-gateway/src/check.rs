@@ -2,13 +2,20 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use axum::http::{HeaderMap, HeaderValue, Method, Uri, Version, header, request::Parts, uri::Authority};
+use axum::{
+    body::Body,
+    extract::FromRequestParts,
+    http::{
+        Extensions, HeaderMap, HeaderValue, Method, Response, Uri, Version, header, request::Parts, uri::Authority,
+    },
+};
+use tracing::debug;
 
 use crate::{
     counts::AddressSlot,
     gateway::{ClientKind, ConnectionInfo, Gateway},
     headers::{ADDRESS, CERTIFICATE, strip_request},
-    problem::Problem,
+    problem::{Problem, RequestId},
 };
 use masker_types::{
     error_code::Code,
@@ -22,20 +29,49 @@ pub(crate) const API: &str = "/api/v1/";
 /// The routes with bodies of any length, which the daemon reads while they arrive.
 const STREAMED: [&str; 3] = ["/api/v1/text/mask/stream", "/api/v1/text/restore/stream", "/api/v1/vault/import"];
 
-/// A request that may be forwarded.
+/// The routes whose answers a client may read as slowly as it likes, as far as the daemon is concerned.
+const READ_SLOWLY: [&str; 1] = ["/api/v1/vault/export"];
+/// Bytes of a head to the daemon besides its headers and its path: the method, the version, the host and the line ends.
+const HEAD_REST_BYTES_MAX: usize = 128;
+/// Headers that the client of the daemon may add: `Host`, and one for the length of the body.
+const HEADERS_ADDED_MAX: usize = 2;
+
+/// A request that may be forwarded. As an argument of a handler, it is found by the checks of the head.
 pub(crate) struct Admitted {
+    /// The connection that it came over.
+    pub(crate) connection: Arc<ConnectionInfo>,
+    pub(crate) is_health: bool,
+    /// Whether the client may read the answer as slowly as it likes.
+    pub(crate) may_be_slow: bool,
     /// Counts the request for its address.
     pub(crate) slot: AddressSlot,
     /// The largest body that it may have, in bytes; `None` for any.
     pub(crate) body_max: Option<u64>,
 }
 
+impl FromRequestParts<Arc<Gateway>> for Admitted {
+    type Rejection = Response<Body>;
+
+    async fn from_request_parts(head: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Response<Body>> {
+        let id = request_id(&head.extensions, gateway);
+        connection_of(head).and_then(|connection| admit(gateway, &connection, head)).map_err(|problem| {
+            debug!(request_id = id.text(), code = problem.code.as_str(), "request refused");
+            problem.response(id)
+        })
+    }
+}
+
+/// Returns the id of a request.
+pub(crate) fn request_id(extensions: &Extensions, gateway: &Gateway) -> RequestId {
+    extensions.get::<RequestId>().copied().unwrap_or_else(|| gateway.ids.next())
+}
+
 /// Checks a head, and changes its headers to those that the daemon gets.
 ///
 /// # Errors
 /// The answer to a request that is not forwarded.
-pub(crate) fn admit(gateway: &Gateway, connection: &ConnectionInfo, head: &mut Parts) -> Result<Admitted, Problem> {
-    check_size(&head.uri, &head.headers)?;
+fn admit(gateway: &Gateway, connection: &Arc<ConnectionInfo>, head: &mut Parts) -> Result<Admitted, Problem> {
+    check_size(&head.uri, &head.headers, (HEADERS_MAX, HEAD_BYTES_MAX))?;
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         return Err(Problem::unread(Code::RouteMethod, "the gateway forwards no CONNECT and no TRACE"));
     }
@@ -65,18 +101,21 @@ pub(crate) fn admit(gateway: &Gateway, connection: &ConnectionInfo, head: &mut P
     }
     let body_max = (!STREAMED.contains(&head.uri.path())).then_some(BODY_BYTES_MAX as u64);
     check_length(&head.headers, body_max)?;
-    Ok(Admitted { slot, body_max })
+    // The daemon has the same bounds, for the head with what the gateway adds.
+    check_size(&head.uri, &head.headers, (HEADERS_MAX - HEADERS_ADDED_MAX, HEAD_BYTES_MAX - HEAD_REST_BYTES_MAX))?;
+    let may_be_slow = READ_SLOWLY.contains(&head.uri.path());
+    Ok(Admitted { connection: Arc::clone(connection), is_health, may_be_slow, slot, body_max })
 }
 
 fn address_text(address: IpAddr) -> String {
     address.to_canonical().to_string()
 }
 
-/// HTTP/1.1 heads were bounded while they arrived; those of HTTP/2 have no number of headers.
-fn check_size(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+/// Checks a head against bounds on its headers and bytes. HTTP/1.1 heads were bounded while they arrived; those of HTTP/2 can be larger.
+fn check_size(uri: &Uri, headers: &HeaderMap, (count_max, bytes_max): (usize, usize)) -> Result<(), Problem> {
     let lines: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
-    if headers.len() > HEADERS_MAX || lines + path > HEAD_BYTES_MAX {
+    if headers.len() > count_max || lines + path > bytes_max {
         return Err(Problem::unread(Code::RequestTooLarge, "the head of the request has too many headers or bytes"));
     }
     Ok(())
@@ -115,7 +154,16 @@ fn check_origin(gateway: &Gateway, headers: &HeaderMap) -> Result<(), Problem> {
 fn check_credential(connection: &ConnectionInfo, headers: &HeaderMap, is_health: bool) -> Result<(), Problem> {
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     let (first, second) = (given.next(), given.next());
+    if connection.is_outdated() {
+        let detail = "other client certificates are accepted than when the connection began: connect again";
+        return Err(Problem::unread(Code::AuthInvalid, detail));
+    }
     match (&connection.client, first, second) {
+        (ClientKind::Unusable, _, _) => {
+            let detail =
+                "the client certificate is malformed, or has too many or too long names; the gateway's log says which";
+            Err(Problem::unread(Code::AuthInvalid, detail))
+        }
         (ClientKind::Certificate(_), Some(_), _) => {
             let detail = "a request over this listener has the certificate as its credential, and no `Authorization`";
             Err(Problem::unread(Code::AuthSeveral, detail))
@@ -165,7 +213,7 @@ fn ascii(text: &str) -> Result<HeaderValue, Problem> {
 }
 
 /// Returns the connection of a request. Each request of a connection has it.
-pub(crate) fn connection_of(head: &Parts) -> Result<Arc<ConnectionInfo>, Problem> {
+fn connection_of(head: &Parts) -> Result<Arc<ConnectionInfo>, Problem> {
     head.extensions.get::<Arc<ConnectionInfo>>().cloned().ok_or_else(Problem::internal)
 }
 

@@ -1,13 +1,12 @@
 //! The routes, and the way of a request to the daemon.
 
-use std::{io, pin::Pin, sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{io, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Body,
-    extract::{Extension, Request, State},
-    http::{HeaderValue, Response, Uri, Version, header, uri::PathAndQuery},
-    middleware::{Next, from_fn_with_state},
+    extract::{Request, State},
+    http::{HeaderValue, Response, StatusCode, Uri, Version, header, uri::PathAndQuery},
     routing::any,
 };
 use hyper::client::conn::http1;
@@ -16,12 +15,12 @@ use tokio::{net::UnixStream, sync::OwnedSemaphorePermit, task::AbortHandle, time
 use tracing::{debug, warn};
 
 use crate::{
-    body::{ForwardedBody, RequestBody, drain},
-    check::{self, API, HEALTH, admit, connection_of},
+    body::{BrokenBody, ForwardedBody, RequestBody},
+    check::{self, API, Admitted, HEALTH, request_id},
     counts::AddressSlot,
     gateway::Gateway,
     headers::strip_hop_by_hop,
-    problem::{Problem, RequestId},
+    problem::{Problem, RequestId, with_causes},
 };
 use masker_types::{
     error_code::Code,
@@ -33,13 +32,12 @@ const CONNECT_SECONDS_MAX: u64 = 5;
 /// The host of requests to the daemon, which ignores it.
 const DAEMON_HOST: &str = "masker";
 
-/// Returns the routes. A request passes [`check_head`] first, whichever its path is.
+/// Returns the routes. The head of a request is checked first, whichever its path is.
 pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
     Router::new()
         .route(HEALTH, any(forward))
         .route(&format!("{API}{{*rest}}"), any(forward))
         .fallback(not_found)
-        .layer(from_fn_with_state(Arc::clone(&gateway), check_head))
         .with_state(gateway)
 }
 
@@ -59,68 +57,27 @@ impl Drop for Driver {
     }
 }
 
-/// What [`check_head`] found. A handler takes it out of the request.
-#[derive(Clone)]
-struct Passed(Arc<std::sync::Mutex<Option<check::Admitted>>>);
+/// Marks an answer that its client may read as slowly as it likes.
+#[derive(Clone, Copy)]
+pub(crate) struct MayBeSlow;
 
-impl Passed {
-    fn take(&self) -> Option<check::Admitted> {
-        self.0.lock().ok()?.take()
-    }
-}
-
-async fn check_head(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response<Body> {
-    let (mut head, body) = request.into_parts();
-    let id = request_id(&head.extensions, &gateway);
-    let admitted = connection_of(&head).and_then(|connection| admit(&gateway, &connection, &mut head));
-    match admitted {
-        Ok(admitted) => {
-            head.extensions.insert(Passed(Arc::new(std::sync::Mutex::new(Some(admitted)))));
-            next.run(Request::from_parts(head, body)).await
-        }
-        Err(problem) => {
-            debug!(request_id = id.text(), code = problem.code.as_str(), "request refused");
-            refuse(&problem, id, body)
-        }
-    }
-}
-
-/// Answers a request whose body may not have arrived.
-fn refuse(problem: &Problem, id: RequestId, body: Body) -> Response<Body> {
-    tokio::spawn(drain(body));
-    problem.response(id)
-}
-
-fn request_id(extensions: &axum::http::Extensions, gateway: &Gateway) -> RequestId {
-    extensions.get::<RequestId>().copied().unwrap_or_else(|| gateway.ids.next())
-}
-
-async fn not_found(State(gateway): State<Arc<Gateway>>, request: Request) -> Response<Body> {
-    let (head, body) = request.into_parts();
+async fn not_found(State(gateway): State<Arc<Gateway>>, _: Admitted, request: Request) -> Response<Body> {
     let detail = "the gateway serves `/health` and what begins with `/api/v1/`";
-    refuse(&Problem::unread(Code::RouteNotFound, detail), request_id(&head.extensions, &gateway), body)
+    Problem::unread(Code::RouteNotFound, detail).response(request_id(request.extensions(), &gateway))
 }
 
-async fn forward(
-    State(gateway): State<Arc<Gateway>>,
-    Extension(passed): Extension<Passed>,
-    request: Request,
-) -> Response<Body> {
+async fn forward(State(gateway): State<Arc<Gateway>>, admitted: Admitted, request: Request) -> Response<Body> {
     let (mut head, body) = request.into_parts();
     let id = request_id(&head.extensions, &gateway);
-    let Some(admitted) = passed.take() else { return refuse(&Problem::internal(), id, body) };
-    let (stream, permit) = match reach(&gateway).await {
+    let (stream, permit) = match reach(&gateway, id).await {
         Ok(reached) => reached,
-        Err(problem) => {
-            warn!(request_id = id.text(), code = problem.code.as_str(), "failed to reach the daemon");
-            return refuse(&problem, id, body);
-        }
+        Err(problem) => return problem.response(id),
     };
-    let (body, too_large) = RequestBody::new(body, admitted.body_max);
+    let (body, broken) = RequestBody::new(body, admitted.body_max);
     let connecting = http1::Builder::new().max_buf_size(8 * HEAD_BYTES_MAX).handshake(TokioIo::new(stream));
     let (mut sender, connection) = match connecting.await {
         Ok(connected) => connected,
-        Err(error) => return gone(id, &error),
+        Err(error) => return gone(id, &error, None),
     };
     let driver = Driver(tokio::spawn(connection).abort_handle());
     // The target of the daemon is a path alone.
@@ -131,21 +88,33 @@ async fn forward(
     head.extensions.clear();
     match sender.send_request(Request::from_parts(head, body)).await {
         Ok(answer) => {
+            note_answer(&admitted, answer.status());
             let held = Held { _slot: admitted.slot, _permit: permit, _driver: driver };
             let (mut head, body) = answer.into_parts();
             strip_hop_by_hop(&mut head.headers);
             head.version = Version::default();
+            if admitted.may_be_slow {
+                head.extensions.insert(MayBeSlow);
+            }
             Response::from_parts(head, Body::new(ForwardedBody::new(body, held)))
         }
-        Err(_) if too_large.load(Ordering::Acquire) => check::too_large().response(id),
-        Err(error) => gone(id, &error),
+        Err(error) => gone(id, &error, broken.get().copied()),
+    }
+}
+
+/// Notes an answer of the daemon, which has looked at the credential first.
+fn note_answer(admitted: &Admitted, status: StatusCode) {
+    let is_refused = status.is_server_error() || matches!(status.as_u16(), 400 | 401 | 413 | 429);
+    if !is_refused {
+        admitted.connection.activity.note_answered(!admitted.is_health);
     }
 }
 
 /// Connects to the daemon, once there is a place for the request.
-async fn reach(gateway: &Gateway) -> Result<(UnixStream, OwnedSemaphorePermit), Problem> {
+async fn reach(gateway: &Gateway, id: RequestId) -> Result<(UnixStream, OwnedSemaphorePermit), Problem> {
     let waiting = timeout(Duration::from_secs(QUEUE_WAIT_SECONDS_MAX), Arc::clone(&gateway.requests).acquire_owned());
     let Ok(Ok(permit)) = waiting.await else {
+        warn!(request_id = id.text(), "too many requests are in flight to the daemon");
         let detail = "the gateway has too many requests in flight; try again";
         return Err(Problem::unread(Code::Overloaded, detail));
     };
@@ -153,17 +122,31 @@ async fn reach(gateway: &Gateway) -> Result<(UnixStream, OwnedSemaphorePermit), 
     match connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
         Ok(stream) => Ok((stream, permit)),
         Err(error) => {
-            debug!(%error, "failed to connect to the daemon");
-            let detail = "the gateway does not reach the daemon; try again, and ask the operator to look at its log";
+            let advice = match error.kind() {
+                io::ErrorKind::PermissionDenied => "add the user of the gateway to the group of the daemon's socket",
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                    "start the daemon, or correct `daemon` in gateway.toml"
+                }
+                _ => "look at the daemon's log",
+            };
+            let (request_id, socket) = (id.text(), gateway.daemon.display());
+            warn!(request_id, %socket, %error, advice, "failed to connect to the daemon");
+            let detail =
+                "the gateway failed to connect to the daemon; try again, and ask the operator to look at its log";
             Err(Problem::unread(Code::DaemonUnavailable, detail))
         }
     }
 }
 
 /// Answers a request whose connection to the daemon ended without an answer.
-fn gone(id: RequestId, error: &hyper::Error) -> Response<Body> {
-    // The client may be the cause: its body can end early. Then nobody reads the answer.
-    warn!(request_id = id.text(), %error, "the daemon gave no answer");
+fn gone(id: RequestId, error: &hyper::Error, broken: Option<BrokenBody>) -> Response<Body> {
+    let (request_id, error) = (id.text(), with_causes(error));
+    match broken {
+        Some(BrokenBody::TooLarge) => return check::too_large().response(id),
+        // Any client can cause it, and no one reads the answer.
+        Some(BrokenBody::Aborted) => debug!(request_id, error, "the client ended its request early"),
+        None => warn!(request_id, error, "the daemon gave no answer"),
+    }
     let detail = "the daemon gave no answer, so the operation may have happened or not; try again";
     Problem::unread(Code::DaemonUnavailable, detail).response(id)
 }

@@ -24,6 +24,7 @@ mod forward;
 mod gateway;
 mod headers;
 mod pace;
+mod places;
 mod problem;
 mod process;
 mod redirect;
@@ -32,5 +33,6 @@ mod run;
 mod serve;
 mod tls;
 mod url;
+mod validity;
 
 pub use run::run;

@@ -1,6 +1,7 @@
 //! Failures of whole requests, as RFC 9457 problem details: the same as the daemon's.
 
 use std::{
+    error::Error,
     fmt::Write,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -122,9 +123,28 @@ impl Problem {
     }
 }
 
+/// Returns an error with its causes, which the text of some errors leaves out.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_causes_of_an_error_are_shown() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("failed to send")]
+        struct Failed(#[source] std::io::Error);
+        assert_eq!(with_causes(&Failed(std::io::Error::other("no route"))), "failed to send: no route");
+    }
 
     #[test]
     fn ids_differ_within_and_between_runs() {

@@ -1,6 +1,6 @@
 //! The listener for plain HTTP, which answers with a redirect and nothing else.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -8,17 +8,21 @@ use axum::{
 };
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, sync::watch, time::timeout};
 use tracing::debug;
 
 use crate::{
     gateway::Gateway,
     headers::{REQUEST_ID, set_strict},
+    problem::with_causes,
 };
 use masker_types::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
 
-/// Serves one request of a connection, within the time for a head and for an answer.
-pub(crate) async fn serve(gateway: &Arc<Gateway>, stream: TcpStream) {
+/// Time for a request and its answer, in seconds.
+const REDIRECT_SECONDS_MAX: u64 = 10;
+
+/// Serves one request of a connection, within a time, or until a stop.
+pub(crate) async fn serve(gateway: &Arc<Gateway>, stream: TcpStream, mut stop: watch::Receiver<bool>) {
     let bounds = gateway.bounds;
     let answer =
         service_fn(|request: Request<Incoming>| async move { Ok::<_, Infallible>(redirect(gateway, &request)) });
@@ -29,9 +33,15 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, stream: TcpStream) {
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), answer);
-    match timeout(bounds.head + Duration::from_secs(1), served).await {
+    let mut served = pin!(timeout(bounds.head.min(Duration::from_secs(REDIRECT_SECONDS_MAX)), served));
+    let ended = tokio::select! {
+        ended = &mut served => ended,
+        // The answer is one write away from the request, so nothing is cut off. The value borrows the channel's lock.
+        stopped = stop.wait_for(|stop| *stop) => return drop(stopped),
+    };
+    match ended {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "redirect ended early"),
+        Ok(Err(error)) => debug!(error = with_causes(&error), "redirect ended early"),
         Err(_) => debug!("redirect ended early: it took too long"),
     }
 }

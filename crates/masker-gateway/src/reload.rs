@@ -3,18 +3,20 @@
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::SystemTime,
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
-use tracing::{error, info};
+use tokio::{sync::watch, task::spawn_blocking};
+use tracing::{error, info, warn};
 
 use crate::{
-    config::{CertificateFiles, ConfigErrors},
+    config::{CertificateFiles, ConfigErrors, NamedFile},
     tls::{Fingerprint, Tls},
+    validity::{days_left, fault},
 };
 use masker_document::DocumentError;
 
@@ -25,19 +27,23 @@ pub(crate) struct Certificates {
     /// Counts the changes of which client certificates are accepted.
     clients: watch::Sender<u64>,
     reloads: AtomicU64,
+    watcher: Mutex<FileWatcher>,
+    /// The host that the certificate must be for. `None` where only proxies see it, which may know it by another name.
+    host: Option<String>,
 }
 
 impl Certificates {
-    /// Reads the files, and returns the watcher of their changes too.
+    /// Reads the files.
     ///
     /// # Errors
     /// Every error of the files.
-    pub(crate) fn load(files: CertificateFiles) -> Result<(Self, FileWatcher), Vec<DocumentError>> {
+    pub(crate) fn load(files: CertificateFiles, host: Option<String>) -> Result<Self, Vec<DocumentError>> {
         // Before they are read, so that no change is missed.
         let seen = Fingerprint::of(&files);
         let tls = ArcSwap::from_pointee(Tls::load(&files)?);
-        let certificates = Certificates { files, tls, clients: watch::Sender::new(0), reloads: AtomicU64::new(0) };
-        Ok((certificates, FileWatcher { loaded: seen.clone(), seen }))
+        let watcher = Mutex::new(FileWatcher { loaded: seen.clone(), seen });
+        let clients = watch::Sender::new(0);
+        Ok(Certificates { files, tls, clients, reloads: AtomicU64::new(0), watcher, host })
     }
 
     /// Returns what the next connection uses.
@@ -50,14 +56,15 @@ impl Certificates {
         self.clients.subscribe()
     }
 
-    /// Reads the files again. If one is invalid, all that was in force stays in force.
+    /// Reads the files again. If one is invalid, the previous ones stay in use.
     pub(crate) async fn reload(&self, config_file: &Path) {
         let files = self.files.clone();
-        // The files can be on a disk that does not answer.
-        let loaded = match tokio::task::spawn_blocking(move || Tls::load(&files)).await {
+        // The files can be on a disk that does not answer. The fingerprint is from before, so that no change is missed.
+        let (seen, loaded) = match spawn_blocking(move || (Fingerprint::of(&files), Tls::load(&files))).await {
             Ok(loaded) => loaded,
             Err(panicked) => return error!(error = %panicked, "failed to reload the certificates"),
         };
+        *self.watcher() = FileWatcher { loaded: seen.clone(), seen };
         match loaded {
             Ok(tls) => {
                 let before = self.tls.swap(Arc::new(tls));
@@ -67,25 +74,50 @@ impl Certificates {
                 }
                 let count = self.reloads.fetch_add(1, Ordering::Relaxed) + 1;
                 info!(count, clients_changed, "certificates reloaded");
+                self.warn_of_fault();
             }
             Err(problems) => {
                 for line in ConfigErrors::new(config_file, problems).lines() {
                     error!("{line}");
                 }
-                error!("failed to reload the certificates: those from before stay in force");
+                error!("failed to reload the certificates: the previous ones stay in use");
             }
         }
     }
 
     /// Returns whether the files differ from those that were loaded, and no longer change.
-    pub(crate) fn have_changed(&self, watcher: &mut FileWatcher) -> bool {
-        watcher.check(Fingerprint::of(&self.files))
+    pub(crate) async fn have_changed(&self) -> bool {
+        let files = self.files.clone();
+        // A panic was logged, and the next check is soon.
+        let now = spawn_blocking(move || Fingerprint::of(&files)).await;
+        now.is_ok_and(|now| self.watcher().check(now))
+    }
+
+    /// Returns what makes clients refuse the certificate, at the line of its setting.
+    pub(crate) fn fault(&self) -> Option<DocumentError> {
+        let NamedFile { path, line } = &self.files.certificate;
+        let fault = fault(&self.current().certificate, self.host.as_deref(), SystemTime::now())?;
+        Some(DocumentError { line: *line, message: format!("{} {fault}", path.display()) })
+    }
+
+    /// Warns if clients refuse the certificate, or will do so soon.
+    pub(crate) fn warn_of_fault(&self) {
+        if let Some(fault) = self.fault() {
+            warn!(fault = fault.message, "clients refuse the certificate");
+        } else if let Some(days) = days_left(&self.current().certificate, SystemTime::now()) {
+            warn!(file = %self.files.certificate.path.display(), days, "the certificate expires soon: renew it");
+        }
+    }
+
+    fn watcher(&self) -> MutexGuard<'_, FileWatcher> {
+        // Nothing panics while it holds the lock.
+        self.watcher.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Finds changes of the files. A change counts once the files were the same twice: a certificate and its key are rarely written
 /// at the same moment.
-pub(crate) struct FileWatcher {
+struct FileWatcher {
     loaded: Fingerprint,
     seen: Fingerprint,
 }

@@ -3,7 +3,7 @@
 use std::{
     io::{self, Write},
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -16,7 +16,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval_at},
+    time::{Instant, MissedTickBehavior, interval, interval_at},
 };
 use tracing::{error, info, warn};
 
@@ -27,7 +27,7 @@ use crate::{
     forward::router,
     gateway::Gateway,
     process::harden,
-    reload::{Certificates, FileWatcher},
+    reload::Certificates,
     serve::{Role, serve},
 };
 use masker_log::LOG;
@@ -37,6 +37,7 @@ use masker_types::limits::{BLOCKING_CALLS_STOP_MS_MAX, LOG_END_MS_MAX};
 const FAILED: u8 = 1;
 /// The exit code for an invalid configuration, certificate or key.
 const INVALID: u8 = 3;
+const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// Runs the gateway until `SIGTERM` or `SIGINT`, or checks its files.
 pub fn run(arguments: &Arguments) -> ExitCode {
@@ -44,16 +45,21 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Ok(config) => config,
         Err(errors) => return invalid(&errors),
     };
-    let (certificates, watcher) = match Certificates::load(config.files.clone()) {
+    // Behind proxies, the certificate may be for a name that only they know.
+    let host = config.trusted_proxies.is_empty().then(|| config.public_url.host().to_owned());
+    let certificates = match Certificates::load(config.files.clone(), host) {
         Ok(loaded) => loaded,
         Err(problems) => return invalid(&ConfigErrors::new(&arguments.config, problems)),
     };
     if arguments.check {
-        return ExitCode::SUCCESS;
+        return match certificates.fault() {
+            Some(fault) => invalid(&ConfigErrors::new(&arguments.config, vec![fault])),
+            None => ExitCode::SUCCESS,
+        };
     }
     masker_log::start(config.log_level, config.log_format);
     harden();
-    let exit = match start(&config, &arguments.config, certificates, watcher) {
+    let exit = match start(&config, &arguments.config, certificates) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             error!("{message}");
@@ -73,11 +79,11 @@ fn invalid(errors: &ConfigErrors) -> ExitCode {
     ExitCode::from(INVALID)
 }
 
-fn start(config: &Config, file: &Path, certificates: Certificates, watcher: FileWatcher) -> Result<(), String> {
+fn start(config: &Config, file: &Path, certificates: Certificates) -> Result<(), String> {
     let thread_error = |error: io::Error| format!("failed to start threads: {error}");
     LOG.start_thread(|| {}).map_err(thread_error)?;
     let runtime = Builder::new_multi_thread().enable_all().build().map_err(thread_error)?;
-    let outcome = runtime.block_on(serve_until_stop(config, file, certificates, watcher));
+    let outcome = runtime.block_on(serve_until_stop(config, file, certificates));
     runtime.shutdown_timeout(Duration::from_millis(BLOCKING_CALLS_STOP_MS_MAX));
     outcome
 }
@@ -100,13 +106,8 @@ impl Signals {
     }
 }
 
-async fn serve_until_stop(
-    config: &Config,
-    file: &Path,
-    certificates: Certificates,
-    mut watcher: FileWatcher,
-) -> Result<(), String> {
-    let mut signals = Signals::new()?;
+async fn serve_until_stop(config: &Config, file: &Path, certificates: Certificates) -> Result<(), String> {
+    let Signals { mut terminate, mut interrupt, hangup } = Signals::new()?;
     let (stop, stopped) = watch::channel(false);
     let gateway = Gateway::new(config, certificates);
     let routes = router(Arc::clone(&gateway));
@@ -116,7 +117,9 @@ async fn serve_until_stop(
     };
     let mut listeners = vec![("tls", config.listen, tls(false))];
     listeners.extend(config.mtls.map(|address| ("mtls", address, tls(true))));
-    listeners.extend(config.redirect.map(|address| ("redirect", address, Role::Redirect(Arc::clone(&gateway)))));
+    listeners.extend(
+        config.redirect.map(|address| ("redirect", address, Role::Redirect(Arc::clone(&gateway), stopped.clone()))),
+    );
     let mut bound = Vec::new();
     for (name, address, role) in listeners {
         bound.push((name, bind(address).await?, role));
@@ -129,7 +132,13 @@ async fn serve_until_stop(
     }
     notify(&[NotifyState::Ready]);
     info!(version = env!("CARGO_PKG_VERSION"), public_url = %config.public_url, "serving");
-    reload_until_stop(config, file, &gateway, &mut watcher, &mut signals).await;
+    // A task of its own: a disk that does not answer must not delay a stop.
+    let reloading = tokio::spawn(reload(Arc::clone(&gateway), file.to_owned(), config.check_files, hangup));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    reloading.abort();
     info!("stopping");
     notify(&[NotifyState::Stopping]);
     stop.send_replace(true);
@@ -151,32 +160,27 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
     TcpListener::bind(address).await.map_err(|error| format!("failed to listen on {address}: {error}"))
 }
 
-/// Reloads the certificates on `SIGHUP` and on changes of their files, until a signal to stop.
-async fn reload_until_stop(
-    config: &Config,
-    file: &Path,
-    gateway: &Gateway,
-    watcher: &mut FileWatcher,
-    signals: &mut Signals,
-) {
-    let mut checks = interval_at(Instant::now() + config.check_files, config.check_files);
+/// Reloads the certificates on `SIGHUP` and on changes of their files, and warns each day of one that ends soon.
+async fn reload(gateway: Arc<Gateway>, file: PathBuf, every: Duration, mut hangup: Signal) {
+    let mut checks = interval_at(Instant::now() + every, every);
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut days = interval(Duration::from_secs(DAY_SECONDS));
+    let certificates = &gateway.certificates;
     loop {
         tokio::select! {
-            _ = signals.terminate.recv() => return,
-            _ = signals.interrupt.recv() => return,
-            _ = signals.hangup.recv() => {
+            _ = hangup.recv() => {
                 let now = NotifyState::monotonic_usec_now().unwrap_or(NotifyState::MonotonicUsec(0));
                 notify(&[NotifyState::Reloading, now]);
-                gateway.certificates.reload(file).await;
+                certificates.reload(&file).await;
                 notify(&[NotifyState::Ready]);
             }
             _ = checks.tick() => {
-                if gateway.certificates.have_changed(watcher) {
+                if certificates.have_changed().await {
                     info!("the certificate files have changed");
-                    gateway.certificates.reload(file).await;
+                    certificates.reload(&file).await;
                 }
             }
+            _ = days.tick() => certificates.warn_of_fault(),
         }
     }
 }

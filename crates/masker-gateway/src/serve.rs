@@ -16,7 +16,14 @@ use tokio::{
 };
 use tracing::{debug, error, warn};
 
-use crate::{connection::Service, counts::AddressSlot, gateway::Gateway, redirect};
+use crate::{
+    connection::Service,
+    counts::AddressSlot,
+    gateway::Gateway,
+    pace::Activity,
+    places::{Listener, Place},
+    redirect,
+};
 use masker_types::limits::DRAIN_SECONDS_MAX;
 
 /// Pause after a failure to accept a connection, such as too many open files, in milliseconds.
@@ -28,21 +35,27 @@ pub(crate) enum Role {
     /// Serves TLS.
     Tls(Box<Service>),
     /// Redirects plain HTTP to TLS.
-    Redirect(Arc<Gateway>),
+    Redirect(Arc<Gateway>, watch::Receiver<bool>),
 }
 
 impl Role {
     fn gateway(&self) -> &Arc<Gateway> {
         match self {
             Role::Tls(service) => &service.gateway,
-            Role::Redirect(gateway) => gateway,
+            Role::Redirect(gateway, _) => gateway,
         }
     }
 
-    async fn serve(self, stream: TcpStream, peer: IpAddr) {
-        match self {
-            Role::Tls(service) => service.serve(stream, peer).await,
-            Role::Redirect(gateway) => redirect::serve(&gateway, stream).await,
+    async fn serve(self, accepted: Accepted) {
+        let Accepted { stream, peer, seat, _slot } = accepted;
+        match (self, seat) {
+            (Role::Tls(service), Seat::Tls(_place, activity)) => tokio::select! {
+                () = service.serve(stream, peer, Arc::clone(&activity)) => {}
+                () = activity.displaced() => debug!(%peer, "connection displaced: another one needs its place"),
+            },
+            (Role::Redirect(gateway, stop), _) => redirect::serve(&gateway, stream, stop).await,
+            // A listener for TLS gives only such places.
+            (Role::Tls(_), Seat::Redirect { .. }) => {}
         }
     }
 }
@@ -61,12 +74,8 @@ pub(crate) async fn serve(listener: TcpListener, role: Role, mut stop: watch::Re
                 Some(ended) = connections.join_next() => log_panic(ended),
                 accepted = listener.accept() => match accepted {
                     Ok((stream, address)) => {
-                        if let Some(accepted) = admit(role.gateway(), stream, address) {
-                            let role = role.clone();
-                            connections.spawn(async move {
-                                let Accepted { stream, peer, _permit, _slot } = accepted;
-                                role.serve(stream, peer).await;
-                            });
+                        if let Some(accepted) = admit(&role, stream, address) {
+                            connections.spawn(role.clone().serve(accepted));
                         }
                     }
                     Err(failed) => {
@@ -98,31 +107,56 @@ pub(crate) async fn serve(listener: TcpListener, role: Role, mut stop: watch::Re
 struct Accepted {
     stream: TcpStream,
     peer: IpAddr,
-    _permit: OwnedSemaphorePermit,
+    seat: Seat,
     /// `None` for a trusted proxy, whose connections are those of many.
     _slot: Option<AddressSlot>,
 }
 
+/// The place of a connection.
+enum Seat {
+    Tls(Place, Arc<Activity>),
+    Redirect { _permit: OwnedSemaphorePermit },
+}
+
+impl Seat {
+    fn take(role: &Role) -> Option<Self> {
+        match role {
+            Role::Tls(service) => {
+                let activity = Activity::new(service.gateway.bounds.write);
+                let listener = if service.mtls { Listener::Mtls } else { Listener::Bearer };
+                let place = service.gateway.places.take(listener, &activity)?;
+                Some(Seat::Tls(place, activity))
+            }
+            Role::Redirect(gateway, _) => {
+                Arc::clone(&gateway.redirects).try_acquire_owned().ok().map(|_permit| Seat::Redirect { _permit })
+            }
+        }
+    }
+}
+
 /// Gives a connection its place. Without one it ends at once: before the handshake, no answer would be understood.
-fn admit(gateway: &Gateway, stream: TcpStream, address: SocketAddr) -> Option<Accepted> {
-    let peer = address.ip().to_canonical();
-    let slot = if gateway.proxies.contain(peer) {
+fn admit(role: &Role, stream: TcpStream, address: SocketAddr) -> Option<Accepted> {
+    let (peer, gateway) = (address.ip().to_canonical(), role.gateway());
+    let slot = if gateway.proxies.contains(peer) {
         None
     } else {
-        let slot = gateway.connections_by_address.take(peer);
+        let slot = match role {
+            Role::Tls(_) => gateway.connections_by_address.take(peer),
+            Role::Redirect(..) => gateway.redirects_by_address.take(peer),
+        };
         if slot.is_none() {
             debug!(%peer, "connection refused: its address has too many");
             return None;
         }
         slot
     };
-    let Ok(permit) = Arc::clone(&gateway.connections).try_acquire_owned() else {
+    let Some(seat) = Seat::take(role) else {
         debug!(%peer, "connection refused: there are too many");
         return None;
     };
     // Requests and answers are written as a whole, so waiting for more would only delay them. It fails where the client is gone.
     let _: io::Result<()> = stream.set_nodelay(true);
-    Some(Accepted { stream, peer, _permit: permit, _slot: slot })
+    Some(Accepted { stream, peer, seat, _slot: slot })
 }
 
 fn log_panic(ended: Result<(), JoinError>) {

@@ -31,6 +31,8 @@ pub(crate) struct Tls {
     /// For clients with a certificate.
     pub(crate) mtls: Option<Arc<ServerConfig>>,
     clients: ClientTrust,
+    /// The certificate of the gateway.
+    pub(crate) certificate: CertificateDer<'static>,
 }
 
 /// Which client certificates are accepted.
@@ -76,7 +78,10 @@ impl Tls {
             }
             None => None,
         };
-        Ok(Tls { server, mtls, clients })
+        let Some(certificate) = chain.into_iter().next() else {
+            return Err(vec![located(&files.certificate, "contains no certificate in PEM")]);
+        };
+        Ok(Tls { server, mtls, clients, certificate })
     }
 
     /// Returns whether other client certificates than before are accepted.
@@ -154,7 +159,7 @@ fn read_key(file: &NamedFile) -> Result<PrivateKeyDer<'static>, DocumentError> {
     PrivateKeyDer::from_pem_slice(&text).map_err(|_| located(file, "contains no private key in PEM"))
 }
 
-/// Reads a regular file of a limited size into a buffer that is wiped, and its mode.
+/// Reads a regular file of a limited size, and its mode. The buffer is wiped; copies that the parser makes are not.
 fn read(path: &Path) -> Result<(Zeroizing<Vec<u8>>, u32), String> {
     let unreadable = |error: io::Error| format!("cannot be read: {error}");
     // A pipe without a writer would make the open wait.
@@ -167,7 +172,7 @@ fn read(path: &Path) -> Result<(Zeroizing<Vec<u8>>, u32), String> {
     if metadata.len() > CERTIFICATE_FILE_BYTES_MAX {
         return Err(too_long());
     }
-    // A buffer that does not grow leaves no copy behind.
+    // A buffer that grew would leave copies of the text.
     let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len()).map_or(0, |length| length + 1)));
     file.take(metadata.len() + 1).read_to_end(&mut text).map_err(unreadable)?;
     if text.len() as u64 > metadata.len() {

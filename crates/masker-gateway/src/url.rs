@@ -42,6 +42,11 @@ impl PublicUrl {
         host_and_port(authority).is_some_and(|(host, port)| host == self.host && (!with_port || port == self.port))
     }
 
+    /// Returns the host as a certificate names it: an IPv6 address without brackets.
+    pub(crate) fn host(&self) -> &str {
+        self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&self.host)
+    }
+
     /// Returns the origin of pages of this URL, as browsers write it.
     pub(crate) fn origin(&self) -> String {
         self.to_string()

@@ -84,8 +84,7 @@ fn a_handshake_and_a_head_have_a_time() {
         slow.write_all(b"GET /api/v1/a HTTP/1.1\r\nx: ").await.unwrap();
         let mut rest = Vec::new();
         let _ = timeout(LIMIT, slow.read_to_end(&mut rest)).await.expect("it is cut off");
-        let answer = Answer::parse(std::str::from_utf8(&rest).unwrap());
-        assert_eq!((answer.status, answer.problem().as_str()), (408, "request.timeout"));
+        assert!(rest.is_empty(), "{rest:?}");
         // An idle connection of HTTP/2 ends as well.
         let mut idle = client.connect(&["h2"]).await.unwrap();
         idle.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00").await.unwrap();

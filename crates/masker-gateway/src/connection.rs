@@ -396,7 +396,6 @@ impl Http1Stream {
     fn refusal(&self, status: u16, replaced: usize) -> PendingRefusal {
         let problem = match status {
             400 => Problem::unread(Code::RequestInvalid, "this is not an HTTP/1.1 request"),
-            408 => Problem::unread(Code::RequestTimeout, "the head of the request did not arrive in time"),
             _ => Problem::unread(Code::RequestTooLarge, "the head of the request has too many headers or bytes"),
         };
         let mut headers = HeaderMap::new();

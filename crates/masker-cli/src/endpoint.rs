@@ -230,7 +230,7 @@ mod tests {
             assert!(of(command, &variable).unwrap_err().contains("but MASKER_SERVER names a gateway"));
             assert_eq!(of(&format!("{command} --socket /s"), &variable).unwrap(), "/s");
         }
-        for command in ["init", "recover", "keys generate", "policy validate /p", "vault migrate fjall"] {
+        for command in ["init", "recover", "keys generate", "policy validate /p", "vault migrate --to fjall"] {
             assert!(of(&format!("{command} --server http://127.0.0.1:1"), &[]).unwrap_err().contains("run it there"));
             assert!(of(command, &variable).is_ok(), "{command}");
         }

@@ -230,6 +230,8 @@ fn a_segment_is_missing_after_an_accepted_break() {
     accept(folder.path(), None);
     let verified = verify_all(folder.path()).unwrap();
     assert_eq!((verified.accepted_breaks.len(), verified.segments), (1, 3), "{verified:?}");
+    // Their names can have changed with their compression.
+    let paths = files(folder.path());
     fs::remove_file(&paths[1]).unwrap();
     assert!(verify_all(folder.path()).is_err());
     fs::rename(&paths[2], &paths[1]).unwrap();

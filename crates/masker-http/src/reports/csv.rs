@@ -132,7 +132,7 @@ impl Table {
 
     fn state(&mut self, report: &Report) {
         for key in &report.keys {
-            let detail = format!("fingerprint {}, {}", key.fingerprint, key.generation);
+            let detail = format!("fingerprint {}; {}", key.fingerprint, key.generation);
             let (op, time, number) =
                 (&*key.kid, key.first_seen.as_deref().unwrap_or_default(), Some(key.vault_records));
             self.row(&Row { section: "key", op, time, number, detail: &detail, ..Row::default() });

@@ -13,7 +13,7 @@ Examples:
   masker-gateway --config /etc/masker/gateway.toml
 
 Signals:
-  SIGHUP       reads the certificate, the key and the client CA and its CRL again; so does a change of their files
+  SIGHUP       reads the certificate, the key, the client CA and its CRL again; so does a change of their files
   SIGTERM      ends it once the requests in flight are answered
 
 Exit codes:

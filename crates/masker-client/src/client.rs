@@ -27,7 +27,8 @@ use masker_api::{ErrorBody, REQUEST_ID_HEADER, SESSION_HEADER};
 use masker_types::limits::BODY_BYTES_MAX;
 
 const JSON: &str = "application/json";
-const PLAIN_TEXT: &str = "text/plain";
+/// How the content types of texts begin.
+const TEXT: &str = "text/";
 const OCTET_STREAM: &str = "application/octet-stream";
 const JSON_LINES: &str = "application/x-ndjson";
 /// POST requests that may be repeated: the second gives the same result. Limits count both.
@@ -210,7 +211,7 @@ impl Client {
     pub async fn text(&mut self, path: &str) -> Result<String, ClientError> {
         let (head, body) = self.send(build_request(Method::GET, path, JSON, whole(Bytes::new()))?).await?.into_parts();
         let body = body.collect().await.map_err(ClientError::Lost)?.to_bytes();
-        if !header_text(&head, "content-type").starts_with(PLAIN_TEXT) {
+        if !header_text(&head, "content-type").starts_with(TEXT) {
             return Err(refusal(&head, &body, "no text"));
         }
         let text = String::from_utf8(body.into());

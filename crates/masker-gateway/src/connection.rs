@@ -103,12 +103,7 @@ impl Service {
             Err(_) => return debug!(%peer, "connection refused: the TLS handshake took too long"),
         };
         let client = self.client(&stream, peer);
-        let info = Arc::new(ConnectionInfo {
-            peer,
-            client,
-            clients: clients.clone(),
-            activity: Arc::clone(&activity),
-        });
+        let info = Arc::new(ConnectionInfo { peer, client, clients: clients.clone(), activity: Arc::clone(&activity) });
         let ended = if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             self.serve_http2(stream, &info, &activity, clients).await
         } else {

@@ -315,7 +315,7 @@ impl Incident {
 /// keys are not distinguished: a caller who guesses must not fill the log.
 fn shown_prefix(ctx: &RequestContext) -> Option<KeyPrefix> {
     let refused = match &ctx.incident {
-        Some(Incident::Unidentified { prefix }) => prefix.clone(),
+        Some(Incident::Unidentified { prefix }) => *prefix,
         _ => None,
     };
     refused.or_else(|| ctx.caller.key_prefix())

@@ -385,6 +385,7 @@ fn form_of(name: &str, status: u16) -> Option<fn(&str) -> bool> {
                     | "application/problem+json"
                     | "application/octet-stream"
                     | "application/x-ndjson"
+                    | "text/csv; charset=utf-8; header=present"
                     | "text/plain; version=0.0.4; charset=utf-8"
             )
         }),

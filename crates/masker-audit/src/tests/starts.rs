@@ -150,6 +150,12 @@ fn leaves_a_broken_chain_unchanged_and_reports_it_until_accepted() {
     let (notes, healthy) = start(accepting, Some(head));
     assert!(healthy && notes.len() == 1);
     assert_eq!(start(options(folder.path()), Some(head)), (vec![], true));
+    // Maintenance may have compressed it by now.
+    let kept = files(folder.path()).remove(0);
+    if kept != path {
+        fs::remove_file(&kept).unwrap();
+        fs::write(&path, &text).unwrap();
+    }
     // The broken line is still there and is named, and the later segments verify without it.
     let verified = verify_all(folder.path()).unwrap();
     let [accepted] = verified.accepted_breaks.as_slice() else { panic!("{verified:?}") };

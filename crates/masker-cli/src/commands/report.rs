@@ -80,10 +80,9 @@ async fn made(
         path.push_str("&full=true");
     }
     if format == ReportFormatArg::Csv {
-        let reply = ctx.get(&format!("{path}&format=csv")).await?;
-        let failed = b"\nreport,,,verification,,,,,,,,,,,,failed".as_slice();
-        let is_verified = !reply.body().windows(failed.len()).any(|part| part == failed);
-        return Ok((reply.body().to_vec(), is_verified));
+        let table = ctx.client().await?.text(&format!("{path}&format=csv")).await?;
+        let is_verified = !table.contains("\nreport,,,verification,,,,,,,,,,,,failed");
+        return Ok((table.into_bytes(), is_verified));
     }
     let reply = ctx.get(&path).await?;
     let report: Report = reply.json()?;

@@ -106,9 +106,12 @@ fn doctor_of_the_unit(host: &Host) {
         host.run("masker recover").code(1);
         host.run(good).ok();
     }
+    // The last start has failed, and nothing prevents the next one.
+    let text = host.run("masker doctor").text;
+    assert!(lines(&text, "daemon.start").iter().any(|line| line.contains("nothing prevents a start")), "{text}");
+    host.start_units();
     let text = host.run("masker doctor").text;
     assert!(lines(&text, "daemon.start").iter().all(|line| line.starts_with("ok")), "{text}");
-    host.start_units();
 }
 
 /// A rotation, with its steps repeated and too early. Returns a token from before.

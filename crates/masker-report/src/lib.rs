@@ -1,7 +1,7 @@
 //! Reports as HTML and PDF, from the JSON that the daemon answers.
 //!
-//! - [`html`] makes one page without scripts and without anything that is loaded from elsewhere. It escapes every text.
-//! - [`pdf`] makes two pages of PDF/A-3b with charts, an embedded font, and the report's JSON attached. What does not fit on
+//! - [`html()`] makes one page without scripts and without anything that is loaded from elsewhere. It escapes every text.
+//! - [`pdf()`] makes two pages of PDF/A-3b with charts, an embedded font, and the report's JSON attached. What does not fit on
 //!   them is in that attachment.
 //!
 //! Both are made from one [`view`]: what they say cannot differ. The crate has no I/O, and uses only `masker-api`. The command

@@ -61,8 +61,7 @@ pub struct Global {
     /// The daemon's socket [default: MASKER_SERVER, MASKER_SOCKET, or the configuration's]
     #[arg(long, global = true, value_name = "PATH")]
     pub socket: Option<PathBuf>,
-    /// A gateway, such as https://masker.example, or the daemon's address, such as
-    /// unix:///run/masker/masker.sock [default: MASKER_SERVER]
+    /// A gateway, as https://HOST, or the daemon's socket, as unix:///PATH [default: MASKER_SERVER]
     #[arg(long, global = true, value_name = "URL", conflicts_with = "socket")]
     pub server: Option<String>,
     /// The authority of the gateway's certificate, in PEM [default: MASKER_CA, or those that this host trusts]

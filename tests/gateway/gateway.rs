@@ -10,6 +10,7 @@ mod certificates;
 mod client;
 mod command_line;
 mod headers;
+mod installation;
 mod life;
 mod limits;
 mod places;

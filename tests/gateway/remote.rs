@@ -12,18 +12,16 @@ use serde_json::{Value, json};
 
 use crate::{
     authority::Authority,
-    harness::{OpenDaemon, Site, TestKey, is_root, masker},
+    harness::{is_root, masker},
+    installation::{GATEWAY, Installation, VALUE, install},
     proxy::Proxy,
     recorder::{Recorder, run},
     site::{Gateway, GatewaySite, HOST},
 };
 
-/// The user of the gateway. No user of this host has it.
-const GATEWAY: u32 = 62_000;
 /// The exit codes for no permission, and for a server that cannot be reached.
 const UNAUTHORIZED: i32 = 4;
 const UNREACHABLE: i32 = 5;
-const VALUE: &str = "415-555-2671";
 
 /// A command line with its environment, in a directory with nothing.
 struct Remote {
@@ -78,32 +76,6 @@ impl Remote {
     }
 }
 
-/// A daemon with a gateway before it, and an API key of every scope.
-struct Installation {
-    /// Its files are deleted with it.
-    _site: Site,
-    daemon: OpenDaemon,
-    key: String,
-    token: String,
-}
-
-fn install() -> Installation {
-    let mut site = Site::new();
-    let assertions = "\"gateway:certificate\", \"gateway:address\"";
-    site.client(&format!("name = \"gateway\"\nuid = {GATEWAY}\ngateway = true\nscopes = [{assertions}]\n"));
-    site.client(
-        "name = \"root\"\nuser = \"root\"\nscopes = [\"*\"]\n[roles.ci]\nscopes = [\"tokenize\"]\nmembers = \
-         [\"cert:san:dns:ci.example\"]\n",
-    );
-    let audit = TestKey::named("audit").base64();
-    let daemon = OpenDaemon::start_with(&site, |launch| launch.env("MASKER_AUDIT_HMAC_KEY", audit));
-    let mut root = daemon.client_of(0);
-    let created = json!({"name": "remote", "scopes": ["*"], "limits": "none"});
-    let key = root.post("/api/v1/api-keys", &created).json()["key"].as_str().unwrap().to_owned();
-    let token = root.token("PHONE", VALUE);
-    Installation { _site: site, daemon, key, token }
-}
-
 fn url(host: &str, address: SocketAddr) -> String {
     format!("https://{host}:{}", address.port())
 }
@@ -113,7 +85,7 @@ fn an_api_key_has_its_rights_up_to_the_ceiling_through_a_proxy() {
     if !is_root("a user of the gateway") {
         return;
     }
-    let Installation { _site, daemon, key, token } = install();
+    let Installation { site: _site, daemon, key, token } = install();
     run(async {
         let files = GatewaySite::new().before(daemon.socket(), GATEWAY);
         let gateway = files.start();
@@ -156,7 +128,7 @@ fn a_client_certificate_acts_as_its_role() {
     if !is_root("a user of the gateway") {
         return;
     }
-    let Installation { _site, daemon, key, token } = install();
+    let Installation { site: _site, daemon, key, token } = install();
     run(async {
         let files = GatewaySite::new().under("localhost").before(daemon.socket(), GATEWAY);
         let gateway = files.start();

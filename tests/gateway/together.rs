@@ -4,13 +4,11 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{Answer, Connector},
-    harness::{OpenDaemon, Site, TestKey, is_root},
+    harness::is_root,
+    installation::{GATEWAY, Installation, VALUE, install},
     recorder::run,
     site::{GatewaySite, HOST},
 };
-
-/// The user of the gateway. No user of this host has it.
-const GATEWAY: u32 = 62_000;
 
 async fn post(client: &Connector<'_>, path: &str, key: Option<&str>, body: &Value) -> Answer {
     let (body, bearer) = (body.to_string(), key.map(|key| format!("Bearer {key}")));
@@ -25,20 +23,8 @@ fn credentials_work_through_both_programs_up_to_the_ceiling() {
     if !is_root("a user of the gateway") {
         return;
     }
-    let mut site = Site::new();
-    let assertions = "\"gateway:certificate\", \"gateway:address\"";
-    site.client(&format!("name = \"gateway\"\nuid = {GATEWAY}\ngateway = true\nscopes = [{assertions}]\n"));
-    site.client(
-        "name = \"root\"\nuser = \"root\"\nscopes = [\"*\"]\n[roles.ci]\nscopes = [\"tokenize\"]\nmembers = \
-         [\"cert:san:dns:ci.example\"]\n",
-    );
-    let audit = TestKey::named("audit").base64();
-    let daemon = OpenDaemon::start_with(&site, |launch| launch.env("MASKER_AUDIT_HMAC_KEY", audit));
-    let mut root = daemon.client_of(0);
-    let created = json!({"name": "remote", "scopes": ["tokenize", "rehydrate"], "limits": "none"});
-    let key = root.post("/api/v1/api-keys", &created).json()["key"].as_str().unwrap().to_owned();
-    let token = root.token("PHONE", "415-555-2671");
-    let tokenize = json!({"items": [{"kind": "PHONE", "value": "415-555-2671"}]});
+    let Installation { site, daemon, key, token } = install();
+    let tokenize = json!({"items": [{"kind": "PHONE", "value": VALUE}]});
     run(async {
         let files = GatewaySite::new().before(daemon.socket(), GATEWAY);
         let gateway = files.start();
@@ -59,8 +45,8 @@ fn credentials_work_through_both_programs_up_to_the_ceiling() {
         assert_eq!(post(&role, "/api/v1/rehydrate", None, &tokens).await.problem(), "perm.denied");
         let unknown = Connector::mtls(&files, &gateway, &other);
         assert_eq!(post(&unknown, "/api/v1/tokenize", None, &tokenize).await.problem(), "role.none");
-        let revoked = format!("{}x", &key[..key.len() - 1]);
-        let wrong = post(&bearer, "/api/v1/tokenize", Some(&revoked), &tokenize).await;
+        let malformed = format!("{}x", &key[..key.len() - 1]);
+        let wrong = post(&bearer, "/api/v1/tokenize", Some(&malformed), &tokenize).await;
         assert_eq!((wrong.status, wrong.problem().as_str()), (401, "auth.invalid"));
         let log = gateway.process.log().text();
         assert!(!log.contains(&key) && !log.contains("2671"), "{log}");

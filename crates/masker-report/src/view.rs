@@ -42,7 +42,7 @@ pub(crate) struct Bucket {
 /// A table.
 pub(crate) struct Table {
     pub(crate) title: &'static str,
-    /// What is said in place of a table without rows.
+    /// The text that replaces a table without rows.
     pub(crate) empty: &'static str,
     pub(crate) columns: Vec<Column>,
     pub(crate) rows: Vec<Vec<String>>,
